@@ -1,0 +1,118 @@
+//! Every bound in one table. Each has a key under `[limits]` of the config with the same name.
+
+/// The bounds that a gateway runs with. Sizes are bytes, times milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Request line, without its line end (414 above it).
+    pub request_line_max: u32,
+    /// Request head with all fields (431).
+    pub request_head_max: u32,
+    /// One header field, name and value (431).
+    pub field_max: u32,
+    /// Header fields of a request (431).
+    pub fields_max: u32,
+    /// Response head of an upstream (502).
+    pub response_head_max: u32,
+    /// Header fields of a response (502).
+    pub response_fields_max: u32,
+    /// A chunk-size line with its extension (400).
+    pub chunk_line_max: u32,
+    /// All chunk extensions of one message (400).
+    pub chunk_extensions_max: u32,
+    /// Trailer fields, and their bytes (431 / 502).
+    pub trailer_fields_max: u32,
+    /// See [`Self::trailer_fields_max`].
+    pub trailers_max: u32,
+    /// Request body (413).
+    pub body_max: u64,
+    /// How much of a body is read before a decision that needs an attribute of it (413).
+    pub lookahead_max: u32,
+    /// All bytes that one worker holds for look-ahead at a time (413).
+    pub lookahead_worker_max: u64,
+    /// One event of an event stream, or one JSON scalar that must be held whole (502).
+    pub event_max: u32,
+    /// Interim (1xx) responses to one request (502).
+    pub interim_max: u32,
+    /// Expansion of a compressed body: output bytes per input byte.
+    pub expansion_ratio_max: u32,
+    /// Caller connections of one worker.
+    pub connections_max: u32,
+    /// Idle upstream connections kept per resource and worker.
+    pub upstream_idle_max: u32,
+    /// Upstream connections per resource and worker, busy ones included.
+    pub upstream_connections_max: u32,
+    /// A token (401).
+    pub token_max: u32,
+    /// Entries of a worker's verified-token cache.
+    pub token_cache_entries: u32,
+    /// Bytes of a worker's verified-token cache.
+    pub token_cache_bytes: u32,
+    /// A complete request head must have come (408).
+    pub head_ms: u64,
+    /// TLS handshake of a caller.
+    pub handshake_ms: u64,
+    /// Silence while a request body is due (408).
+    pub body_idle_ms: u64,
+    /// Connecting to an upstream, TLS included (504).
+    pub connect_ms: u64,
+    /// First byte of the answer after the request was sent (504).
+    pub first_byte_ms: u64,
+    /// Silence between bytes of an answer.
+    pub answer_idle_ms: u64,
+    /// A whole exchange.
+    pub exchange_ms: u64,
+    /// An idle keep-alive connection of a caller.
+    pub idle_ms: u64,
+    /// An idle pooled connection to an upstream.
+    pub upstream_idle_ms: u64,
+    /// A write that makes no progress.
+    pub write_ms: u64,
+    /// Draining after SIGTERM.
+    pub drain_ms: u64,
+    /// Reading and dropping after a refusal, so that the answer is not reset away.
+    pub linger_ms: u64,
+    /// See [`Self::linger_ms`].
+    pub linger_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_line_max: 8 << 10,
+            request_head_max: 32 << 10,
+            field_max: 17 << 10,
+            fields_max: 100,
+            response_head_max: 64 << 10,
+            response_fields_max: 200,
+            chunk_line_max: 256,
+            chunk_extensions_max: 1 << 10,
+            trailer_fields_max: 16,
+            trailers_max: 8 << 10,
+            body_max: 64 << 20,
+            lookahead_max: 8 << 20,
+            lookahead_worker_max: 64 << 20,
+            event_max: 1 << 20,
+            interim_max: 16,
+            expansion_ratio_max: 200,
+            connections_max: 10_000,
+            upstream_idle_max: 256,
+            upstream_connections_max: 1_024,
+            token_max: 16 << 10,
+            token_cache_entries: 2_048,
+            token_cache_bytes: 4 << 20,
+            head_ms: 10_000,
+            handshake_ms: 5_000,
+            body_idle_ms: 30_000,
+            connect_ms: 3_000,
+            first_byte_ms: 300_000,
+            answer_idle_ms: 60_000,
+            exchange_ms: 3_600_000,
+            idle_ms: 60_000,
+            upstream_idle_ms: 30_000,
+            write_ms: 30_000,
+            drain_ms: 30_000,
+            linger_ms: 2_000,
+            linger_max: 64 << 10,
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Weirgate: an identity-aware gateway in the data path of LLM, HTTP and database traffic.
+
+pub mod base;

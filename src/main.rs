@@ -1,0 +1,3 @@
+//! The `weirgate` command: a thin shell around the library.
+
+fn main() {}

@@ -1,0 +1,166 @@
+//! What goes into a session and what comes out of it.
+//!
+//! A session is a pure function of its inputs. The runtime calls [`handle`](super::http::Session::handle)
+//! with one [`Input`], takes what stands in [`Out`], and asks for `interest` and `deadline` again.
+//! Byte inputs report how many bytes were consumed; the runtime keeps the rest at the front of the
+//! same buffer and shows it again, with more behind it, when the session is interested.
+//! Pieces for the upstream name ranges of the caller's buffer and the other way round, so the
+//! buffer of a direction stays lent until what was made from it is written. That is the
+//! back-pressure: one buffer for each direction, read again only after it was written.
+
+use crate::base::{CredentialId, ExchangeId, Pieces, ResourceId};
+
+/// One thing that happened to a session.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// Bytes of the caller, in plain text: all that are unconsumed so far.
+    Caller(&'a [u8]),
+    /// The caller will send no more (half-close). It may still read.
+    CallerEnd,
+    /// The caller is gone: reset, or a write failed.
+    CallerGone,
+    /// The upstream connection for this exchange stands.
+    Connected(ExchangeId),
+    /// No upstream connection could be made, or the pool is full.
+    ConnectFailed(ExchangeId, UpstreamFault),
+    /// Bytes of the upstream, in plain text: all that are unconsumed so far.
+    Upstream(ExchangeId, &'a [u8]),
+    /// The upstream ended. `clean`: a FIN, and under TLS a `close_notify` before it.
+    UpstreamEnd(ExchangeId, Ending),
+    /// A deadline that [`deadline`](super::http::Session::deadline) named may have passed.
+    Timer,
+    /// The gateway drains: finish the exchange in hand, then close.
+    Drain,
+}
+
+/// How an upstream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// In order, so that a body that lasts until the close is whole.
+    Clean,
+    /// Reset, or cut without `close_notify`.
+    Cut,
+}
+
+/// Why there is no upstream connection. The caller hears 502, 503 or 504.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UpstreamFault {
+    /// The name has no address (yet).
+    Unresolved,
+    /// Every address refused.
+    Refused,
+    /// Not in time.
+    TimedOut,
+    /// The certificate or handshake was not accepted.
+    Tls,
+    /// As many connections as the limit allows are busy.
+    Exhausted,
+}
+
+/// What the runtime must do beside writing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Take a pooled connection or make one. Pieces for the upstream wait for it.
+    Connect {
+        /// The exchange that it serves.
+        exchange: ExchangeId,
+        /// Where to.
+        resource: ResourceId,
+        /// Part of the pool's key: connections never serve two credentials.
+        credential: CredentialId,
+        /// Only a fresh connection will do (a retry after a pooled one died).
+        fresh: bool,
+    },
+    /// The exchange is done with its upstream connection.
+    Release {
+        /// The exchange.
+        exchange: ExchangeId,
+        /// Whether the connection may serve another; else it is closed at once.
+        reuse: bool,
+    },
+    /// Write what is queued for the caller, then close. With `linger`, shut the write side and
+    /// read and drop for a while first, so that the answer is not reset away.
+    CloseCaller {
+        /// See above.
+        linger: bool,
+    },
+    /// Reset the caller without a clean end, after what is queued.
+    AbortCaller,
+}
+
+/// Which sides a session wants to hear bytes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interest {
+    /// Read the caller.
+    pub caller: bool,
+    /// Read the upstream.
+    pub upstream: bool,
+    /// Nothing is in hand: the caller's connection is idle, and no buffer need be held.
+    pub idle: bool,
+}
+
+/// What a call of `handle` produced. The runtime takes it all before the next call.
+#[derive(Debug, Default)]
+pub struct Out {
+    caller: Pieces,
+    upstream: Pieces,
+    acts: Vec<Act>,
+}
+
+impl Out {
+    /// Nothing in it.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Bytes for the caller; source ranges name the upstream's input.
+    #[must_use]
+    pub fn caller(&self) -> &Pieces {
+        &self.caller
+    }
+
+    /// Bytes for the upstream; source ranges name the caller's input.
+    #[must_use]
+    pub fn upstream(&self) -> &Pieces {
+        &self.upstream
+    }
+
+    /// Swaps the caller's pieces with an empty list that the runtime reuses.
+    pub fn swap_caller(&mut self, other: &mut Pieces) {
+        debug_assert!(other.list().is_empty());
+        std::mem::swap(&mut self.caller, other);
+    }
+
+    /// Swaps the upstream's pieces with an empty list that the runtime reuses.
+    pub fn swap_upstream(&mut self, other: &mut Pieces) {
+        debug_assert!(other.list().is_empty());
+        std::mem::swap(&mut self.upstream, other);
+    }
+
+    /// Takes the next act, in order.
+    pub fn next_act(&mut self) -> Option<Act> {
+        if self.acts.is_empty() { None } else { Some(self.acts.remove(0)) }
+    }
+
+    /// Whether nothing is left to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.caller.list().is_empty() && self.upstream.list().is_empty() && self.acts.is_empty()
+    }
+
+    pub(super) fn act(&mut self, act: Act) {
+        self.acts.push(act);
+    }
+
+    /// The one door to the caller: only bytes that are masked and recorded go through it.
+    pub(super) fn to_caller(&mut self, released: super::gate::Released<'_>) {
+        released.move_to(&mut self.caller);
+    }
+
+    /// The one door to the upstream: only bytes of a grant, recorded, go through it.
+    pub(super) fn to_upstream(&mut self, admitted: super::gate::Admitted<'_>) {
+        admitted.move_to(&mut self.upstream);
+    }
+}
