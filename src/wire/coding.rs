@@ -381,3 +381,156 @@ const FLAG_CHECK: u8 = 2;
 const FLAG_EXTRA: u8 = 4;
 const FLAG_NAME: u8 = 8;
 const FLAG_COMMENT: u8 = 16;
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+mod tests {
+    use super::*;
+    use flate2::Compression;
+    use flate2::write::{GzEncoder, ZlibEncoder};
+    use std::io::Write;
+
+    fn gzip(data: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(data).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zlib(data: &[u8]) -> Vec<u8> {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(data).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn read(coding: Coding, parts: &[&[u8]]) -> Result<Vec<u8>, CodingError> {
+        let mut decoder = Decoder::new(coding, 64 << 20);
+        let mut out = Vec::new();
+        for part in parts {
+            decoder.push(part, &mut out, &Limits::default())?;
+        }
+        decoder.finish()?;
+        assert_eq!(decoder.output(), out.len() as u64);
+        Ok(out)
+    }
+
+    fn text() -> Vec<u8> {
+        (0..20_000u32).flat_map(|i| (i.wrapping_mul(2_654_435_761) >> 9).to_le_bytes()).collect()
+    }
+
+    /// A header with every optional part.
+    fn full_header(data: &[u8]) -> Vec<u8> {
+        let mut head = vec![0x1f, 0x8b, 8, 0x1f, 0, 0, 0, 0, 0, 255, 3, 0];
+        head.extend_from_slice(b"abcname\0comment\0");
+        let mut crc = Crc::new();
+        crc.update(&head);
+        head.extend_from_slice(&(crc.sum() as u16).to_le_bytes());
+        head.extend_from_slice(&gzip(data)[10..]);
+        head
+    }
+
+    #[test]
+    fn labels_name_codings() {
+        assert_eq!(Coding::of(b"GZIP"), Some(Coding::Gzip));
+        assert_eq!(Coding::of(b"x-gzip"), Some(Coding::Gzip));
+        assert_eq!(Coding::of(b"deflate"), Some(Coding::Deflate));
+        assert_eq!(Coding::of(b""), Some(Coding::Identity));
+        assert_eq!(Coding::of(b"identity"), Some(Coding::Identity));
+        assert_eq!(Coding::of(b"br"), None);
+        assert_eq!(Coding::of(b"gzip, gzip"), None);
+    }
+
+    #[test]
+    fn any_split_gives_the_whole() {
+        let short = b"hello hello hello, world".repeat(3);
+        for (coding, coded) in [
+            (Coding::Gzip, gzip(&short)),
+            (Coding::Gzip, full_header(&short)),
+            (Coding::Gzip, [gzip(&short[..10]), gzip(b""), full_header(&short[10..])].concat()),
+            (Coding::Deflate, zlib(&short)),
+            (Coding::Identity, short.clone()),
+        ] {
+            assert_eq!(read(coding, &[&coded]).unwrap(), short);
+            for cut in 0..=coded.len() {
+                assert_eq!(read(coding, &[&coded[..cut], &coded[cut..]]).unwrap(), short);
+            }
+            assert_eq!(read(coding, &coded.chunks(1).collect::<Vec<_>>()).unwrap(), short);
+        }
+        let long = text();
+        for (coding, coded) in [(Coding::Gzip, gzip(&long)), (Coding::Deflate, zlib(&long))] {
+            assert_eq!(read(coding, &[&coded]).unwrap(), long);
+            assert_eq!(read(coding, &coded.chunks(777).collect::<Vec<_>>()).unwrap(), long);
+        }
+    }
+
+    #[test]
+    fn all_that_came_in_comes_out_at_once() {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(b"data: one\n\n").unwrap();
+        encoder.flush().unwrap();
+        let mut decoder = Decoder::new(Coding::Gzip, 1 << 20);
+        let mut out = Vec::new();
+        decoder.push(encoder.get_ref(), &mut out, &Limits::default()).unwrap();
+        assert_eq!(out, b"data: one\n\n");
+        assert_eq!(decoder.finish(), Err(CodingError::Incomplete));
+    }
+
+    #[test]
+    fn a_cut_or_changed_body_is_refused() {
+        let data = b"some text, some text, some more text";
+        for (coding, coded) in [
+            (Coding::Gzip, full_header(data)),
+            (Coding::Gzip, gzip(data)),
+            (Coding::Deflate, zlib(data)),
+        ] {
+            for len in 0..coded.len() {
+                assert_eq!(read(coding, &[&coded[..len]]), Err(CodingError::Incomplete), "{len}");
+            }
+            for place in 0..coded.len() {
+                for bit in 0..8 {
+                    let mut changed = coded.clone();
+                    changed[place] ^= 1 << bit;
+                    // Some bits mean nothing: time and system in a header without a checksum,
+                    // and the padding behind the last block.
+                    if let Ok(found) = read(coding, &[&changed]) {
+                        assert_eq!(found, data);
+                    }
+                }
+            }
+            let trailing = [&coded[..], b"x"].concat();
+            assert!(read(coding, &[&trailing]).is_err());
+        }
+        let raw = &zlib(data)[2..];
+        assert!(read(Coding::Deflate, &[raw]).is_err());
+        assert!(read(Coding::Deflate, &[&gzip(data)]).is_err());
+        assert!(read(Coding::Gzip, &[data]).is_err());
+        assert_eq!(read(Coding::Gzip, &[b""]), Err(CodingError::Incomplete));
+    }
+
+    #[test]
+    fn bombs_are_found_early() {
+        let zeros = vec![0u8; 8 << 20];
+        for (coding, coded) in [(Coding::Gzip, gzip(&zeros)), (Coding::Deflate, zlib(&zeros))] {
+            let mut decoder = Decoder::new(coding, 64 << 20);
+            let mut out = Vec::new();
+            let mut pushed = Ok(());
+            for part in coded.chunks(100) {
+                pushed = decoder.push(part, &mut out, &Limits::default());
+                if pushed.is_err() {
+                    break;
+                }
+            }
+            assert_eq!(pushed, Err(CodingError::Expansion));
+            assert!(out.len() < 256 << 10, "{} bytes came out", out.len());
+            assert_eq!(decoder.push(b"", &mut out, &Limits::default()), pushed);
+            assert_eq!(decoder.finish(), pushed);
+        }
+        let mut decoder = Decoder::new(Coding::Gzip, 1_000);
+        let pushed = decoder.push(&gzip(&zeros[..2_000]), &mut Vec::new(), &Limits::default());
+        assert_eq!(pushed, Err(CodingError::TooLarge));
+        let members = gzip(b"").repeat(300);
+        assert_eq!(read(Coding::Gzip, &[&members]), Err(CodingError::Malformed));
+        let mut named = vec![0x1f, 0x8b, 8, 8, 0, 0, 0, 0, 0, 255];
+        named.resize(10_000, b'a');
+        assert_eq!(read(Coding::Gzip, &[&named]), Err(CodingError::Malformed));
+    }
+}

@@ -67,7 +67,7 @@ faults! {
         FieldValue = 400, "field_value";
         /// A second line of a field of which there may be one only.
         DuplicateField = 400, "duplicate_field";
-        /// A name with `_` that a CGI-style upstream would read as a field of weight.
+        /// A name with `_` or kin that a CGI-style upstream would read as a field of weight.
         UnderscoreAlias = 400, "underscore_alias";
         /// `Content-Length` and `Transfer-Encoding` together (RFC 9112, section 6.3).
         AmbiguousLength = 400, "ambiguous_length";

@@ -21,7 +21,32 @@ pub struct Field {
     pub id: FieldId,
     /// Never goes on to the other side: hop by hop, named by `Connection`, a name with `_`, an
     /// override of method or path, of the forwarded family, or the gateway's own.
+    ///
+    /// `Host`, `Content-Length` and credentials are not marked: whoever writes the next head
+    /// writes its own instead of them.
     pub drop: bool,
+}
+
+impl Field {
+    /// The name as it came.
+    #[must_use]
+    pub fn name<'b>(&self, buf: &'b [u8]) -> &'b [u8] {
+        slice(buf, &self.name)
+    }
+
+    /// The value without white space around it.
+    #[must_use]
+    pub fn value<'b>(&self, buf: &'b [u8]) -> &'b [u8] {
+        slice(buf, &self.value)
+    }
+
+    /// Appends the field as a line in canonical form: the name in lower case, the value trimmed.
+    pub fn write(&self, buf: &[u8], out: &mut Vec<u8>) {
+        out.extend(self.name(buf).iter().map(u8::to_ascii_lowercase));
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(self.value(buf));
+        out.extend_from_slice(b"\r\n");
+    }
 }
 
 /// How the end of a body is known.
@@ -83,13 +108,13 @@ pub(super) fn fill(
             Direction::Request => id.is_dropped_from_request(),
             Direction::Response => id.is_dropped_from_response(),
         };
-        if direction == Direction::Request && memchr::memchr(b'_', name).is_some() {
-            // Behind us CGI-style servers read `_` as `-`.
-            if alias(name).is_refused_as_alias() {
+        if direction == Direction::Request && name.iter().any(|byte| is_alias_of_dash(*byte)) {
+            let alias = alias(name);
+            if alias.is_refused_as_alias() {
                 return Err(HeadFault::UnderscoreAlias);
             }
             id = FieldId::Other;
-            drop = true;
+            drop = alias.is_dropped_from_request() || memchr::memchr(b'_', name).is_some();
         }
         let single = match direction {
             Direction::Request => id.is_single_in_request(),
@@ -116,13 +141,18 @@ pub(super) fn fill(
     Ok(())
 }
 
-/// What `name` is when its `_` are read as `-`.
+/// Behind us CGI-style servers read `_` as `-`, and some every other punctuation too.
+fn is_alias_of_dash(byte: u8) -> bool {
+    !byte.is_ascii_alphanumeric() && byte != b'-'
+}
+
+/// What `name` is when its punctuation is read as `-`.
 fn alias(name: &[u8]) -> FieldId {
     let mut mapped = [0u8; 64];
     // A longer name can only be of a family, whose beginning is enough.
     let name = name.get(..mapped.len()).unwrap_or(name);
     for (to, from) in mapped.iter_mut().zip(name) {
-        *to = if *from == b'_' { b'-' } else { *from };
+        *to = if is_alias_of_dash(*from) { b'-' } else { *from };
     }
     FieldId::of(mapped.get(..name.len()).unwrap_or_default())
 }

@@ -1,5 +1,6 @@
 //! `Host` and the authority of a target (RFC 9110, sections 4.2 and 7.2).
 
+use std::io::Write;
 use std::str::FromStr;
 
 /// Longest host name, as in DNS.
@@ -56,8 +57,8 @@ pub fn canonical_host(text: &[u8], default_port: u16, out: &mut Vec<u8>) -> bool
     let host = host.strip_suffix(b".").unwrap_or(host);
     out.extend(host.iter().map(u8::to_ascii_lowercase));
     if let Some(port) = port.filter(|port| *port != default_port) {
-        out.push(b':');
-        out.extend_from_slice(port.to_string().as_bytes());
+        // Writing to a vector does not fail.
+        let _ = write!(out, ":{port}");
     }
     true
 }

@@ -31,3 +31,6 @@ pub use query::{CREDENTIAL_KEYS, query_value, write_query};
 pub use request::{Form, RequestHead, Target, parse_request};
 pub use response::{ResponseHead, parse_response};
 pub use scan::HeadScan;
+
+#[cfg(test)]
+mod tests;

@@ -89,6 +89,20 @@ impl RequestHead {
         fields::value(&self.fields, buf, id)
     }
 
+    /// The value of the one field named `name`, in any case of letters; for slots that only a
+    /// config knows.
+    ///
+    /// # Errors
+    /// [`HeadFault::DuplicateField`] when there is more than one line of it.
+    pub fn single<'b>(&self, buf: &'b [u8], name: &[u8]) -> Result<Option<&'b [u8]>, HeadFault> {
+        let mut lines =
+            self.fields.iter().filter(|field| field.name(buf).eq_ignore_ascii_case(name));
+        match (lines.next(), lines.next()) {
+            (first, None) => Ok(first.map(|field| field.value(buf))),
+            _ => Err(HeadFault::DuplicateField),
+        }
+    }
+
     /// `Host` as it came.
     #[must_use]
     pub fn host<'b>(&self, buf: &'b [u8]) -> Option<&'b [u8]> {
@@ -179,12 +193,14 @@ fn version_fault(text: &[u8]) -> HeadFault {
     if line == b"PRI * HTTP/2.0" {
         return HeadFault::Http2Preface;
     }
-    match line.rsplit(|byte| *byte == b' ').next() {
-        Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor])
-            if major.is_ascii_digit() && minor.is_ascii_digit() =>
-        {
-            HeadFault::Version
-        }
+    let mut parts = line.split(|byte| *byte == b' ');
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (
+            Some([_, ..]),
+            Some([_, ..]),
+            Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor]),
+            None,
+        ) if major.is_ascii_digit() && minor.is_ascii_digit() => HeadFault::Version,
         _ => HeadFault::StartLine,
     }
 }
