@@ -1,4 +1,6 @@
 //! Weirgate: an identity-aware gateway in the data path of LLM, HTTP and database traffic.
 
 pub mod base;
+pub mod mask;
+pub mod scan;
 pub mod wire;
