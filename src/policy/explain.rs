@@ -6,6 +6,7 @@ use super::rule::{Effect, RuleSpec};
 use super::table::{Action, Attr, Table};
 use super::who::Who;
 use crate::base::RuleId;
+use crate::identity::Principal;
 use std::fmt;
 
 /// One thing that a rule may name.
@@ -138,6 +139,12 @@ pub struct Explanation {
 }
 
 impl Table {
+    /// Explains what `decide` says to a verified caller.
+    #[must_use]
+    pub fn explain_principal(&self, principal: &Principal, action: &Action<'_>) -> Explanation {
+        Who::lend(principal, |who| self.explain(who, action))
+    }
+
     /// Explains what `decide` says to a caller with these attributes.
     ///
     /// The attributes may be asserted (by an operator who asks), which is why this yields no

@@ -9,6 +9,7 @@ use super::pattern::Pattern;
 use super::rule::{Effect, RULES_MAX, RuleError, RuleFault, RuleSpec};
 use super::who::Who;
 use crate::base::{IssuerId, ResourceId, RuleId};
+use crate::identity::Principal;
 use ring::digest::{Context, SHA256};
 use std::collections::BTreeMap;
 
@@ -152,6 +153,12 @@ impl Table {
             generation: 0,
             digest: digest(&[]),
         }
+    }
+
+    /// The row of a caller. Made once per token and kept beside it; allocates.
+    #[must_use]
+    pub fn row(&self, principal: &Principal) -> Row {
+        Who::lend(principal, |who| self.row_of(who))
     }
 
     /// The row of a caller whose attributes are `who`. Private to the module: a row that decides

@@ -1,6 +1,7 @@
 //! Who acts, as the rules see it.
 
 use crate::base::IssuerId;
+use crate::identity::Principal;
 
 /// The attributes of a caller that rules may name.
 ///
@@ -18,4 +19,18 @@ pub struct Who<'a> {
     pub client_id: Option<&'a str>,
     /// The actor chain, current actor first.
     pub actors: &'a [&'a str],
+}
+
+impl Who<'_> {
+    /// Lends what `principal` is to `with`: the one place where a principal becomes attributes.
+    pub(super) fn lend<R>(principal: &Principal, with: impl FnOnce(&Who<'_>) -> R) -> R {
+        let actors: Vec<&str> = principal.actors().collect();
+        with(&Who {
+            issuer: Some(principal.issuer()),
+            sub: Some(principal.sub()),
+            groups: principal.groups(),
+            client_id: principal.client_id(),
+            actors: &actors,
+        })
+    }
 }
