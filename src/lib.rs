@@ -4,3 +4,5 @@ pub mod base;
 pub mod mask;
 pub mod scan;
 pub mod wire;
+pub mod identity;
+pub mod policy;
