@@ -1,5 +1,6 @@
 //! Weirgate: an identity-aware gateway in the data path of LLM, HTTP and database traffic.
 
 pub mod base;
+pub mod control;
 pub mod record;
 pub mod runtime;

@@ -78,9 +78,12 @@
 
 pub mod fields;
 mod memory;
+pub mod proof;
 pub mod reader;
 pub mod ring;
 pub mod segment;
+pub mod tree;
+pub mod verify;
 
 use crate::base::{ConnectionId, ExchangeId, Now};
 

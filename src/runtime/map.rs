@@ -206,6 +206,8 @@ pub fn create(path: &Path, setup: &RingSetup, start: Cursor) -> io::Result<(Ring
         tail: 0,
         time_ns: 0,
         reserve: setup.ring_bytes / RESERVE_PART,
+        began_ns: 0,
+        roll_ns: u64::MAX,
     };
     let ring = Ring { mapping, bytes: setup.ring_bytes };
     Ok((journal, Tail { ring, setup: *setup, cursor: start, generation: 0 }))
@@ -259,9 +261,18 @@ pub struct RingJournal {
     tail: u64,
     time_ns: u64,
     reserve: u64,
+    /// When the segment's first entry was appended; 0 before it.
+    began_ns: u64,
+    roll_ns: u64,
 }
 
 impl RingJournal {
+    /// Goes on in the next segment when the present one is older than `ms`; retention by age needs
+    /// segments that end.
+    pub fn roll_after_ms(&mut self, ms: u64) {
+        self.roll_ns = ms.saturating_mul(1_000_000);
+    }
+
     /// Bytes that an ordinary entry may still take.
     pub fn room(&mut self) -> u64 {
         self.free().saturating_sub(self.reserve)
@@ -336,6 +347,7 @@ impl RingJournal {
         let header = self.header(meta, 0, now);
         self.put(&header, 0, &mut Source::new(std::iter::empty()));
         self.id = SegmentId::of(self.stream, self.cursor.number);
+        self.began_ns = 0;
     }
 }
 
@@ -387,8 +399,12 @@ impl Journal for RingJournal {
             }
             // Room for the roll entry stays at the end of each segment.
             let end = self.cursor.offset + (padded(len) + ENTRY_HEADER_LEN) as u64;
-            if end > self.segment_bytes {
+            let old = self.began_ns.saturating_add(self.roll_ns) <= now.wall_ns;
+            if end > self.segment_bytes || (old && self.began_ns > 0) {
                 self.roll(now);
+            }
+            if self.began_ns == 0 {
+                self.began_ns = now.wall_ns;
             }
             let header = self.header(meta, u32::try_from(part).unwrap_or(u32::MAX), now);
             self.put(&header, len, &mut source);
