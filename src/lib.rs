@@ -6,3 +6,6 @@ pub mod scan;
 pub mod wire;
 pub mod identity;
 pub mod policy;
+pub mod control;
+pub mod record;
+pub mod runtime;

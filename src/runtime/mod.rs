@@ -1,0 +1,3 @@
+//! What touches sockets, memory maps and the kernel on the data path.
+
+pub mod map;
