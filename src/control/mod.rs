@@ -4,6 +4,7 @@
 //! [`snapshot`], which they read by its generation; a control thread that stands still leaves them
 //! deciding by the last one.
 
+pub mod snapshot;
 pub mod stand_in;
 
 /// Whether two byte strings are equal, in a time that depends on their lengths only.
