@@ -56,6 +56,18 @@ def test_every_token_slot_is_read(demo, scheme):
         assert status == 200, slot
 
 
+def test_older_anthropic_sdks_fill_x_api_key(demo, scheme):
+    status, _, body = curl(
+        demo,
+        scheme,
+        *("-H", f"x-api-key: {demo.tokens['ana']}", "-H", "anthropic-version: 2023-06-01"),
+        path="/anthropic/v1/messages",
+        body={**BODY, "max_tokens": 64},
+    )
+    assert status == 200
+    assert_masked(json.loads(body)["content"][0]["text"])
+
+
 def test_two_filled_slots_are_refused(demo, scheme):
     token = demo.tokens["ana"]
     status, _, _ = curl(demo, scheme, *bearer(token), "-H", f"x-api-key: {token}")

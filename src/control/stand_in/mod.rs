@@ -36,7 +36,7 @@ use tokio::task::{JoinHandle, JoinSet};
 pub struct Options {
     /// Where it listens; loopback only. Port 0 takes a free one.
     pub address: SocketAddr,
-    /// The key that it demands: as a bearer token from OpenAI's SDK, as `x-api-key` from Anthropic's.
+    /// The key that it demands: as a bearer token, on Anthropic's routes also as `x-api-key`.
     pub api_key: Secret,
     /// Pause before each event of a stream.
     pub delay: Duration,
@@ -205,10 +205,12 @@ impl Server {
     }
 
     fn admits(&self, request: &http::Request, anthropic: bool) -> bool {
-        let sent = if anthropic {
-            request.field("x-api-key")
-        } else {
-            request.field("authorization").and_then(|value| value.strip_prefix("Bearer "))
+        let bearer = request.field("authorization").and_then(|value| value.strip_prefix("Bearer "));
+        let sent = match (request.field("x-api-key"), bearer) {
+            // SDKs up to 1.x fill the first slot, from 2.x the second; both at once are a fault.
+            (Some(key), None) if anthropic => Some(key),
+            (None, Some(key)) => Some(key),
+            _ => None,
         };
         sent.is_some_and(|sent| {
             crate::control::same_bytes(sent.as_bytes(), self.options.api_key.expose())
