@@ -4,8 +4,11 @@
 //! [`snapshot`], which they read by its generation; a control thread that stands still leaves them
 //! deciding by the last one.
 
+mod fetch;
+pub mod keys;
 pub mod snapshot;
 pub mod stand_in;
+pub mod tls;
 
 /// Whether two byte strings are equal, in a time that depends on their lengths only.
 #[must_use]

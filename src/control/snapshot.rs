@@ -16,8 +16,8 @@ pub struct Published<T> {
 impl<T> Published<T> {
     /// Publishes `first` as generation 1.
     #[must_use]
-    pub fn new(first: T) -> Self {
-        Self { slot: Mutex::new(Arc::new(first)), generation: AtomicU64::new(1) }
+    pub fn new(first: T) -> Arc<Self> {
+        Arc::new(Self { slot: Mutex::new(Arc::new(first)), generation: AtomicU64::new(1) })
     }
 
     /// The number of the current value; it only grows. One atomic load.
@@ -28,22 +28,19 @@ impl<T> Published<T> {
 
     /// The current value with its number.
     #[must_use]
-    pub fn current(&self) -> (u64, Arc<T>) {
+    pub fn load(&self) -> (Arc<T>, u64) {
         let slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
         // Stored under the same lock, so the two belong together.
-        (self.generation.load(Ordering::Acquire), Arc::clone(&slot))
+        (Arc::clone(&slot), self.generation.load(Ordering::Acquire))
     }
 
-    /// Replaces the value by what `change` makes of it, and returns the new number. Two writers
-    /// follow one another. The value before is dropped by its last reader.
-    pub fn update(&self, change: impl FnOnce(&T) -> T) -> u64 {
+    /// Replaces the value. The one before is dropped by its last reader.
+    pub fn publish(&self, next: Arc<T>) {
         let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = Arc::new(change(&slot));
         let last = std::mem::replace(&mut *slot, next);
-        let number = self.generation.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
+        self.generation.fetch_add(1, Ordering::AcqRel);
         drop(slot);
         drop(last);
-        number
     }
 }
 
@@ -55,19 +52,17 @@ mod tests {
     fn a_reader_sees_value_and_number_together() {
         let place = Published::new(1u64);
         std::thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    for _ in 0..500 {
-                        place.update(|value| value + 1);
-                    }
-                });
-            }
+            scope.spawn(|| {
+                for value in 2..=1000 {
+                    place.publish(Arc::new(value));
+                }
+            });
             for _ in 0..1000 {
-                let (number, value) = place.current();
+                let (value, number) = place.load();
                 assert_eq!(number, *value);
             }
         });
-        assert_eq!(place.generation(), 1001);
-        assert_eq!(*place.current().1, 1001);
+        assert_eq!(place.generation(), 1000);
+        assert_eq!(*place.load().0, 1000);
     }
 }
