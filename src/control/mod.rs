@@ -4,8 +4,11 @@
 //! [`snapshot`], which they read by its generation; a control thread that stands still leaves them
 //! deciding by the last one.
 
+pub mod admin;
+pub mod dns;
 mod fetch;
 pub mod keys;
+pub mod metrics;
 pub mod snapshot;
 pub mod stand_in;
 pub mod tls;
