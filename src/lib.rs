@@ -9,3 +9,5 @@ pub mod policy;
 pub mod control;
 pub mod record;
 pub mod runtime;
+pub mod cli;
+pub mod control;
