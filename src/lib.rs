@@ -1,3 +1,4 @@
 //! Weirgate: an identity-aware gateway in the data path of LLM, HTTP and database traffic.
 
 pub mod base;
+pub mod session;

@@ -85,6 +85,13 @@ pub enum Act {
         /// See above.
         linger: bool,
     },
+    /// Shut the write side toward the upstream after what is queued; its answer is still read.
+    EndUpstream {
+        /// The exchange.
+        exchange: ExchangeId,
+    },
+    /// Shut the write side toward the caller after what is queued; it may still send.
+    EndCaller,
     /// Reset the caller without a clean end, after what is queued.
     AbortCaller,
 }
