@@ -171,3 +171,19 @@ impl Out {
         admitted.move_to(&mut self.upstream);
     }
 }
+
+/// Doors for sessions that tests of the runtime make up.
+#[cfg(test)]
+impl Out {
+    pub(crate) fn test_act(&mut self, act: Act) {
+        self.acts.push(act);
+    }
+
+    pub(crate) fn test_caller(&mut self) -> &mut Pieces {
+        &mut self.caller
+    }
+
+    pub(crate) fn test_upstream(&mut self) -> &mut Pieces {
+        &mut self.upstream
+    }
+}
