@@ -11,3 +11,5 @@ pub mod record;
 pub mod runtime;
 pub mod cli;
 pub mod control;
+pub mod runtime;
+pub mod session;
