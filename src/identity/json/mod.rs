@@ -367,4 +367,74 @@ mod tests {
         }
         assert_eq!(fault(text), None);
     }
+
+    /// Whether two readings are of one document; numbers by value, names in any order.
+    fn same(ours: Value<'_>, theirs: &serde_json::Value) -> bool {
+        match theirs {
+            serde_json::Value::Object(map) => {
+                ours.is_object()
+                    && ours.members().count() == map.len()
+                    && ours.members().all(|(name, value)| {
+                        map.get(name.as_ref()).is_some_and(|theirs| same(value, theirs))
+                    })
+            }
+            serde_json::Value::Array(list) => {
+                ours.kind() == Kind::Array
+                    && ours.items().count() == list.len()
+                    && ours.items().zip(list).all(|(ours, theirs)| same(ours, theirs))
+            }
+            serde_json::Value::String(text) => ours.text().as_deref() == Some(text),
+            serde_json::Value::Number(number) => {
+                ours.kind() == Kind::Number
+                    && number
+                        .as_u64()
+                        .filter(|value| *value <= 1 << 53)
+                        .is_none_or(|value| ours.integer() == Some(value))
+            }
+            serde_json::Value::Bool(true) => ours.kind() == Kind::True,
+            serde_json::Value::Bool(false) => ours.kind() == Kind::False,
+            serde_json::Value::Null => ours.kind() == Kind::Null,
+        }
+    }
+
+    #[test]
+    fn what_is_accepted_is_what_another_reader_sees() {
+        const ALPHABET: &[u8] = b"{}[]\",:\\u0dD8ceE+-.1 \n\tatrufalsn\xc3\xa9\x00/";
+        let sound: &[u8] =
+            br#"{"a":[1,-2.5e3,{"b":"\u00e9\ud83d\ude00\n"},[]],"c":null,"d":{"e":true,
+            "f":false,"g":""},"h":10000000000,"i":"plain"}"#;
+        let mut state = 0x9e37_79b9_7f4a_7c15u64;
+        let mut below = |bound: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state % bound as u64) as usize
+        };
+        let mut accepted = 0;
+        for round in 0..60_000 {
+            let mut text = sound.to_vec();
+            for _ in 0..=below(3) {
+                let (place, byte) =
+                    (below(text.len()), *ALPHABET.get(below(ALPHABET.len())).unwrap());
+                match below(3) {
+                    0 => *text.get_mut(place).unwrap() = byte,
+                    1 => text.insert(place, byte),
+                    _ => drop(text.remove(place)),
+                }
+            }
+            let shown = || format!("round {round}: {}", String::from_utf8_lossy(&text));
+            let theirs = serde_json::from_slice::<serde_json::Value>(&text);
+            match (Doc::parse(&text, 8, Duplicates::Refuse), theirs) {
+                (Ok(ours), Ok(theirs)) => {
+                    accepted += 1;
+                    assert!(same(ours.root(), &theirs), "{}", shown());
+                }
+                // A number too large for a float is in the grammar, and no integer of ours.
+                (Ok(_), Err(error)) => assert!(error.to_string().contains("range"), "{}", shown()),
+                (Err(JsonFault::Duplicate | JsonFault::NotObject), Ok(_)) | (Err(_), Err(_)) => {}
+                (Err(fault), Ok(_)) => panic!("{fault:?} {}", shown()),
+            }
+        }
+        assert!(accepted > 5_000, "the mutations leave enough sound: {accepted}");
+    }
 }
