@@ -1,0 +1,3 @@
+//! What the command line does, as functions that a test can call.
+
+pub mod token;
