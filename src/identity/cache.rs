@@ -4,6 +4,9 @@
 //! meet. Refusals live in a part of their own, so that a flood of forged tokens pushes out no good
 //! one. Each part evicts by CLOCK: a hand goes round, spares what was used since its last visit,
 //! and takes the rest.
+//!
+//! The two generations must cover everything that a verification rests on: the key generation the
+//! sets of all issuers, the policy generation the issuers' rules as well as the table of rules.
 
 use super::{Principal, TokenError};
 use crate::base::{Now, Secret};

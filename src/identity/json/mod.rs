@@ -115,6 +115,11 @@ impl<'t> Doc<'t> {
         self.text.get(node.start as usize..node.end as usize).unwrap_or_default()
     }
 
+    /// [`Self::slice`] where no `str` is needed; it checks no character boundary.
+    fn bytes(&self, node: &Node) -> &[u8] {
+        self.text.as_bytes().get(node.start as usize..node.end as usize).unwrap_or_default()
+    }
+
     fn decoded(&self, node: &Node) -> Cow<'_, str> {
         match node.kind {
             Kind::Text { escaped: true } => Cow::Owned(unescape(self.slice(node))),
@@ -125,7 +130,7 @@ impl<'t> Doc<'t> {
     fn same_name(&self, a: &Node, b: &Node) -> bool {
         match (a.kind, b.kind) {
             (Kind::Text { escaped: false }, Kind::Text { escaped: false }) => {
-                self.slice(a) == self.slice(b)
+                self.bytes(a) == self.bytes(b)
             }
             _ => self.decoded(a) == self.decoded(b),
         }
@@ -198,7 +203,21 @@ impl<'d> Value<'d> {
 
     /// The member of an object by its decoded name.
     pub(super) fn member(self, name: &str) -> Option<Self> {
-        self.members().find(|(found, _)| found == name).map(|(_, value)| value)
+        if !self.is_object() {
+            return None;
+        }
+        let mut children = self.children();
+        while let (Some(found), Some(index)) = (children.next(), children.next()) {
+            let node = self.doc.node(found)?;
+            let same = match node.kind {
+                Kind::Text { escaped: true } => self.doc.decoded(node) == name,
+                _ => self.doc.bytes(node) == name.as_bytes(),
+            };
+            if same {
+                return Some(Self { doc: self.doc, index });
+            }
+        }
+        None
     }
 
     /// The items of an array; nothing for another kind.
