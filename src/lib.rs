@@ -1,9 +1,7 @@
 //! Weirgate: an identity-aware gateway in the data path of LLM, HTTP and database traffic.
 
 pub mod base;
-pub mod mask;
-pub mod scan;
-pub mod wire;
+pub mod cli;
 pub mod identity;
 pub mod policy;
 pub mod control;

@@ -1,3 +1,3 @@
-//! The command line: one file for each subcommand.
+//! What the command line does, as functions that a test can call.
 
-pub mod cert;
+pub mod token;
