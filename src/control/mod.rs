@@ -1,6 +1,3 @@
-//! What runs beside the data path: the drain of the record.
-
-pub mod drain;
 //! The control plane: one tokio thread with the admin surface, key sets, names and metrics.
 //!
 //! Nothing here is on the path of a request. What the workers need is published as an immutable
@@ -9,6 +6,7 @@ pub mod drain;
 
 pub mod admin;
 pub mod dns;
+pub mod drain;
 mod fetch;
 pub mod keys;
 pub mod metrics;

@@ -91,7 +91,7 @@ impl Flow {
             }
             return true;
         }
-        self.queued.append(&self.spare);
+        self.queued.append_at(&self.spare, 0);
         self.spare.clear();
         !named
     }

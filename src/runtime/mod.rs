@@ -1,6 +1,3 @@
-//! What touches sockets, memory maps and the kernel on the data path.
-
-pub mod map;
 //! The workers: sockets, TLS, upstream connections and time, around sessions that know none of it.
 //!
 //! A worker is a thread with its own driver (io_uring, or epoll where that is refused). Nothing but
@@ -17,6 +14,7 @@ mod connection;
 mod drive;
 mod driver;
 mod flow;
+pub mod map;
 mod published;
 mod shared;
 mod signal;

@@ -5,6 +5,4 @@
 
 pub mod coding;
 pub mod http1;
-//! Wire formats: heads, bodies and event streams as bytes, without a policy.
-
 pub mod sse;
