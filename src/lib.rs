@@ -2,4 +2,6 @@
 
 pub mod base;
 pub mod identity;
+pub mod mask;
 pub mod policy;
+pub mod scan;

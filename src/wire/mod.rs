@@ -1,0 +1,3 @@
+//! Wire formats: heads, bodies and event streams as bytes, without a policy.
+
+pub mod sse;
