@@ -120,7 +120,7 @@ pub(super) mod tests {
     use super::*;
 
     /// The definition, word for word; exponential, for short input only.
-    pub(in super::super) fn naive(pattern: &[u8], value: &[u8]) -> bool {
+    pub(in crate::policy) fn naive(pattern: &[u8], value: &[u8]) -> bool {
         match pattern.first() {
             None => value.is_empty(),
             Some(b'*') => (0..=value.len()).any(|eaten| naive(&pattern[1..], &value[eaten..])),
