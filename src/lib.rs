@@ -3,6 +3,7 @@
 pub mod base;
 
 
+pub mod cli;
 pub mod control;
 pub mod credential;
 

@@ -160,3 +160,7 @@ mod tests {
         Cli::command().debug_assert();
     }
 }
+//! The commands, one file each.
+
+pub mod sessions;
+pub mod verify;

@@ -82,6 +82,7 @@ pub mod proof;
 pub mod reader;
 pub mod ring;
 pub mod segment;
+pub mod summary;
 pub mod tree;
 pub mod verify;
 

@@ -180,6 +180,7 @@ fn seal_crc(bytes: &mut [u8]) {
 }
 
 /// One record of a proof file.
+#[expect(clippy::large_enum_variant, reason = "looked at one by one, never kept in lists")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Record {
     /// A block's digest.
