@@ -1,8 +1,8 @@
 //! From a config with its secrets to what the workers decide by and connect to.
 
 use super::StartError;
-use crate::base::{Limits, ResourceId};
-use crate::config::{Config, CredentialKind, Listener, Protocol, Secrets, Source};
+use crate::base::{CredentialId, Limits, ResourceId};
+use crate::config::{Config, CredentialKind, Listener, Protocol, SecretFrom, Secrets, Source};
 use crate::credential::{Credential, Form};
 use crate::identity::CertificateRules;
 use crate::mask::Plans;
@@ -10,7 +10,7 @@ use crate::runtime::{Upstream, Upstreams, listener_tls, upstream_tls};
 use crate::session::{ListenerView, ResourceView, Snapshot};
 use rustls::ServerConfig;
 use rustls_pki_types::ServerName;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Everything that the sessions decide by.
@@ -24,7 +24,8 @@ pub(super) fn snapshot(
         .iter()
         .enumerate()
         .map(|(place, spec)| {
-            let secret = || secrets.credential(place).cloned().ok_or(StartError::Secret);
+            let id = u16::try_from(place).map(CredentialId).map_err(|_| StartError::Secret)?;
+            let secret = || secrets.credential(id).cloned().ok_or(StartError::Secret);
             let form = match &spec.kind {
                 CredentialKind::Bearer { .. } => Form::Bearer(secret()?),
                 CredentialKind::Header { name, prefix, .. } => Form::Header {
@@ -40,7 +41,7 @@ pub(super) fn snapshot(
             Ok(Credential::new(spec.name.clone(), &form))
         })
         .collect::<Result<_, StartError>>()?;
-    let plans = Plans::new(config.mask_specs(secrets)).map_err(StartError::Mask)?;
+    let plans = Plans::new(secrets.masks().to_vec()).map_err(StartError::Mask)?;
     let resources: Vec<ResourceView> = config
         .resources
         .iter()
@@ -145,4 +146,20 @@ fn read(source: &dyn Source, path: &Path) -> Result<Vec<u8>, StartError> {
     source
         .read(path)
         .map_err(|error| StartError::File { path: path.to_owned(), error: error.to_string() })
+}
+
+/// Files whose change is picked up while running: certificates and secrets.
+pub(super) fn files(config: &Config) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for tls in config.listeners.iter().filter_map(|listener| listener.tls.as_ref()) {
+        files.extend([tls.cert.clone(), tls.key.clone()]);
+        files.extend(tls.client_ca.clone());
+    }
+    files.extend(config.resources.iter().filter_map(|one| one.tls.as_ref()?.ca.clone()));
+    let credentials = config.credentials.iter().filter_map(|spec| spec.kind.secret());
+    files.extend(credentials.filter_map(|secret| match &secret.from {
+        SecretFrom::File(path) => Some(path.clone()),
+        SecretFrom::Env(_) => None,
+    }));
+    files
 }

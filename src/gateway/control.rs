@@ -35,7 +35,7 @@ impl Control {
     pub(super) fn start(live: Arc<Live>, secrets: &Secrets) -> Result<Self, StartError> {
         let (stop, stopped) = oneshot::channel();
         let (sender, receiver) = mpsc::sync_channel(1);
-        let token = secrets.admin().cloned();
+        let token = secrets.admin_token().cloned();
         let thread = std::thread::Builder::new()
             .name("control".to_owned())
             .spawn(move || {
@@ -177,7 +177,7 @@ fn stamps(live: &Live) -> Vec<Option<(std::time::SystemTime, u64)>> {
         let found = std::fs::metadata(path).ok()?;
         Some((found.modified().ok()?, found.len()))
     };
-    config.watched_files().iter().map(|path| of(path)).collect()
+    compile::files(&config).iter().map(|path| of(path)).collect()
 }
 
 /// Compiles the config in force once more, with the files as they are. What is wrong with them

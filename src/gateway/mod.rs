@@ -79,7 +79,7 @@ pub type SharedSource = Arc<dyn Source + Send + Sync>;
 ///
 /// ```no_run
 /// use std::sync::Arc;
-/// use weirgate::cli::process::System;
+/// use weirgate::cli::source::System;
 /// use weirgate::gateway::Gateway;
 ///
 /// let source = Arc::new(System);
@@ -141,7 +141,7 @@ impl Gateway {
             Settings::new(&config.gateway.data_dir, &config.gateway.ring_dir, workers);
         settings.policy_digest = snapshot.policy.digest();
         settings.retention = drain::Retention {
-            age_ms: config.record.retain_age_ms,
+            age_s: config.record.retain_age_ms.map(|ms| ms / 1_000),
             bytes: config.record.retain_bytes,
         };
         let opened = drain::open(&settings).map_err(StartError::Record)?;
