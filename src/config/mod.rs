@@ -7,6 +7,7 @@
 //!
 //! What this module does not know: sessions, sockets, files (it sees a [`Source`]).
 
+mod cases;
 mod credentials;
 mod issuers;
 mod limits;
