@@ -3,3 +3,4 @@
 pub mod check;
 pub mod policy;
 pub mod source;
+pub mod token;

@@ -140,8 +140,57 @@ impl Algorithm {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+    use crate::identity::compact::decode;
+    use crate::identity::json::{Doc, Duplicates};
+    use crate::identity::jwk;
+
+    /// Checks a published signature, and that no bit of it and of the message can be other.
+    fn vector(algorithm: Algorithm, jwk: &str, message: &str, signature: &str) {
+        let doc = Doc::parse(jwk.as_bytes(), 4, Duplicates::Refuse).unwrap();
+        let key = jwk::read(doc.root()).unwrap();
+        let signature = decode(signature.as_bytes()).unwrap();
+        let good =
+            |message: &[u8], signature: &[u8]| algorithm.verify(&key.material, message, signature);
+        assert!(good(message.as_bytes(), &signature));
+        assert!(!good(message.as_bytes().split_first().unwrap().1, &signature));
+        for place in 0..signature.len() {
+            let mut hurt = signature.clone();
+            *hurt.get_mut(place).unwrap() ^= 1;
+            assert!(!good(message.as_bytes(), &hurt), "{place}");
+            assert!(!good(message.as_bytes(), signature.get(..place).unwrap()), "{place}");
+        }
+    }
+
+    #[test]
+    fn published_signatures_verify() {
+        const CLAIMS: &str = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlL\
+            mNvbS9pc19yb290Ijp0cnVlfQ";
+        // RFC 7515, appendix A.3.
+        vector(
+            Algorithm::Es256,
+            r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+                "y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#,
+            &format!("eyJhbGciOiJFUzI1NiJ9.{CLAIMS}"),
+            "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q",
+        );
+        // RFC 7515, appendix A.2.
+        vector(
+            Algorithm::Rs256,
+            r#"{"kty":"RSA","e":"AQAB","n":"ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ"}"#,
+            &format!("eyJhbGciOiJSUzI1NiJ9.{CLAIMS}"),
+            "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw",
+        );
+        // RFC 8037, appendix A.4.
+        vector(
+            Algorithm::EdDsa,
+            r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#,
+            "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc",
+            "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg",
+        );
+    }
 
     #[test]
     fn every_name_reads_back_and_the_dangerous_ones_have_no_value() {

@@ -4,6 +4,9 @@
 //! meet. Refusals live in a part of their own, so that a flood of forged tokens pushes out no good
 //! one. Each part evicts by CLOCK: a hand goes round, spares what was used since its last visit,
 //! and takes the rest.
+//!
+//! The two generations must cover everything that a verification rests on: the key generation the
+//! sets of all issuers, the policy generation the issuers' rules as well as the table of rules.
 
 use super::{Principal, TokenError};
 use crate::base::{Now, Secret};
@@ -305,8 +308,7 @@ impl<T> Part<T> {
 mod tests {
     use super::*;
     use crate::identity::dev::{DevClaims, DevKey};
-    use crate::identity::{Algorithm, IssuerRules, KeySet, KeySnapshot, Profile, Verifier};
-    use std::sync::Arc;
+    use crate::identity::{KeySnapshot, Verifier};
 
     const START_S: u64 = 1_800_000_000;
     const SEED: [u64; 4] = [1, 2, 3, 4];
@@ -324,20 +326,8 @@ mod tests {
     impl Bench {
         fn new() -> Self {
             let key = DevKey::generate().unwrap();
-            let (set, _) = KeySet::from_jwks(key.jwks().as_bytes()).unwrap();
-            let rules = IssuerRules {
-                name: "dev".to_owned(),
-                issuer: "iss".to_owned(),
-                audience: vec!["gate".to_owned()],
-                algorithms: vec![Algorithm::EdDsa],
-                profile: Profile::Rfc9068,
-                groups_claim: "groups".to_owned(),
-                clients: Vec::new(),
-                skew_s: 30,
-                age_max_s: None,
-            };
-            let keys = KeySnapshot { generation: 1, sets: vec![Some(Arc::new(set))] };
-            Self { key, keys, verifier: Verifier::new(vec![rules]) }
+            let keys = key.snapshot(1);
+            Self { key, keys, verifier: Verifier::new(vec![DevKey::rules("dev", "iss", "gate")]) }
         }
 
         fn token(&self, subject: &str) -> (Vec<u8>, Rc<Principal>) {

@@ -4,11 +4,13 @@
 
 use super::compact::encode;
 use super::verify::sha256;
+use super::{Algorithm, IssuerRules, KeySet, KeySnapshot, Profile, SKEW_S_DEFAULT};
 use crate::base::Secret;
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
 use std::fmt;
+use std::sync::Arc;
 
 /// Why there is no key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +91,29 @@ impl DevKey {
         json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA",
             "kid": self.kid, "x": x}]})
         .to_string()
+    }
+
+    /// A snapshot in which the key's set is that of issuer 0, the only one.
+    #[must_use]
+    pub fn snapshot(&self, generation: u64) -> KeySnapshot {
+        let set = KeySet::from_jwks(self.jwks().as_bytes()).ok();
+        KeySnapshot { generation, sets: vec![set.map(|(set, _)| Arc::new(set))] }
+    }
+
+    /// Rules under which what [`Self::mint`] writes is accepted, groups in `groups`.
+    #[must_use]
+    pub fn rules(name: &str, issuer: &str, audience: &str) -> IssuerRules {
+        IssuerRules {
+            name: name.to_owned(),
+            issuer: issuer.to_owned(),
+            audience: vec![audience.to_owned()],
+            algorithms: vec![Algorithm::EdDsa],
+            profile: Profile::Rfc9068,
+            groups_claim: "groups".to_owned(),
+            clients: Vec::new(),
+            skew_s: SKEW_S_DEFAULT,
+            age_max_s: None,
+        }
     }
 
     /// A token of the profile `rfc9068`.

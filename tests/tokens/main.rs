@@ -4,4 +4,5 @@
 mod algorithms;
 mod hostile;
 mod issuer;
+mod noise;
 mod real;

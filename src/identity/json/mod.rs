@@ -115,6 +115,11 @@ impl<'t> Doc<'t> {
         self.text.get(node.start as usize..node.end as usize).unwrap_or_default()
     }
 
+    /// [`Self::slice`] where no `str` is needed; it checks no character boundary.
+    fn bytes(&self, node: &Node) -> &[u8] {
+        self.text.as_bytes().get(node.start as usize..node.end as usize).unwrap_or_default()
+    }
+
     fn decoded(&self, node: &Node) -> Cow<'_, str> {
         match node.kind {
             Kind::Text { escaped: true } => Cow::Owned(unescape(self.slice(node))),
@@ -125,7 +130,7 @@ impl<'t> Doc<'t> {
     fn same_name(&self, a: &Node, b: &Node) -> bool {
         match (a.kind, b.kind) {
             (Kind::Text { escaped: false }, Kind::Text { escaped: false }) => {
-                self.slice(a) == self.slice(b)
+                self.bytes(a) == self.bytes(b)
             }
             _ => self.decoded(a) == self.decoded(b),
         }
@@ -198,7 +203,21 @@ impl<'d> Value<'d> {
 
     /// The member of an object by its decoded name.
     pub(super) fn member(self, name: &str) -> Option<Self> {
-        self.members().find(|(found, _)| found == name).map(|(_, value)| value)
+        if !self.is_object() {
+            return None;
+        }
+        let mut children = self.children();
+        while let (Some(found), Some(index)) = (children.next(), children.next()) {
+            let node = self.doc.node(found)?;
+            let same = match node.kind {
+                Kind::Text { escaped: true } => self.doc.decoded(node) == name,
+                _ => self.doc.bytes(node) == name.as_bytes(),
+            };
+            if same {
+                return Some(Self { doc: self.doc, index });
+            }
+        }
+        None
     }
 
     /// The items of an array; nothing for another kind.
@@ -366,5 +385,75 @@ mod tests {
             assert!(fault(text.get(..len).unwrap()).is_some(), "{len}");
         }
         assert_eq!(fault(text), None);
+    }
+
+    /// Whether two readings are of one document; numbers by value, names in any order.
+    fn same(ours: Value<'_>, theirs: &serde_json::Value) -> bool {
+        match theirs {
+            serde_json::Value::Object(map) => {
+                ours.is_object()
+                    && ours.members().count() == map.len()
+                    && ours.members().all(|(name, value)| {
+                        map.get(name.as_ref()).is_some_and(|theirs| same(value, theirs))
+                    })
+            }
+            serde_json::Value::Array(list) => {
+                ours.kind() == Kind::Array
+                    && ours.items().count() == list.len()
+                    && ours.items().zip(list).all(|(ours, theirs)| same(ours, theirs))
+            }
+            serde_json::Value::String(text) => ours.text().as_deref() == Some(text),
+            serde_json::Value::Number(number) => {
+                ours.kind() == Kind::Number
+                    && number
+                        .as_u64()
+                        .filter(|value| *value <= 1 << 53)
+                        .is_none_or(|value| ours.integer() == Some(value))
+            }
+            serde_json::Value::Bool(true) => ours.kind() == Kind::True,
+            serde_json::Value::Bool(false) => ours.kind() == Kind::False,
+            serde_json::Value::Null => ours.kind() == Kind::Null,
+        }
+    }
+
+    #[test]
+    fn what_is_accepted_is_what_another_reader_sees() {
+        const ALPHABET: &[u8] = b"{}[]\",:\\u0dD8ceE+-.1 \n\tatrufalsn\xc3\xa9\x00/";
+        let sound: &[u8] =
+            br#"{"a":[1,-2.5e3,{"b":"\u00e9\ud83d\ude00\n"},[]],"c":null,"d":{"e":true,
+            "f":false,"g":""},"h":10000000000,"i":"plain"}"#;
+        let mut state = 0x9e37_79b9_7f4a_7c15u64;
+        let mut below = |bound: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state % bound as u64) as usize
+        };
+        let mut accepted = 0;
+        for round in 0..60_000 {
+            let mut text = sound.to_vec();
+            for _ in 0..=below(3) {
+                let (place, byte) =
+                    (below(text.len()), *ALPHABET.get(below(ALPHABET.len())).unwrap());
+                match below(3) {
+                    0 => *text.get_mut(place).unwrap() = byte,
+                    1 => text.insert(place, byte),
+                    _ => drop(text.remove(place)),
+                }
+            }
+            let shown = || format!("round {round}: {}", String::from_utf8_lossy(&text));
+            let theirs = serde_json::from_slice::<serde_json::Value>(&text);
+            match (Doc::parse(&text, 8, Duplicates::Refuse), theirs) {
+                (Ok(ours), Ok(theirs)) => {
+                    accepted += 1;
+                    assert!(same(ours.root(), &theirs), "{}", shown());
+                }
+                // A number too large for a float is in the grammar, and no integer of ours.
+                (Ok(_), Err(error)) => assert!(error.to_string().contains("range"), "{}", shown()),
+                (Err(JsonFault::Duplicate | JsonFault::NotObject), Ok(_)) | (Err(_), Err(_)) => {}
+                (Err(fault), Ok(_)) => panic!("{fault:?} {}", shown()),
+            }
+        }
+        assert!(accepted > 5_000, "the mutations leave enough sound: {accepted}");
     }
 }

@@ -116,14 +116,16 @@ impl Parser<'_> {
         let start = self.at;
         let mut escaped = false;
         loop {
-            match self.peek().ok_or(JsonFault::Syntax)? {
-                b'"' => break,
-                b'\\' => {
+            let rest = self.doc.text.as_bytes().get(self.at..).unwrap_or_default();
+            let special = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
+            self.at += special.ok_or(JsonFault::Syntax)?;
+            match self.peek() {
+                Some(b'"') => break,
+                Some(b'\\') => {
                     escaped = true;
                     self.escape()?;
                 }
-                0..=0x1f => return Err(JsonFault::Syntax),
-                _ => self.at += 1,
+                _ => return Err(JsonFault::Syntax),
             }
         }
         self.push(Kind::Text { escaped }, start, self.at)?;
