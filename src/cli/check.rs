@@ -59,11 +59,12 @@ fn print_good(config: &Config, json: bool, out: &mut dyn Write) -> io::Result<()
     ];
     let file = config.files.first().map_or(Path::new(""), PathBuf::as_path).display().to_string();
     if json {
-        let mut line = json!({ "level": "ok", "file": file });
-        for (name, count) in counts {
-            line[name] = count.into();
-        }
-        return writeln!(out, "{line}");
+        let mut line = serde_json::Map::from_iter([
+            ("level".to_owned(), json!("ok")),
+            ("file".to_owned(), json!(file)),
+        ]);
+        line.extend(counts.map(|(name, count)| (name.to_owned(), json!(count))));
+        return writeln!(out, "{}", json!(line));
     }
     let counts = counts.map(|(name, count)| format!("{count} {name}"));
     writeln!(out, "{file}: ok ({})", counts.join(", "))
@@ -103,7 +104,7 @@ pub(super) fn print_one(
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
+#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests {
     use super::*;
     use crate::cli::source::System;

@@ -27,6 +27,8 @@ mod units;
 mod url;
 
 #[cfg(test)]
+mod broken;
+#[cfg(test)]
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests;
 

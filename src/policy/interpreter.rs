@@ -327,6 +327,25 @@ mod tests {
     }
 
     #[test]
+    fn fewer_groups_never_gain_through_rules_that_ask_for_groups() {
+        for_each(60, 20, |_, rules, case| {
+            // A deny on a group, or `not_groups`, is what a group can cost.
+            let asking = rules.iter().filter(|rule| {
+                rule.who.not_groups.is_none()
+                    && (rule.effect == Effect::Allow || rule.who.groups.is_none())
+            });
+            let table = Table::compile(asking.cloned().collect(), RESOURCES, 1).unwrap();
+            let before = said(&table, &case);
+            for place in 0..case.who.groups.len() {
+                let mut fewer = case.clone();
+                fewer.who.groups.remove(place);
+                let widened = said(&table, &fewer).is_ok() && before == Err(DenialKind::NoRule);
+                assert!(!widened, "seed {SEED:#x}");
+            }
+        });
+    }
+
+    #[test]
     fn reading_the_model_is_asked_for_exactly_where_it_can_matter() {
         for_each(60, 30, |_, rules, case| {
             let table = Table::compile(rules.to_vec(), RESOURCES, 1).unwrap();

@@ -2,9 +2,8 @@
 
 use super::*;
 use crate::base::{CredentialId, IssuerId, MaskId, MaskSet, Now, ResourceId, RuleId};
+use crate::identity::Verifier;
 use crate::identity::dev::{DevClaims, DevKey};
-use crate::identity::{Algorithm, IssuerRules, KeySet, KeySnapshot, Profile, Verifier};
-use std::sync::Arc;
 
 fn patterns(list: &[&str]) -> Option<Vec<Pattern>> {
     Some(list.iter().map(Pattern::new).collect())
@@ -218,19 +217,7 @@ fn rule_and_word_borders_hold() {
 #[test]
 fn a_verified_principal_gives_its_row_all_its_attributes() {
     let key = DevKey::generate().unwrap();
-    let verifier = Verifier::new(vec![IssuerRules {
-        name: "dev".to_owned(),
-        issuer: "https://dev".to_owned(),
-        audience: vec!["gate".to_owned()],
-        algorithms: vec![Algorithm::Es256, Algorithm::EdDsa],
-        profile: Profile::Rfc9068,
-        groups_claim: "groups".to_owned(),
-        clients: Vec::new(),
-        skew_s: 0,
-        age_max_s: None,
-    }]);
-    let set = KeySet::from_jwks(key.jwks().as_bytes()).unwrap().0;
-    let keys = KeySnapshot { generation: 1, sets: vec![Some(Arc::new(set))] };
+    let verifier = Verifier::new(vec![DevKey::rules("dev", "https://dev", "gate")]);
     let token = key.mint(&DevClaims {
         issuer: "https://dev".to_owned(),
         subject: "ana".to_owned(),
@@ -242,7 +229,7 @@ fn a_verified_principal_gives_its_row_all_its_attributes() {
         lifetime_s: 60,
     });
     let now = Now { mono_ns: 0, wall_ns: 1_001_000_000_000 };
-    let principal = verifier.verify(token.as_bytes(), &keys, now).unwrap();
+    let principal = verifier.verify(token.as_bytes(), &key.snapshot(1), now).unwrap();
 
     let mut rule = RuleSpec::new("all-of-it", Effect::Allow);
     rule.who = WhoRule {
