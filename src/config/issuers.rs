@@ -192,21 +192,31 @@ fn fetchable(text: &str, spot: Spot<'_>, what: &str, report: &mut Report) {
 pub(super) fn certificates(
     sections: Vec<Section<'_>>,
     names: &Names<'_>,
-    first_id: usize,
+    tokens: &[TokenIssuer],
     source: &dyn Source,
     report: &mut Report,
 ) -> Vec<CertificateIssuer> {
     let mut issuers = Vec::new();
     for (place, mut section) in (0..).zip(sections) {
         let name = names.name(place).to_owned();
-        let iss = section.text("issuer", report).map(|text| text.text.to_owned());
+        let iss = section.text("issuer", report);
+        if let Some(text) = iss
+            && tokens.iter().any(|one| one.rules.issuer == text.text)
+        {
+            report.error(
+                text.spot,
+                format!("`{}` is an issuer of tokens too", text.text),
+                "records and rules could not tell them apart: leave `issuer` out",
+            );
+        }
+        let iss = iss.map(|text| text.text.to_owned());
         let trust_domain = section.text("trust_domain", report).map(|text| text.text.to_owned());
         if !section.has("ca") {
             section.missing("ca", report);
         }
         let ca = readable(&mut section, "ca", source, report);
         section.finish(report);
-        let id = u16::try_from(first_id + usize::from(place)).unwrap_or(u16::MAX);
+        let id = u16::try_from(tokens.len() + usize::from(place)).unwrap_or(u16::MAX);
         let rules = CertificateRules {
             issuer: IssuerId(id),
             iss: iss.unwrap_or_else(|| format!("x509:{name}")),

@@ -124,12 +124,11 @@ fn compile<'a>(
     for name in certificate_names.all() {
         token_names.clashes(name, &certificate_names, report);
     }
-    let token_count = issuer_sections.tokens.len();
     let token_issuers = issuers::tokens(issuer_sections.tokens, &token_names, source, report);
     let certificate_issuers = issuers::certificates(
         issuer_sections.certificates,
         &certificate_names,
-        token_count,
+        &token_issuers,
         source,
         report,
     );

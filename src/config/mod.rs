@@ -7,6 +7,7 @@
 //!
 //! What this module does not know: sessions, sockets, files (it sees a [`Source`]).
 
+mod cases;
 mod credentials;
 mod issuers;
 mod limits;
@@ -25,6 +26,8 @@ mod types;
 mod units;
 mod url;
 
+#[cfg(test)]
+mod broken;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests;

@@ -105,17 +105,25 @@ impl Report {
     }
 }
 
+/// How many known words a message lists.
+const KNOWN_MAX: usize = 40;
+
 /// What somebody probably meant, or all there is.
 pub(super) fn suggestion(found: &str, known: &[&str]) -> String {
     let near = known
         .iter()
         .map(|word| (distance(found, word), word))
         .min()
-        .filter(|(distance, word)| *distance <= 2.max(word.len() / 3) && !word.is_empty());
+        // Half of a word may be wrong, and three letters of a long one.
+        .filter(|(distance, word)| *distance <= found.len().min(word.len()).div_ceil(2).min(3));
+    let mut all = known.iter().take(KNOWN_MAX).copied().collect::<Vec<_>>().join(", ");
+    if known.len() > KNOWN_MAX {
+        all.push_str(", ...");
+    }
     match (near, known) {
         (_, []) => String::new(),
-        (Some((_, word)), _) => format!("did you mean `{word}`? known: {}", known.join(", ")),
-        (None, _) => format!("known: {}", known.join(", ")),
+        (Some((_, word)), _) => format!("did you mean `{word}`? known: {all}"),
+        (None, _) => format!("known: {all}"),
     }
 }
 
@@ -153,7 +161,8 @@ mod tests {
         assert!(
             suggestion("lisener", &["admin", "listener"]).starts_with("did you mean `listener`")
         );
-        assert_eq!(suggestion("zzz", &["admin"]), "known: admin");
+        assert_eq!(suggestion("zzz", &["admin", "me"]), "known: admin, me");
+        assert_eq!(suggestion("x", &[]), "");
     }
 
     #[test]

@@ -93,6 +93,16 @@ impl Config {
             .or_else(certificate)
     }
 
+    /// The issuer that is meant where none is named: the only one.
+    #[must_use]
+    pub fn only_issuer(&self) -> Option<IssuerId> {
+        match (self.token_issuers.as_slice(), self.certificate_issuers.as_slice()) {
+            ([_], []) => Some(IssuerId(0)),
+            ([], [only]) => Some(only.rules.issuer),
+            _ => None,
+        }
+    }
+
     /// The name of an issuer of either kind; empty for an id of another config.
     #[must_use]
     pub fn issuer_name(&self, id: IssuerId) -> &str {

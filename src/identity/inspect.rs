@@ -6,8 +6,9 @@ use super::compact::Compact;
 use super::json::{Doc, Duplicates, Value};
 use super::keys::KeySnapshot;
 use super::profile::Profile;
+use super::rules::IssuerRules;
 use super::verify::{
-    CLAIMS_DEPTH_MAX, Header, IssuerRules, Verifier, check_parties, check_signature, check_times,
+    CLAIMS_DEPTH_MAX, Header, Verifier, check_parties, check_signature, check_times,
 };
 use crate::base::Now;
 

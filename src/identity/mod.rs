@@ -22,6 +22,7 @@ mod jwk;
 mod keys;
 mod principal;
 mod profile;
+mod rules;
 mod verify;
 
 pub use algorithm::Algorithm;
@@ -34,4 +35,5 @@ pub use jwk::SkipReason;
 pub use keys::{KeySet, KeySetError, KeySnapshot, Skipped};
 pub use principal::Principal;
 pub use profile::Profile;
-pub use verify::{IssuerRules, SKEW_S_DEFAULT, SKEW_S_MAX, TOKEN_LEN_MAX, Verifier};
+pub use rules::{IssuerRules, RuleFault, SKEW_S_DEFAULT, SKEW_S_MAX, faults};
+pub use verify::{TOKEN_LEN_MAX, Verifier};

@@ -119,8 +119,9 @@ impl Profile {
                 typ_is(typ, &[Typ::Absent, Typ::Jwt, Typ::AccessToken])?;
                 none_of(claims, &ID_MARKS)?;
                 none_of(claims, &WORKLOAD_MARKS)?;
-                // Keycloak names the kind in the claims too.
-                inner_typ(claims, &["Bearer"])?;
+                // Keycloak and Cognito name the kind in the claims too.
+                inner_is(claims, "typ", "Bearer")?;
+                inner_is(claims, "token_use", "access")?;
                 issued(claims)?;
                 // ID tokens of Entra, Okta and Auth0 have none of the client claims.
                 if client.is_none() {
@@ -136,7 +137,8 @@ impl Profile {
                 if spiffe_scheme(&sub) {
                     return Err(TokenError::Profile("sub"));
                 }
-                inner_typ(claims, &["ID"])?;
+                inner_is(claims, "typ", "ID")?;
+                inner_is(claims, "token_use", "id")?;
                 issued(claims)?;
                 id_client(claims, client)
             }
@@ -182,9 +184,9 @@ fn none_of(claims: Value<'_>, marks: &[&'static str]) -> Result<(), TokenError> 
     }
 }
 
-fn inner_typ(claims: Value<'_>, allowed: &[&str]) -> Result<(), TokenError> {
-    match text(claims, "typ")? {
-        Some(typ) if !allowed.iter().any(|kind| typ == *kind) => Err(TokenError::Profile("typ")),
+fn inner_is(claims: Value<'_>, name: &'static str, kind: &str) -> Result<(), TokenError> {
+    match text(claims, name)? {
+        Some(found) if found != kind => Err(TokenError::Profile(name)),
         _ => Ok(()),
     }
 }

@@ -17,64 +17,17 @@ use super::jwk::KID_LEN_MAX;
 use super::keys::KeySnapshot;
 use super::principal::{Principal, Verified};
 use super::profile::{Profile, Typ};
+use super::rules::IssuerRules;
 use crate::base::{IssuerId, Now};
 use ring::digest;
 use std::borrow::Cow;
 
 /// Largest token, unless [`Verifier::with_token_max`] says less or more.
 pub const TOKEN_LEN_MAX: usize = 16 << 10;
-/// Clock skew that is granted when the config names none.
-pub const SKEW_S_DEFAULT: u64 = 30;
-/// Most clock skew; more in [`IssuerRules::skew_s`] counts as this.
-pub const SKEW_S_MAX: u64 = 120;
 /// Nesting of a header.
 pub(super) const HEADER_DEPTH_MAX: u32 = 4;
 /// Nesting of claims; Keycloak's and Kubernetes' go to 4, a chain of actors to 5.
 pub(super) const CLAIMS_DEPTH_MAX: u32 = 12;
-
-/// What is accepted from one issuer. Its place in the list is its [`IssuerId`].
-#[derive(Clone, Debug)]
-pub struct IssuerRules {
-    /// Name in the config, for operators.
-    pub name: String,
-    /// `iss`, byte for byte. Two rules with one issuer: the first counts.
-    pub issuer: String,
-    /// Names of this gateway; one of them must be in `aud`. Empty: nothing is accepted.
-    pub audience: Vec<String>,
-    /// Algorithms that may be used. Empty: nothing is accepted.
-    pub algorithms: Vec<Algorithm>,
-    /// Kind of token.
-    pub profile: Profile,
-    /// Claim with the groups: a name, or a path with dots; empty for none.
-    pub groups_claim: String,
-    /// Clients (`azp`, `client_id`) that may hold the token; empty for any.
-    pub clients: Vec<String>,
-    /// Clock skew in seconds, at most [`SKEW_S_MAX`].
-    pub skew_s: u64,
-    /// Most seconds since `iat`, which is then required.
-    pub age_max_s: Option<u64>,
-}
-
-impl IssuerRules {
-    pub(super) fn skew(&self) -> u64 {
-        self.skew_s.min(SKEW_S_MAX)
-    }
-
-    /// Whether one of `found` names this gateway. An MCP resource is the same with and without one
-    /// slash at its end.
-    pub(super) fn accepts_audience(&self, found: &[Cow<'_, str>]) -> bool {
-        let same = |own: &str, named: &str| {
-            own == named
-                || self.profile == Profile::Mcp
-                    && own.strip_suffix('/').unwrap_or(own)
-                        == named.strip_suffix('/').unwrap_or(named)
-        };
-        self.audience
-            .iter()
-            .filter(|own| !own.is_empty())
-            .any(|own| found.iter().any(|named| same(own, named)))
-    }
-}
 
 /// Checks tokens of the configured issuers. Immutable; share it by `Arc`.
 #[derive(Clone, Debug)]

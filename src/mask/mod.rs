@@ -21,6 +21,8 @@ mod json;
 mod operator;
 mod path;
 mod plan;
+mod slot;
+mod tape;
 mod text;
 mod vendor;
 

@@ -91,11 +91,6 @@ impl Channel {
         self.swallow.is_none() || !self.replacer.is_holding()
     }
 
-    /// Whether nothing that was fed is still to come out.
-    pub(super) fn is_settled(&self) -> bool {
-        self.carry.is_empty() && self.holds_all()
-    }
-
     /// Bytes of `input` that mean themselves; with `end`, the last of this text.
     pub(super) fn plain(
         &mut self,

@@ -70,9 +70,8 @@ pub struct Case {
 }
 
 impl Case {
-    /// Explains what the table says to it.
-    #[must_use]
-    pub fn explain(&self, table: &Table) -> Explanation {
+    /// Lends it in the form that a table takes.
+    pub fn lend<R>(&self, with: impl FnOnce(&Who<'_>, &Action<'_>) -> R) -> R {
         let actors: Vec<&str> = self.who.actors.iter().map(String::as_str).collect();
         let who = Who {
             issuer: self.who.issuer,
@@ -92,7 +91,13 @@ impl Case {
             path: self.action.path.as_bytes(),
             model,
         };
-        table.explain(&who, &action)
+        with(&who, &action)
+    }
+
+    /// Explains what the table says to it.
+    #[must_use]
+    pub fn explain(&self, table: &Table) -> Explanation {
+        self.lend(|who, action| table.explain(who, action))
     }
 }
 

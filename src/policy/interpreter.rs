@@ -221,33 +221,9 @@ pub(super) fn random_case(dice: &mut Dice) -> Case {
     Case { who, action, expect: Expect::Allow, rule: None }
 }
 
-/// Lends a case in the form that tables and the interpreter take.
-pub(super) fn lend<R>(case: &Case, with: impl FnOnce(&Who<'_>, &Action<'_>) -> R) -> R {
-    let actors: Vec<&str> = case.who.actors.iter().map(String::as_str).collect();
-    let who = Who {
-        issuer: case.who.issuer,
-        sub: case.who.sub.as_deref(),
-        groups: &case.who.groups,
-        client_id: case.who.client_id.as_deref(),
-        actors: &actors,
-    };
-    let model = match &case.action.model {
-        _ if case.action.unreadable => Attr::Unreadable,
-        Some(model) => Attr::Value(model.as_bytes()),
-        None => Attr::Absent,
-    };
-    let action = Action {
-        resource: case.action.resource,
-        method: case.action.method.as_bytes(),
-        path: case.action.path.as_bytes(),
-        model,
-    };
-    with(&who, &action)
-}
-
 /// The table's answer in the interpreter's form.
 pub(super) fn said(table: &Table, case: &Case) -> Said {
-    lend(case, |who, action| match table.decide(&table.row_of(who), action) {
+    case.lend(|who, action| match table.decide(&table.row_of(who), action) {
         Decision::Deny(denial) => Err(denial.kind),
         Decision::Permit(grant) => Ok(Obligations {
             masks: grant.masks(),
@@ -291,7 +267,7 @@ mod tests {
                 let case = random_case(&mut dice);
                 let known = case.action.resource.index() < RESOURCES;
                 let expected = match known {
-                    true => lend(&case, |who, action| interpret(&rules, who, action)),
+                    true => case.lend(|who, action| interpret(&rules, who, action)),
                     false => Err(DenialKind::NoRule),
                 };
                 let found = said(&table, &case);
@@ -314,7 +290,7 @@ mod tests {
             let one = Table::compile(rules.to_vec(), RESOURCES, 1).unwrap();
             let other = Table::compile(shuffled, RESOURCES, 1).unwrap();
             assert_eq!(one.digest(), other.digest());
-            lend(&case, |who, action| {
+            case.lend(|who, action| {
                 let (one, other) = (one.explain(who, action), other.explain(who, action));
                 assert_eq!(one, other, "seed {SEED:#x}");
             });
@@ -351,10 +327,29 @@ mod tests {
     }
 
     #[test]
+    fn fewer_groups_never_gain_through_rules_that_ask_for_groups() {
+        for_each(60, 20, |_, rules, case| {
+            // A deny on a group, or `not_groups`, is what a group can cost.
+            let asking = rules.iter().filter(|rule| {
+                rule.who.not_groups.is_none()
+                    && (rule.effect == Effect::Allow || rule.who.groups.is_none())
+            });
+            let table = Table::compile(asking.cloned().collect(), RESOURCES, 1).unwrap();
+            let before = said(&table, &case);
+            for place in 0..case.who.groups.len() {
+                let mut fewer = case.clone();
+                fewer.who.groups.remove(place);
+                let widened = said(&table, &fewer).is_ok() && before == Err(DenialKind::NoRule);
+                assert!(!widened, "seed {SEED:#x}");
+            }
+        });
+    }
+
+    #[test]
     fn reading_the_model_is_asked_for_exactly_where_it_can_matter() {
         for_each(60, 30, |_, rules, case| {
             let table = Table::compile(rules.to_vec(), RESOURCES, 1).unwrap();
-            lend(&case, |who, action| {
+            case.lend(|who, action| {
                 let row = table.row_of(who);
                 if table.reads_model(&row, action.resource) {
                     return;
@@ -374,7 +369,7 @@ mod tests {
     fn what_could_not_match_is_never_permitted() {
         for_each(60, 30, |_, rules, case| {
             let table = Table::compile(rules.to_vec(), RESOURCES, 1).unwrap();
-            lend(&case, |who, action| {
+            case.lend(|who, action| {
                 let row = table.row_of(who);
                 if !table.could_match(&row, action.resource) {
                     assert!(matches!(table.decide(&row, action), Decision::Deny(_)));

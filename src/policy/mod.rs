@@ -19,6 +19,7 @@ mod case;
 mod decision;
 mod explain;
 mod index;
+mod layout;
 mod pattern;
 mod rule;
 mod table;

@@ -1,7 +1,9 @@
 //! Claims about single rules.
 
 use super::*;
-use crate::base::{CredentialId, MaskId, MaskSet, ResourceId, RuleId};
+use crate::base::{CredentialId, IssuerId, MaskId, MaskSet, Now, ResourceId, RuleId};
+use crate::identity::Verifier;
+use crate::identity::dev::{DevClaims, DevKey};
 
 fn patterns(list: &[&str]) -> Option<Vec<Pattern>> {
     Some(list.iter().map(Pattern::new).collect())
@@ -209,5 +211,54 @@ fn rule_and_word_borders_hold() {
                 assert_eq!(rule.map(|rule| table.rule_name(rule)), Some(expected.as_str()));
             }
         }
+    }
+}
+
+#[test]
+fn a_verified_principal_gives_its_row_all_its_attributes() {
+    let key = DevKey::generate().unwrap();
+    let verifier = Verifier::new(vec![DevKey::rules("dev", "https://dev", "gate")]);
+    let token = key.mint(&DevClaims {
+        issuer: "https://dev".to_owned(),
+        subject: "ana".to_owned(),
+        audience: vec!["gate".to_owned()],
+        client_id: "chat-app".to_owned(),
+        groups: vec!["analysts".to_owned()],
+        actors: vec!["agent-2".to_owned(), "agent-1".to_owned()],
+        issued_s: 1_000,
+        lifetime_s: 60,
+    });
+    let now = Now { mono_ns: 0, wall_ns: 1_001_000_000_000 };
+    let principal = verifier.verify(token.as_bytes(), &key.snapshot(1), now).unwrap();
+
+    let mut rule = RuleSpec::new("all-of-it", Effect::Allow);
+    rule.who = WhoRule {
+        iss: Some(vec![IssuerId(0)]),
+        sub: patterns(&["ana"]),
+        groups: patterns(&["analysts"]),
+        not_groups: patterns(&["dev"]),
+        client_id: patterns(&["chat-*"]),
+        actor: patterns(&["agent-2"]),
+    };
+    let permits = |rule: &RuleSpec| {
+        let table = table(vec![rule.clone()]);
+        let decision = table.decide(&table.row(&principal), &chat(Attr::Absent));
+        let explained = table.explain_principal(&principal, &chat(Attr::Absent));
+        assert_eq!(matches!(decision, Decision::Permit(_)), explained.outcome.is_ok());
+        explained.outcome.is_ok()
+    };
+    assert!(permits(&rule));
+    let changes: [fn(&mut WhoRule); 6] = [
+        |who| who.iss = Some(vec![IssuerId(1)]),
+        |who| who.sub = patterns(&["bob"]),
+        |who| who.groups = patterns(&["dba"]),
+        |who| who.not_groups = patterns(&["analysts"]),
+        |who| who.client_id = patterns(&["cli"]),
+        |who| who.actor = patterns(&["agent-1"]),
+    ];
+    for change in changes {
+        let mut other = rule.clone();
+        change(&mut other.who);
+        assert!(!permits(&other), "{:?}", other.who);
     }
 }

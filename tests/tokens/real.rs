@@ -306,6 +306,30 @@ fn workload_marks_and_names_are_checked() {
 }
 
 #[test]
+fn the_kind_that_the_claims_name_counts() {
+    let issuer = Issuer::new();
+    let keys = issuer.snapshot();
+    for (shape, name, kind) in
+        access_tokens().iter().filter(|shape| shape.profile == Profile::OidcAccess).flat_map(
+            |shape| [(shape, "typ", "ID"), (shape, "typ", "Refresh"), (shape, "token_use", "id")],
+        )
+    {
+        let result = shape.check(&issuer, &keys, Profile::OidcAccess, |claims| {
+            claims[name] = json!(kind);
+        });
+        assert_eq!(result, Err(TokenError::Profile(name)), "{}", shape.name);
+    }
+    for mark in ["nonce", "at_hash", "events"] {
+        for shape in access_tokens().iter().filter(|s| s.profile == Profile::OidcAccess) {
+            let result = shape.check(&issuer, &keys, Profile::OidcAccess, |claims| {
+                claims[mark] = json!("x");
+            });
+            assert_eq!(result, Err(TokenError::Profile(mark)), "{}", shape.name);
+        }
+    }
+}
+
+#[test]
 fn entra_groups_that_did_not_fit_are_not_taken_for_none() {
     let issuer = Issuer::new();
     let keys = issuer.snapshot();
