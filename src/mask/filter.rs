@@ -23,13 +23,13 @@ impl<'p> Cleared<'p> {
         Self { pieces, masked: false }
     }
 
-    /// The whole input of `len` bytes, where no mask is owed.
-    pub fn pass(len: usize, pieces: &'p mut Pieces) -> Self {
-        pieces.source(0..len);
-        Self { pieces, masked: false }
+    /// All `len` bytes of the input as they are, where no mask applies: appends one source range.
+    pub fn pass(len: usize, out: &'p mut Pieces) -> Self {
+        out.source(0..len);
+        Self { pieces: out, masked: false }
     }
 
-    /// Whether a mask was owed and kept, found it something or not.
+    /// Whether a plan that masks something was applied.
     #[must_use]
     pub fn is_masked(&self) -> bool {
         self.masked
@@ -151,7 +151,7 @@ impl Filter {
             self.failed = Some(error);
             return Err(error);
         }
-        Ok(Cleared { pieces: out, masked: !self.plan.is_pass() })
+        Ok(Cleared { pieces: out, masked: self.engine != Engine::Pass })
     }
 
     /// How many bytes from the start of the body are settled: all that they become is out.
