@@ -437,7 +437,7 @@ impl<S: Session> Connection<S> {
             return;
         }
         if self.closing == Some(Close::Abort) {
-            sys::reset_on_close(self.caller.fd);
+            sys::reset(self.caller.fd);
             self.over = true;
             return;
         }
@@ -621,16 +621,11 @@ impl<S: Session> Connection<S> {
         }
     }
 
-    /// Ends both sides, so that every operation in flight completes soon. Returns whether the
-    /// caller's end is a reset; a read of it does not complete by itself then.
-    pub(super) fn hang_up(&mut self, now: Now) -> bool {
+    /// Ends both sides, so that every operation in flight completes soon.
+    pub(super) fn hang_up(&mut self, now: Now) {
         self.over = true;
         self.release(false, now);
-        let reset = self.closing == Some(Close::Abort);
-        if !reset {
-            sys::shutdown_both(self.caller.fd);
-        }
-        reset
+        sys::shutdown_both(self.caller.fd);
     }
 
     /// Gives the buffers back, once nothing is in flight.

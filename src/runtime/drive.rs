@@ -117,10 +117,7 @@ pub(super) async fn serve<S: Session>(shared: Rc<Shared>, caller: Socket, sessio
     }
     connect.set(None);
     timer.set(None);
-    if connection.hang_up(now) {
-        // A reset: a shutdown would send a clean end first, so the wait in flight is cancelled.
-        caller_read.set(None);
-    }
+    connection.hang_up(now);
     poll_fn(|cx| {
         if let Some(done) = poll_slot(&mut caller_read, cx) {
             connection.on_caller_read(done);

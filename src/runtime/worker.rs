@@ -280,8 +280,11 @@ async fn work<K, F>(
             }
         }
     }
+    if !shared.signal.is_draining() {
+        // Once only: after it the loops close the descriptors, and others may get their numbers.
+        fds.iter().for_each(|fd| sys::shutdown_both(*fd));
+    }
     shared.signal.advance(Phase::Stopped);
-    fds.iter().for_each(|fd| sys::shutdown_both(*fd));
     for accepts in loops {
         accepts.await;
     }
@@ -349,7 +352,7 @@ async fn accept_loop<K: Sessions + 'static>(
                 let open = shared.connections.get();
                 if open >= shared.limits.connections_max {
                     tracing::warn!(open, "as many connections as the limit allows; one is refused");
-                    sys::reset_on_close(stream.as_raw_fd());
+                    sys::reset(stream.as_raw_fd());
                     continue;
                 }
                 shared.connections.set(open.saturating_add(1));

@@ -14,7 +14,11 @@ pub(crate) trait Stream: Read + Write {}
 impl<T: Read + Write> Stream for T {}
 
 pub(crate) fn pattern(count: usize) -> Vec<u8> {
-    (0..count).map(|place| (place.wrapping_mul(31) >> 3) as u8).collect()
+    // A prime length, so that no shift by a buffer's size goes unseen.
+    let unit: Vec<u8> = (0..4_099usize).map(|place| (place.wrapping_mul(31) >> 3) as u8).collect();
+    let mut bytes = unit.repeat(count.div_ceil(unit.len()));
+    bytes.truncate(count);
+    bytes
 }
 
 pub(crate) fn send(stream: &mut dyn Stream, kind: char, body: &[u8]) -> io::Result<()> {
