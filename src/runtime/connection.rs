@@ -9,7 +9,7 @@ use super::shared::{Found, Key, Shared};
 use super::signal::Phase;
 use super::socket::{ConnectJob, ReadDone, ReadJob, Socket, WriteDone, WriteJob};
 use super::{Session, sys};
-use crate::base::{CredentialId, ExchangeId, Now, ResourceId};
+use crate::base::{CredentialId, ExchangeId, Now, Pieces, ResourceId};
 use crate::session::io::{Act, Ending, Input, Interest, Out, UpstreamFault};
 use std::rc::Rc;
 
@@ -63,6 +63,8 @@ pub(super) struct Connection<S> {
     upstream_writing: bool,
     closing: Option<Close>,
     lingering: Option<Lingering>,
+    /// When the room that an idle connection holds is given back.
+    tidy_ns: Option<u64>,
     drain_told: bool,
     over: bool,
 }
@@ -89,6 +91,7 @@ impl<S: Session> Connection<S> {
             upstream_writing: false,
             closing: None,
             lingering: None,
+            tidy_ns: None,
             drain_told: false,
             over: false,
         }
@@ -128,6 +131,21 @@ impl<S: Session> Connection<S> {
         self.step_close(now);
     }
 
+    /// Notes that an exchange begins or ended; one that stays idle gives its room back.
+    fn note_idle(&mut self, was_idle: bool, now: Now) {
+        if self.interest.idle != was_idle {
+            self.tidy_ns = self.interest.idle.then(|| now.after_ms(TIDY_MS));
+        }
+    }
+
+    fn tidy(&mut self) {
+        self.tidy_ns = None;
+        self.up.tidy();
+        self.down.tidy();
+        self.out.swap_caller(&mut Pieces::new());
+        self.out.swap_upstream(&mut Pieces::new());
+    }
+
     fn check_signal(&mut self, now: Now) {
         match self.shared.signal.phase() {
             Phase::Open => {}
@@ -157,6 +175,9 @@ impl<S: Session> Connection<S> {
         if self.lingering.as_ref().is_some_and(|linger| now.mono_ns >= linger.until_ns) {
             self.over = true;
         }
+        if self.tidy_ns.is_some_and(|at| at <= now.mono_ns) {
+            self.tidy();
+        }
         let due = self.session.deadline().is_some_and(|at| at <= now.mono_ns);
         if due && !self.over && self.closing.is_none() {
             self.tell(Input::Timer, now);
@@ -175,7 +196,7 @@ impl<S: Session> Connection<S> {
         let upstream = (self.upstream_writing && !self.up.dead).then_some(self.up.since_ns);
         let linger = self.lingering.as_ref().map(|linger| linger.until_ns);
         let writes = [caller, upstream].map(|at| at.map(|at| at.saturating_add(write_ns)));
-        [session, linger].into_iter().chain(writes).flatten().min()
+        [session, linger, self.tidy_ns].into_iter().chain(writes).flatten().min()
     }
 
     fn pump(&mut self) {
@@ -232,8 +253,10 @@ impl<S: Session> Connection<S> {
             return false;
         }
         self.down.told = true;
-        self.up.forget();
         let ending = if self.up.dead { Ending::Cut } else { ending };
+        if ending == Ending::Cut {
+            self.up.forget();
+        }
         self.tell(Input::UpstreamEnd(exchange, ending), now);
         true
     }
@@ -282,7 +305,8 @@ impl<S: Session> Connection<S> {
             || !self.out.is_empty()
             || interest != self.interest
             || from == From::Other;
-        self.interest = interest;
+        let was_idle = std::mem::replace(&mut self.interest, interest).idle;
+        self.note_idle(was_idle, now);
         match from {
             _ if moved => {
                 self.up.fresh = true;
@@ -648,3 +672,6 @@ fn is_told(socket: &mut Socket) -> bool {
         }
     }
 }
+
+/// How long a connection is idle before it gives back the room of its lists.
+const TIDY_MS: u64 = 2_000;

@@ -7,6 +7,7 @@ use super::tls::Tls;
 use crate::session::io::UpstreamFault;
 use monoio::io::{AsyncReadRent, AsyncWriteRent, Splitable};
 use monoio::net::TcpStream;
+use monoio::time::{Instant, timeout};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
@@ -160,10 +161,19 @@ pub(super) async fn connect(
     job: ConnectJob,
 ) -> Result<Socket, UpstreamFault> {
     let ConnectJob { addresses, tls, place, within } = job;
+    let start = Instant::now();
     let attempt = async {
         let mut last = UpstreamFault::Unresolved;
+        let mut turns = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
         for address in addresses {
-            match TcpStream::connect_addr(address).await {
+            // An address that swallows everything leaves time for those behind it.
+            let share = within.saturating_sub(start.elapsed()) / turns.max(1);
+            turns = turns.saturating_sub(1);
+            let Ok(tried) = timeout(share, TcpStream::connect_addr(address)).await else {
+                last = UpstreamFault::TimedOut;
+                continue;
+            };
+            match tried {
                 Ok(stream) => return Ok(stream),
                 Err(error) => {
                     tracing::debug!(%address, kind = ?error.kind(), "connect failed");
@@ -182,7 +192,7 @@ pub(super) async fn connect(
         handshake(&shared, &mut socket).await.map_err(|_| UpstreamFault::Tls)?;
         Ok(socket)
     };
-    match monoio::time::timeout(within, whole).await {
+    match timeout(within, whole).await {
         Ok(made) => made.map(|mut socket| {
             socket.place = Some(place);
             socket

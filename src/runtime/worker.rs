@@ -410,16 +410,18 @@ async fn admit<K: Sessions>(
         let Ok(made) = tls::server(&settings) else { return };
         socket.tls = Some(Box::new(made));
         let within = Duration::from_millis(shared.limits.handshake_ms);
-        match timeout(within, socket::handshake(&shared, &mut socket)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
+        let handshake = timeout(within, socket::handshake(&shared, &mut socket));
+        match shared.signal.unless_stopped(handshake).await {
+            Some(Ok(Ok(()))) => {}
+            Some(Ok(Err(error))) => {
                 tracing::debug!(%peer, %error, "a caller's handshake failed");
                 return;
             }
-            Err(_) => {
+            Some(Err(_)) => {
                 tracing::debug!(%peer, "a caller's handshake took too long");
                 return;
             }
+            None => return,
         }
         certificate = socket.tls.as_ref().and_then(|tls| tls.peer_certificate());
         name = socket.tls.as_ref().and_then(|tls| tls.server_name());

@@ -55,7 +55,7 @@ pub(crate) fn dial(address: SocketAddr) -> TcpStream {
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     pub(crate) accepted: Arc<AtomicUsize>,
-    /// Hears of every connection that ended while an answer was due.
+    /// Hears of every connection that the gateway ended.
     pub(crate) cancelled: mpsc::Receiver<()>,
 }
 
@@ -92,7 +92,7 @@ pub(crate) fn upstream_with(
 
 fn answer(stream: &mut dyn Stream, cancelled: &mpsc::Sender<()>) -> io::Result<()> {
     loop {
-        let (kind, body) = receive(stream)?;
+        let (kind, body) = receive(stream).inspect_err(|_| drop(cancelled.send(())))?;
         match kind {
             'e' => send(stream, 'e', &body)?,
             'g' => {

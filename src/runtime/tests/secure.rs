@@ -132,7 +132,9 @@ fn a_caller_that_goes_under_tls_cancels_its_upstream() {
         let (worker, address) = start(plan, &fakes);
         let mut caller = dial_tls(address, &ca.client(), "gate.example");
         send(&mut caller, 's', b"").expect("sent");
-        eventually("connected", || !fakes.log.lock().expect("log").is_empty());
+        eventually("connected", || {
+            fakes.log.lock().expect("log").contains(&"connected".to_owned())
+        });
         drop(caller);
         peer.cancelled.recv_timeout(PATIENCE).expect("the upstream hears of it");
         assert!(worker.stop());
