@@ -124,7 +124,7 @@ impl Gather {
 // SAFETY: the slices name the arena of `pieces`, the memory of `source` and statics. All three are
 // on the heap or static, so they do not move with the value, and every method that could change
 // one of them empties `slices` first. While a write is in flight the value is inside of it.
-unsafe impl IoVecBuf for Gather {
+unsafe impl IoVecBuf for Box<Gather> {
     fn read_iovec_ptr(&self) -> *const libc::iovec {
         self.slices.as_ptr()
     }
@@ -135,7 +135,7 @@ unsafe impl IoVecBuf for Gather {
 }
 
 // SAFETY: as above, for the first slice alone.
-unsafe impl IoBuf for Gather {
+unsafe impl IoBuf for Box<Gather> {
     fn read_ptr(&self) -> *const u8 {
         self.slices.first().map_or(std::ptr::null(), |slice| slice.iov_base.cast_const().cast())
     }

@@ -22,7 +22,7 @@ use std::future::{Future, poll_fn};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::task::Poll;
@@ -360,7 +360,8 @@ async fn accept_loop<K: Sessions + 'static>(
                 let settings =
                     settings.as_ref().map(|watch| Arc::clone(watch.borrow_mut().get().0));
                 let sessions = Rc::clone(&sessions);
-                monoio::spawn(caught(admit(stream, peer, plan.id, settings, open, sessions)));
+                let task = admit(stream, peer, plan.id, settings, open, sessions);
+                monoio::spawn(caught(Box::pin(task)));
             }
             Err(error) if is_shortage(&error) => {
                 tracing::error!(%error, "no connection can be accepted for now");
@@ -432,17 +433,18 @@ async fn admit<K: Sessions>(
 }
 
 /// A panic ends its connection, not the worker.
-async fn caught(task: impl Future<Output = ()>) {
-    let mut task = pin!(Some(task));
+async fn caught(task: Pin<Box<impl Future<Output = ()>>>) {
+    let mut task = Some(task);
     poll_fn(|cx| {
-        let Some(running) = task.as_mut().as_pin_mut() else { return Poll::Ready(()) };
-        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| running.poll(cx)));
+        let Some(running) = task.as_mut() else { return Poll::Ready(()) };
+        let running = std::panic::AssertUnwindSafe(|| running.as_mut().poll(cx));
+        let polled = std::panic::catch_unwind(running);
         match polled {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(())) => Poll::Ready(()),
             Err(_) => {
                 tracing::error!("a connection failed by a bug and was closed");
-                task.set(None);
+                task = None;
                 Poll::Ready(())
             }
         }

@@ -2,7 +2,8 @@
 //!
 //! A message is eight digits of length, a kind, and the body. Kinds: `e` is answered with the same
 //! body, `g` with as many bytes as the body says, `c` by a close, `h` by half an answer and a
-//! close, `s` never, `p` fails the session.
+//! close, `s` never, `p` fails the session, `w` by
+//! `onetwo` with a pause of as many milliseconds as the body says.
 
 use crate::base::{CredentialId, ExchangeId, ListenerId, Now, Pieces, ResourceId};
 use crate::runtime::{Session, Sessions};

@@ -105,3 +105,21 @@ fn workers_share_an_address() {
         assert!(std::net::TcpStream::connect(address).is_err());
     });
 }
+
+#[test]
+fn a_connection_costs_little_memory_of_its_own() {
+    let upstreams = crate::runtime::Published::new(crate::runtime::Upstreams::default());
+    let addresses = crate::runtime::Published::new(crate::runtime::Addresses::default());
+    let shared =
+        crate::runtime::shared::Shared::new(crate::base::Limits::default(), upstreams, addresses);
+    // Only its size is looked at; it is never run, so no driver is needed.
+    let made = |socket, session| {
+        crate::runtime::drive::serve::<super::fake::Fake>(shared, socket, session)
+    };
+    let size = future_size(made);
+    assert!(size <= 3_584, "{size} bytes");
+}
+
+fn future_size<A, B, F>(_make: impl FnOnce(A, B) -> F) -> usize {
+    size_of::<F>()
+}

@@ -1,5 +1,7 @@
 //! Whole workers between real sockets, with a session that is made up.
 
+#![expect(clippy::indexing_slicing, reason = "tests")]
+
 mod ends;
 mod fake;
 mod leaks;

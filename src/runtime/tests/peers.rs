@@ -92,7 +92,7 @@ pub(crate) fn upstream_with(
 
 fn answer(stream: &mut dyn Stream, cancelled: &mpsc::Sender<()>) -> io::Result<()> {
     loop {
-        let (kind, body) = receive(stream).inspect_err(|_| drop(cancelled.send(())))?;
+        let (kind, body) = receive(stream).inspect_err(|_| cancelled.send(()).unwrap_or(()))?;
         match kind {
             'e' => send(stream, 'e', &body)?,
             'g' => {
@@ -101,6 +101,14 @@ fn answer(stream: &mut dyn Stream, cancelled: &mpsc::Sender<()>) -> io::Result<(
                     let _ = cancelled.send(());
                     return Err(error);
                 }
+            }
+            'w' => {
+                let ms = String::from_utf8_lossy(&body).parse().map_err(io::Error::other)?;
+                stream.write_all(b"00000006wone")?;
+                stream.flush()?;
+                std::thread::sleep(Duration::from_millis(ms));
+                stream.write_all(b"two")?;
+                stream.flush()?;
             }
             'h' => {
                 stream.write_all(b"00001000hhalf")?;

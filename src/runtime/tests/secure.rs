@@ -273,3 +273,23 @@ fn bytes_in_small_pieces_open_as_well() {
         assert!(worker.stop());
     });
 }
+
+#[test]
+fn a_connection_that_was_silent_goes_on_under_tls() {
+    on_both_drivers(|legacy| {
+        let ca = Authority::new();
+        let peer = upstream_over_tls(ca.listener("up.example", None));
+        let mut plan = plan(peer.address, legacy);
+        over_tls(&mut plan, peer.address, &ca, "up.example");
+        shown(&mut plan, ca.listener("gate.example", None));
+        let (worker, address) = start(plan, &Fakes::new());
+        let mut caller = dial_tls(address, &ca.client(), "gate.example");
+        for _ in 0..3 {
+            assert_eq!(ask(&mut caller, 'e', b"x").expect("an answer"), b"x");
+            thread::sleep(Duration::from_millis(150));
+            assert_eq!(ask(&mut caller, 'w', b"150").expect("an answer"), b"onetwo");
+        }
+        drop(caller);
+        assert!(worker.stop());
+    });
+}
