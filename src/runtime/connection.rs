@@ -9,8 +9,9 @@ use super::shared::{Found, Key, Shared};
 use super::signal::Phase;
 use super::socket::{ConnectJob, ReadDone, ReadJob, Socket, WriteDone, WriteJob};
 use super::{Session, sys};
-use crate::base::{CredentialId, ExchangeId, Now, ResourceId};
+use crate::base::{CredentialId, ExchangeId, Now, Pieces, ResourceId};
 use crate::session::io::{Act, Ending, Input, Interest, Out, UpstreamFault};
+use monoio::io::Canceller;
 use std::rc::Rc;
 
 /// How the caller's connection is to end.
@@ -47,7 +48,9 @@ pub(super) struct Connection<S> {
     interest: Interest,
     out: Out,
     caller: Socket,
+    caller_cancel: Canceller,
     upstream: Option<Socket>,
+    upstream_cancel: Canceller,
     /// From the caller to the upstream.
     up: Flow,
     /// From the upstream to the caller.
@@ -63,6 +66,8 @@ pub(super) struct Connection<S> {
     upstream_writing: bool,
     closing: Option<Close>,
     lingering: Option<Lingering>,
+    /// When the room that an idle connection holds is given back.
+    tidy_ns: Option<u64>,
     drain_told: bool,
     over: bool,
 }
@@ -76,7 +81,9 @@ impl<S: Session> Connection<S> {
             interest,
             out: Out::new(),
             caller,
+            caller_cancel: Canceller::new(),
             upstream: None,
+            upstream_cancel: Canceller::new(),
             up: Flow::new(),
             down: Flow::new(),
             exchange: None,
@@ -89,6 +96,7 @@ impl<S: Session> Connection<S> {
             upstream_writing: false,
             closing: None,
             lingering: None,
+            tidy_ns: None,
             drain_told: false,
             over: false,
         }
@@ -122,10 +130,25 @@ impl<S: Session> Connection<S> {
         if self.upstream.is_none() {
             self.down.return_buffer(&self.shared);
         }
-        if self.interest.idle {
+        if self.interest.idle && self.up.quiet {
             self.up.return_buffer(&self.shared);
         }
         self.step_close(now);
+    }
+
+    /// Notes that an exchange begins or ended; one that stays idle gives its room back.
+    fn note_idle(&mut self, was_idle: bool, now: Now) {
+        if self.interest.idle != was_idle {
+            self.tidy_ns = self.interest.idle.then(|| now.after_ms(TIDY_MS));
+        }
+    }
+
+    fn tidy(&mut self) {
+        self.tidy_ns = None;
+        self.up.tidy();
+        self.down.tidy();
+        self.out.swap_caller(&mut Pieces::new());
+        self.out.swap_upstream(&mut Pieces::new());
     }
 
     fn check_signal(&mut self, now: Now) {
@@ -157,6 +180,17 @@ impl<S: Session> Connection<S> {
         if self.lingering.as_ref().is_some_and(|linger| now.mono_ns >= linger.until_ns) {
             self.over = true;
         }
+        if is_quiet(&self.up, now) {
+            self.up.filling_ns = None;
+            self.caller_cancel = std::mem::take(&mut self.caller_cancel).cancel();
+        }
+        if is_quiet(&self.down, now) {
+            self.down.filling_ns = None;
+            self.upstream_cancel = std::mem::take(&mut self.upstream_cancel).cancel();
+        }
+        if self.tidy_ns.is_some_and(|at| at <= now.mono_ns) {
+            self.tidy();
+        }
         let due = self.session.deadline().is_some_and(|at| at <= now.mono_ns);
         if due && !self.over && self.closing.is_none() {
             self.tell(Input::Timer, now);
@@ -175,7 +209,8 @@ impl<S: Session> Connection<S> {
         let upstream = (self.upstream_writing && !self.up.dead).then_some(self.up.since_ns);
         let linger = self.lingering.as_ref().map(|linger| linger.until_ns);
         let writes = [caller, upstream].map(|at| at.map(|at| at.saturating_add(write_ns)));
-        [session, linger].into_iter().chain(writes).flatten().min()
+        let quiet = [&self.up, &self.down].map(|flow| flow.filling_ns.map(quiet_at));
+        [session, linger, self.tidy_ns].into_iter().chain(quiet).chain(writes).flatten().min()
     }
 
     fn pump(&mut self) {
@@ -232,8 +267,10 @@ impl<S: Session> Connection<S> {
             return false;
         }
         self.down.told = true;
-        self.up.forget();
         let ending = if self.up.dead { Ending::Cut } else { ending };
+        if ending == Ending::Cut {
+            self.up.forget();
+        }
         self.tell(Input::UpstreamEnd(exchange, ending), now);
         true
     }
@@ -282,7 +319,8 @@ impl<S: Session> Connection<S> {
             || !self.out.is_empty()
             || interest != self.interest
             || from == From::Other;
-        self.interest = interest;
+        let was_idle = std::mem::replace(&mut self.interest, interest).idle;
+        self.note_idle(was_idle, now);
         match from {
             _ if moved => {
                 self.up.fresh = true;
@@ -437,7 +475,7 @@ impl<S: Session> Connection<S> {
             return;
         }
         if self.closing == Some(Close::Abort) {
-            sys::reset_on_close(self.caller.fd);
+            sys::reset(self.caller.fd);
             self.over = true;
             return;
         }
@@ -460,57 +498,55 @@ impl<S: Session> Connection<S> {
     }
 
     /// The read to start on the caller.
+    ///
+    /// One is in flight nearly always, also when nobody wants bytes: a caller that goes must be
+    /// heard of, and what it sends ahead is bounded by the buffer. One that gets nothing for a
+    /// while becomes a wait, which holds no buffer.
     pub(super) fn caller_read_job(&mut self, now: Now) -> Option<ReadJob> {
         self.caller.read.as_ref()?;
-        if let Some(linger) = &self.lingering {
-            let buffer = self.up.buffer.take();
-            let mut buffer = buffer.unwrap_or_else(|| self.shared.take_small());
+        if self.lingering.is_some() {
+            let mut buffer = self.up.buffer.take().unwrap_or_else(|| self.shared.take_small());
             let count = buffer.filled().len();
             buffer.consume(count);
             buffer.compact();
-            debug_assert!(linger.left > 0);
-            return Some(ReadJob::Fill(self.caller.read.take()?, buffer));
+            let cancel = self.caller_cancel.handle();
+            return self.caller.read.take().map(|half| ReadJob::Fill(half, buffer, cancel));
         }
         if self.up.end.is_some() || self.closing.is_some() {
             return None;
         }
         let wanted = self.interest.caller;
-        if let Some(tls) = &self.caller.tls {
-            if !tls.is_drained() {
-                return None;
-            }
-            let half = self.caller.read.take()?;
-            let fill = self.up.ready || (wanted && !self.interest.idle);
-            return Some(if fill {
-                ReadJob::Fill(half, self.shared.take_small())
-            } else {
-                ReadJob::Wait(half)
-            });
-        }
-        if !wanted || (self.interest.idle && self.up.buffer.is_none()) {
-            // Nobody wants bytes: only to hear when the caller goes, or comes back.
-            if !self.up.ready {
+        let buffer = match &self.caller.tls {
+            Some(tls) if !tls.is_drained() => return None,
+            _ if self.up.quiet && !self.up.ready => {
                 return self.caller.read.take().map(ReadJob::Wait);
             }
-            if !wanted {
-                return None;
+            Some(_) => self.shared.take_small(),
+            None if !wanted && (self.up.lent || !self.up.rest().is_empty()) => {
+                // Away with a write to an upstream, the buffer is soon back; else wait without.
+                let soon = self.up.lent && self.upstream.is_some();
+                if soon || self.up.ready {
+                    return None;
+                }
+                return self.caller.read.take().map(ReadJob::Wait);
             }
-        }
-        if !self.up.is_hungry() {
-            return None;
-        }
-        match self.up.room(&self.shared) {
-            Some(buffer) => self.caller.read.take().map(|half| ReadJob::Fill(half, buffer)),
-            None => {
-                tracing::warn!("a session takes nothing of a full buffer; its caller is cut");
-                self.gone(now);
-                None
-            }
-        }
+            None if wanted && !self.up.is_hungry() => return None,
+            None => match self.up.room(&self.shared) {
+                Some(buffer) => buffer,
+                None => {
+                    tracing::warn!("a session takes nothing of a full buffer; its caller is cut");
+                    self.gone(now);
+                    return None;
+                }
+            },
+        };
+        self.up.filling_ns = Some(now.mono_ns);
+        let cancel = self.caller_cancel.handle();
+        self.caller.read.take().map(|half| ReadJob::Fill(half, buffer, cancel))
     }
 
     /// The read to start on the upstream.
-    pub(super) fn upstream_read_job(&mut self) -> Option<ReadJob> {
+    pub(super) fn upstream_read_job(&mut self, now: Now) -> Option<ReadJob> {
         let wanted = self.interest.upstream || self.up.dead;
         if !wanted || self.upstream_reading || self.down.end.is_some() {
             return None;
@@ -519,8 +555,12 @@ impl<S: Session> Connection<S> {
         upstream.read.as_ref()?;
         let buffer = match &upstream.tls {
             Some(tls) if !tls.is_drained() => return None,
-            Some(_) => self.shared.take_small(),
             None if !self.down.is_hungry() => return None,
+            _ if self.down.quiet && !self.down.ready => {
+                self.upstream_reading = true;
+                return upstream.read.take().map(ReadJob::Wait);
+            }
+            Some(_) => self.shared.take_small(),
             None => match self.down.room(&self.shared) {
                 Some(buffer) => buffer,
                 None => {
@@ -531,7 +571,9 @@ impl<S: Session> Connection<S> {
             },
         };
         self.upstream_reading = true;
-        upstream.read.take().map(|half| ReadJob::Fill(half, buffer))
+        self.down.filling_ns = Some(now.mono_ns);
+        let cancel = self.upstream_cancel.handle();
+        upstream.read.take().map(|half| ReadJob::Fill(half, buffer, cancel))
     }
 
     /// The write to start on the caller.
@@ -576,27 +618,33 @@ impl<S: Session> Connection<S> {
     fn on_caller_ready(&mut self, result: &std::io::Result<usize>) {
         if result.is_err() {
             self.up.end = Some(Ending::Cut);
-        } else if self.interest.caller || self.caller.tls.is_some() {
+            return;
+        }
+        if self.interest.caller || self.caller.tls.is_some() {
             self.up.ready = true;
-        } else {
-            match sys::receive_now(self.caller.fd, &mut [0], true) {
-                Ok(0) => self.up.end = Some(Ending::Clean),
-                Ok(_) => self.up.ready = true,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(_) => self.up.end = Some(Ending::Cut),
-            }
+            return;
+        }
+        match sys::receive_now(self.caller.fd, &mut [0], true) {
+            Ok(0) => self.up.end = Some(Ending::Clean),
+            Ok(_) => self.up.ready = true,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => self.up.end = Some(Ending::Cut),
         }
     }
 
     pub(super) fn on_upstream_read(&mut self, done: ReadDone) {
         self.upstream_reading = false;
         let ReadDone { half, buffer, result } = done;
-        let Some(buffer) = buffer else { return };
         let Some(upstream) = self.upstream.as_mut() else {
             // It was released meanwhile; the half closes with this drop.
-            return self.shared.put(buffer);
+            return buffer.into_iter().for_each(|buffer| self.shared.put(buffer));
         };
         upstream.read = Some(half);
+        let Some(buffer) = buffer else {
+            // A wait that fails is followed by a read that says why.
+            self.down.ready = true;
+            return;
+        };
         self.down.filled(upstream, buffer, result, &self.shared);
     }
 
@@ -621,16 +669,11 @@ impl<S: Session> Connection<S> {
         }
     }
 
-    /// Ends both sides, so that every operation in flight completes soon. Returns whether the
-    /// caller's end is a reset; a read of it does not complete by itself then.
-    pub(super) fn hang_up(&mut self, now: Now) -> bool {
+    /// Ends both sides, so that every operation in flight completes soon.
+    pub(super) fn hang_up(&mut self, now: Now) {
         self.over = true;
         self.release(false, now);
-        let reset = self.closing == Some(Close::Abort);
-        if !reset {
-            sys::shutdown_both(self.caller.fd);
-        }
-        reset
+        sys::shutdown_both(self.caller.fd);
     }
 
     /// Gives the buffers back, once nothing is in flight.
@@ -653,3 +696,15 @@ fn is_told(socket: &mut Socket) -> bool {
         }
     }
 }
+
+/// When a read that holds a buffer and gets nothing gives it back.
+fn quiet_at(filling_ns: u64) -> u64 {
+    filling_ns.saturating_add(TIDY_MS.saturating_mul(1_000_000))
+}
+
+fn is_quiet(flow: &Flow, now: Now) -> bool {
+    flow.filling_ns.is_some_and(|at| quiet_at(at) <= now.mono_ns)
+}
+
+/// How long a connection is idle before it gives back the room of its lists.
+const TIDY_MS: u64 = if cfg!(test) { 60 } else { 2_000 };

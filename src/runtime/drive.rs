@@ -37,7 +37,8 @@ pub(super) async fn serve<S: Session>(shared: Rc<Shared>, caller: Socket, sessio
     let mut caller_write = pin!(empty(socket::write));
     let mut upstream_read = pin!(empty(socket::read));
     let mut upstream_write = pin!(empty(socket::write));
-    let mut connect = pin!(empty(|job| socket::connect(Rc::clone(&shared), job)));
+    // Rare and large, so it is not part of the frame.
+    let mut connect: Pin<&mut Option<Pin<Box<_>>>> = pin!(None);
     let mut timer = pin!(None::<Sleep>);
     let mut armed_ns = u64::MAX;
     let mut turns = 0u32;
@@ -50,14 +51,14 @@ pub(super) async fn serve<S: Session>(shared: Rc<Shared>, caller: Socket, sessio
         if let Some(job) = connection.upstream_write_job(now) {
             upstream_write.set(Some(socket::write(job)));
         }
-        if let Some(job) = connection.upstream_read_job() {
+        if let Some(job) = connection.upstream_read_job(now) {
             upstream_read.set(Some(socket::read(job)));
         }
         if let Some(job) = connection.caller_read_job(now) {
             caller_read.set(Some(socket::read(job)));
         }
         if let Some(job) = connection.connect_job() {
-            connect.set(Some(socket::connect(Rc::clone(&shared), job)));
+            connect.set(Some(Box::pin(socket::connect(Rc::clone(&shared), job))));
         } else if !connection.is_connecting() && connect.is_some() {
             connect.set(None);
         }
@@ -101,7 +102,7 @@ pub(super) async fn serve<S: Session>(shared: Rc<Shared>, caller: Socket, sessio
         turns = if waited { 0 } else { turns.saturating_add(1) };
         if turns >= TURNS_MAX {
             // A task that wakes itself goes to the front of the queue; a timer lets others run.
-            monoio::time::sleep(Duration::from_millis(1)).await;
+            Box::pin(monoio::time::sleep(Duration::from_millis(1))).await;
             turns = 0;
         }
         now = clock::now();
@@ -117,10 +118,7 @@ pub(super) async fn serve<S: Session>(shared: Rc<Shared>, caller: Socket, sessio
     }
     connect.set(None);
     timer.set(None);
-    if connection.hang_up(now) {
-        // A reset: a shutdown would send a clean end first, so the wait in flight is cancelled.
-        caller_read.set(None);
-    }
+    connection.hang_up(now);
     poll_fn(|cx| {
         if let Some(done) = poll_slot(&mut caller_read, cx) {
             connection.on_caller_read(done);

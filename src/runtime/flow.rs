@@ -30,13 +30,18 @@ pub(super) struct Flow {
     pub(super) fresh: bool,
     /// The socket is known to have bytes.
     pub(super) ready: bool,
+    /// Nothing came for a while: the next read waits without a buffer.
+    pub(super) quiet: bool,
+    /// When the read in flight that holds a buffer began.
+    pub(super) filling_ns: Option<u64>,
     /// Reads in a row that filled the buffer.
     streak: u8,
     /// What is left when the buffer comes back belongs to an exchange that is over.
     drop_rest: bool,
     pub(super) end: Option<Ending>,
     pub(super) told: bool,
-    gather: Option<Gather>,
+    /// Boxed once for the connection, so that a write in flight is small.
+    gather: Option<Box<Gather>>,
     queued: Pieces,
     spare: Pieces,
     sealed: bool,
@@ -49,7 +54,7 @@ pub(super) struct Flow {
 
 impl Flow {
     pub(super) fn new() -> Self {
-        Self { gather: Some(Gather::default()), fresh: true, ..Self::default() }
+        Self { gather: Some(Box::default()), fresh: true, ..Self::default() }
     }
 
     /// Unconsumed bytes that stand ready to be shown.
@@ -59,7 +64,7 @@ impl Flow {
 
     /// Whether nothing is on its way out.
     pub(super) fn is_idle(&self) -> bool {
-        self.queued.is_empty() && self.gather.as_ref().is_some_and(Gather::is_empty)
+        self.queued.is_empty() && self.gather.as_ref().is_some_and(|gather| gather.is_empty())
     }
 
     /// Takes what the session made; `swap` gets it, `base` is where its input started.
@@ -108,6 +113,16 @@ impl Flow {
         }
     }
 
+    /// Gives back room that only long messages need.
+    pub(super) fn tidy(&mut self) {
+        if !self.is_idle() {
+            return;
+        }
+        self.spare = Pieces::new();
+        self.queued = Pieces::new();
+        self.gather = Some(Box::default());
+    }
+
     /// Drops what the session left of an exchange that is over.
     pub(super) fn drop_rest(&mut self) {
         self.drop_rest = self.lent;
@@ -129,6 +144,8 @@ impl Flow {
         self.end = None;
         self.told = false;
         self.ready = false;
+        self.quiet = false;
+        self.filling_ns = None;
         self.streak = 0;
         self.fresh = true;
     }
@@ -179,7 +196,7 @@ impl Flow {
                 }
             }
         }
-        if self.gather.as_ref().is_none_or(Gather::is_empty) {
+        if self.gather.as_ref().is_none_or(|gather| gather.is_empty()) {
             self.sealed = false;
             return None;
         }
@@ -256,8 +273,20 @@ impl Flow {
         shared: &Shared,
     ) {
         self.ready = false;
+        self.quiet = false;
+        self.filling_ns = None;
         let count = match result {
             Ok(count) => count,
+            Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => {
+                self.quiet = true;
+                if socket.tls.is_some() {
+                    shared.put(buffer);
+                } else {
+                    self.buffer = Some(buffer);
+                    self.return_buffer(shared);
+                }
+                return;
+            }
             Err(_) => {
                 self.end = Some(Ending::Cut);
                 0

@@ -118,8 +118,8 @@ impl Shared {
 
     /// Finds an idle connection, or says how to make one. With `fresh` only the second.
     pub(super) fn find(&self, key: Key, fresh: bool, now: Now) -> Result<Found, UpstreamFault> {
-        while !fresh {
-            let Some(idle) = self.take_idle(key) else { break };
+        let reusable = || if fresh { None } else { self.take_idle(key) };
+        while let Some(idle) = reusable() {
             let age_ns = now.mono_ns.saturating_sub(idle.since_ns);
             let young = age_ns < self.limits.upstream_idle_ms.saturating_mul(1_000_000);
             let mut socket = idle.socket;
@@ -251,11 +251,5 @@ impl Shared {
                 return false;
             }
         }
-    }
-
-    /// Buffers that connections hold.
-    #[cfg(test)]
-    pub(super) fn buffers_lent(&self) -> usize {
-        self.buffers.borrow().lent()
     }
 }

@@ -1,7 +1,9 @@
 //! Tells the connections of a worker that it stops. One thread: no lock, no atomic.
 
 use std::cell::{Cell, RefCell};
-use std::task::Waker;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::{Poll, Waker};
 
 /// How far a worker's stop went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +47,20 @@ impl Signal {
     pub(super) fn wake_all(&self) {
         let wakers: Vec<Waker> = self.wakers.borrow().iter().flatten().cloned().collect();
         wakers.iter().for_each(Waker::wake_by_ref);
+    }
+
+    /// Runs `task`, but gives up when everything stops.
+    pub(super) async fn unless_stopped<F: Future>(&self, task: F) -> Option<F::Output> {
+        let listener = self.listen();
+        let mut task = pin!(task);
+        poll_fn(|cx| {
+            listener.register(cx.waker());
+            if self.phase() == Phase::Stopped {
+                return Poll::Ready(None);
+            }
+            task.as_mut().poll(cx).map(Some)
+        })
+        .await
     }
 
     /// A place for the waker of one task.

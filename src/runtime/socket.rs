@@ -5,8 +5,9 @@ use super::shared::{Place, Shared};
 use super::sys::{self, Gather, ReadHalf, WriteHalf};
 use super::tls::Tls;
 use crate::session::io::UpstreamFault;
-use monoio::io::{AsyncReadRent, AsyncWriteRent, Splitable};
+use monoio::io::{AsyncWriteRent, CancelHandle, CancelableAsyncReadRent, Canceller, Splitable};
 use monoio::net::TcpStream;
+use monoio::time::{Instant, timeout};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
@@ -39,12 +40,11 @@ impl Socket {
 }
 
 /// What a read waits for.
-#[derive(Debug)]
 pub(super) enum ReadJob {
     /// Anything to read; no buffer is held.
     Wait(ReadHalf),
-    /// Bytes into the room of a buffer.
-    Fill(ReadHalf, Buffer),
+    /// Bytes into the room of a buffer, until the handle's owner cancels it.
+    Fill(ReadHalf, Buffer, CancelHandle),
 }
 
 /// What came of a [`ReadJob`]; a `Wait` yields `Ok(0)` and no buffer.
@@ -61,8 +61,8 @@ pub(super) async fn read(job: ReadJob) -> ReadDone {
             let result = sys::readable(&half).await.map(|()| 0);
             ReadDone { half, buffer: None, result }
         }
-        ReadJob::Fill(mut half, buffer) => {
-            let (result, buffer) = half.read(buffer).await;
+        ReadJob::Fill(mut half, buffer, cancel) => {
+            let (result, buffer) = half.cancelable_read(buffer, cancel).await;
             ReadDone { half, buffer: Some(buffer), result }
         }
     }
@@ -71,13 +71,13 @@ pub(super) async fn read(job: ReadJob) -> ReadDone {
 /// A message and the half that it goes out by.
 pub(super) struct WriteJob {
     pub(super) half: WriteHalf,
-    pub(super) gather: Gather,
+    pub(super) gather: Box<Gather>,
 }
 
 /// What came of a [`WriteJob`]. The write may be short.
 pub(super) struct WriteDone {
     pub(super) half: WriteHalf,
-    pub(super) gather: Gather,
+    pub(super) gather: Box<Gather>,
     pub(super) result: io::Result<usize>,
 }
 
@@ -95,6 +95,7 @@ pub(super) async fn write(job: WriteJob) -> WriteDone {
 /// # Errors
 /// The socket's, or `InvalidData` for what the peer sent; the alert was written then.
 pub(super) async fn handshake(shared: &Shared, socket: &mut Socket) -> io::Result<()> {
+    let never = Canceller::new();
     loop {
         flush(socket).await?;
         let Some(tls) = socket.tls.as_mut() else { return Ok(()) };
@@ -105,7 +106,7 @@ pub(super) async fn handshake(shared: &Shared, socket: &mut Socket) -> io::Resul
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let Some(half) = socket.read.take() else { return Err(io::ErrorKind::NotConnected.into()) };
-        let done = read(ReadJob::Fill(half, shared.take_small())).await;
+        let done = read(ReadJob::Fill(half, shared.take_small(), never.handle())).await;
         socket.read = Some(done.half);
         let Some(buffer) = done.buffer else { return Err(io::ErrorKind::NotConnected.into()) };
         if !matches!(done.result, Ok(count) if count > 0) {
@@ -128,7 +129,7 @@ pub(super) async fn handshake(shared: &Shared, socket: &mut Socket) -> io::Resul
 /// Writes the records that wait.
 async fn flush(socket: &mut Socket) -> io::Result<()> {
     let Some(tls) = socket.tls.as_mut().filter(|tls| tls.wants_write()) else { return Ok(()) };
-    let mut gather = Gather::default();
+    let mut gather = Box::<Gather>::default();
     tls.seal(&mut gather)?;
     while !gather.is_empty() {
         let Some(half) = socket.write.take() else {
@@ -160,10 +161,19 @@ pub(super) async fn connect(
     job: ConnectJob,
 ) -> Result<Socket, UpstreamFault> {
     let ConnectJob { addresses, tls, place, within } = job;
+    let start = Instant::now();
     let attempt = async {
         let mut last = UpstreamFault::Unresolved;
+        let mut turns = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
         for address in addresses {
-            match TcpStream::connect_addr(address).await {
+            // An address that swallows everything leaves time for those behind it.
+            let share = within.saturating_sub(start.elapsed()) / turns.max(1);
+            turns = turns.saturating_sub(1);
+            let Ok(tried) = timeout(share, TcpStream::connect_addr(address)).await else {
+                last = UpstreamFault::TimedOut;
+                continue;
+            };
+            match tried {
                 Ok(stream) => return Ok(stream),
                 Err(error) => {
                     tracing::debug!(%address, kind = ?error.kind(), "connect failed");
@@ -182,7 +192,7 @@ pub(super) async fn connect(
         handshake(&shared, &mut socket).await.map_err(|_| UpstreamFault::Tls)?;
         Ok(socket)
     };
-    match monoio::time::timeout(within, whole).await {
+    match timeout(within, whole).await {
         Ok(made) => made.map(|mut socket| {
             socket.place = Some(place);
             socket

@@ -124,7 +124,7 @@ impl Gather {
 // SAFETY: the slices name the arena of `pieces`, the memory of `source` and statics. All three are
 // on the heap or static, so they do not move with the value, and every method that could change
 // one of them empties `slices` first. While a write is in flight the value is inside of it.
-unsafe impl IoVecBuf for Gather {
+unsafe impl IoVecBuf for Box<Gather> {
     fn read_iovec_ptr(&self) -> *const libc::iovec {
         self.slices.as_ptr()
     }
@@ -135,7 +135,7 @@ unsafe impl IoVecBuf for Gather {
 }
 
 // SAFETY: as above, for the first slice alone.
-unsafe impl IoBuf for Gather {
+unsafe impl IoBuf for Box<Gather> {
     fn read_ptr(&self) -> *const u8 {
         self.slices.first().map_or(std::ptr::null(), |slice| slice.iov_base.cast_const().cast())
     }
@@ -165,18 +165,16 @@ pub(super) fn shutdown_write(fd: RawFd) {
     unsafe { libc::shutdown(fd, libc::SHUT_WR) };
 }
 
-/// Makes the close of `fd` a reset.
-pub(super) fn reset_on_close(fd: RawFd) {
-    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    // SAFETY: the pointer and length are those of `linger`, which outlives the call.
+/// Resets a connection at once; what is in flight on it completes with an error.
+///
+/// A close would not do: dropping a half sends a FIN first, and an end in order is what the peer
+/// must not see.
+pub(super) fn reset(fd: RawFd) {
+    // All zeroes is `AF_UNSPEC`: the connection is dissolved (connect(2)), by a RST under TCP.
+    let nobody = [0u64; 2];
+    // SAFETY: the pointer and length are those of `nobody`, which outlives the call.
     unsafe {
-        libc::setsockopt(
-            fd,
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            std::ptr::from_ref(&linger).cast(),
-            size_of::<libc::linger>() as libc::socklen_t,
-        );
+        libc::connect(fd, nobody.as_ptr().cast(), size_of_val(&nobody) as libc::socklen_t);
     }
 }
 

@@ -22,7 +22,7 @@ use std::future::{Future, poll_fn};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::task::Poll;
@@ -280,8 +280,11 @@ async fn work<K, F>(
             }
         }
     }
+    if !shared.signal.is_draining() {
+        // Once only: after it the loops close the descriptors, and others may get their numbers.
+        fds.iter().for_each(|fd| sys::shutdown_both(*fd));
+    }
     shared.signal.advance(Phase::Stopped);
-    fds.iter().for_each(|fd| sys::shutdown_both(*fd));
     for accepts in loops {
         accepts.await;
     }
@@ -349,7 +352,7 @@ async fn accept_loop<K: Sessions + 'static>(
                 let open = shared.connections.get();
                 if open >= shared.limits.connections_max {
                     tracing::warn!(open, "as many connections as the limit allows; one is refused");
-                    sys::reset_on_close(stream.as_raw_fd());
+                    sys::reset(stream.as_raw_fd());
                     continue;
                 }
                 shared.connections.set(open.saturating_add(1));
@@ -357,7 +360,8 @@ async fn accept_loop<K: Sessions + 'static>(
                 let settings =
                     settings.as_ref().map(|watch| Arc::clone(watch.borrow_mut().get().0));
                 let sessions = Rc::clone(&sessions);
-                monoio::spawn(caught(admit(stream, peer, plan.id, settings, open, sessions)));
+                let task = admit(stream, peer, plan.id, settings, open, sessions);
+                monoio::spawn(caught(Box::pin(task)));
             }
             Err(error) if is_shortage(&error) => {
                 tracing::error!(%error, "no connection can be accepted for now");
@@ -407,16 +411,18 @@ async fn admit<K: Sessions>(
         let Ok(made) = tls::server(&settings) else { return };
         socket.tls = Some(Box::new(made));
         let within = Duration::from_millis(shared.limits.handshake_ms);
-        match timeout(within, socket::handshake(&shared, &mut socket)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
+        let handshake = timeout(within, socket::handshake(&shared, &mut socket));
+        match shared.signal.unless_stopped(handshake).await {
+            Some(Ok(Ok(()))) => {}
+            Some(Ok(Err(error))) => {
                 tracing::debug!(%peer, %error, "a caller's handshake failed");
                 return;
             }
-            Err(_) => {
+            Some(Err(_)) => {
                 tracing::debug!(%peer, "a caller's handshake took too long");
                 return;
             }
+            None => return,
         }
         certificate = socket.tls.as_ref().and_then(|tls| tls.peer_certificate());
         name = socket.tls.as_ref().and_then(|tls| tls.server_name());
@@ -427,17 +433,18 @@ async fn admit<K: Sessions>(
 }
 
 /// A panic ends its connection, not the worker.
-async fn caught(task: impl Future<Output = ()>) {
-    let mut task = pin!(Some(task));
+async fn caught(task: Pin<Box<impl Future<Output = ()>>>) {
+    let mut task = Some(task);
     poll_fn(|cx| {
-        let Some(running) = task.as_mut().as_pin_mut() else { return Poll::Ready(()) };
-        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| running.poll(cx)));
+        let Some(running) = task.as_mut() else { return Poll::Ready(()) };
+        let running = std::panic::AssertUnwindSafe(|| running.as_mut().poll(cx));
+        let polled = std::panic::catch_unwind(running);
         match polled {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(())) => Poll::Ready(()),
             Err(_) => {
                 tracing::error!("a connection failed by a bug and was closed");
-                task.set(None);
+                task = None;
                 Poll::Ready(())
             }
         }

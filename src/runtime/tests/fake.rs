@@ -2,7 +2,8 @@
 //!
 //! A message is eight digits of length, a kind, and the body. Kinds: `e` is answered with the same
 //! body, `g` with as many bytes as the body says, `c` by a close, `h` by half an answer and a
-//! close, `s` never.
+//! close, `s` never, `p` fails the session, `w` by
+//! `onetwo` with a pause of as many milliseconds as the body says.
 
 use crate::base::{CredentialId, ExchangeId, ListenerId, Now, Pieces, ResourceId};
 use crate::runtime::{Session, Sessions};
@@ -96,6 +97,7 @@ impl Fake {
         let (consumed, left) = match self.state {
             State::Idle => {
                 let Some(left) = head(bytes) else { return 0 };
+                assert_ne!(bytes.get(HEAD - 1), Some(&b'p'), "a bug, as a test asked for");
                 self.exchange += 1;
                 out.test_act(Act::Connect {
                     exchange: self.id(),

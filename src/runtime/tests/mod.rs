@@ -1,7 +1,10 @@
 //! Whole workers between real sockets, with a session that is made up.
 
+#![expect(clippy::indexing_slicing, reason = "tests")]
+
 mod ends;
 mod fake;
+mod leaks;
 mod peers;
 mod plain;
 mod secure;
@@ -24,7 +27,7 @@ fn plan(upstream: SocketAddr, force_legacy: bool) -> WorkerPlan {
         name: "worker-test".to_owned(),
         core: None,
         force_legacy,
-        limits: Limits { drain_ms: 5_000, ..Limits::default() },
+        limits: Limits { drain_ms: 5_000, linger_ms: 300, ..Limits::default() },
         listeners: vec![ListenerPlan {
             id: ListenerId(0),
             address: SocketAddr::from(([127, 0, 0, 1], 0)),

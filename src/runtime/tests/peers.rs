@@ -14,7 +14,11 @@ pub(crate) trait Stream: Read + Write {}
 impl<T: Read + Write> Stream for T {}
 
 pub(crate) fn pattern(count: usize) -> Vec<u8> {
-    (0..count).map(|place| (place.wrapping_mul(31) >> 3) as u8).collect()
+    // A prime length, so that no shift by a buffer's size goes unseen.
+    let unit: Vec<u8> = (0..4_099usize).map(|place| (place.wrapping_mul(31) >> 3) as u8).collect();
+    let mut bytes = unit.repeat(count.div_ceil(unit.len()));
+    bytes.truncate(count);
+    bytes
 }
 
 pub(crate) fn send(stream: &mut dyn Stream, kind: char, body: &[u8]) -> io::Result<()> {
@@ -51,7 +55,7 @@ pub(crate) fn dial(address: SocketAddr) -> TcpStream {
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     pub(crate) accepted: Arc<AtomicUsize>,
-    /// Hears of every connection that ended while an answer was due.
+    /// Hears of every connection that the gateway ended.
     pub(crate) cancelled: mpsc::Receiver<()>,
 }
 
@@ -88,7 +92,7 @@ pub(crate) fn upstream_with(
 
 fn answer(stream: &mut dyn Stream, cancelled: &mpsc::Sender<()>) -> io::Result<()> {
     loop {
-        let (kind, body) = receive(stream)?;
+        let (kind, body) = receive(stream).inspect_err(|_| cancelled.send(()).unwrap_or(()))?;
         match kind {
             'e' => send(stream, 'e', &body)?,
             'g' => {
@@ -97,6 +101,14 @@ fn answer(stream: &mut dyn Stream, cancelled: &mpsc::Sender<()>) -> io::Result<(
                     let _ = cancelled.send(());
                     return Err(error);
                 }
+            }
+            'w' => {
+                let ms = String::from_utf8_lossy(&body).parse().map_err(io::Error::other)?;
+                stream.write_all(b"00000006wone")?;
+                stream.flush()?;
+                std::thread::sleep(Duration::from_millis(ms));
+                stream.write_all(b"two")?;
+                stream.flush()?;
             }
             'h' => {
                 stream.write_all(b"00001000hhalf")?;

@@ -96,3 +96,25 @@ fn long_bodies_pass_both_ways() {
         assert!(worker.stop());
     });
 }
+
+#[test]
+fn a_connection_that_was_silent_goes_on() {
+    on_both_drivers(|legacy| {
+        let peer = upstream();
+        let (worker, address) = start(plan(peer.address, legacy), &Fakes::new());
+        let mut caller = dial(address);
+        for _ in 0..3 {
+            assert_eq!(ask(&mut caller, 'e', b"x").expect("an answer"), b"x");
+            // Reads that get nothing give their buffers back meanwhile, on either side.
+            thread::sleep(Duration::from_millis(150));
+            assert_eq!(ask(&mut caller, 'w', b"150").expect("an answer"), b"onetwo");
+            caller.write_all(b"0000").expect("write");
+            thread::sleep(Duration::from_millis(150));
+            caller.write_all(b"0003eabc").expect("write");
+            assert_eq!(receive(&mut caller).expect("an answer").1, b"abc");
+        }
+        assert_eq!(peer.accepted.load(Ordering::SeqCst), 1);
+        drop(caller);
+        assert!(worker.stop());
+    });
+}
