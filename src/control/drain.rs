@@ -31,7 +31,7 @@ use crate::runtime::map::{self, RingJournal};
 
 pub use files::{parse_segment_name, segment_name, segments};
 pub use folder::{FolderReport, RingReport, verify_folder, walk_folder};
-pub use home::{is_live, public_key, public_keys, ring_paths};
+pub use home::{RingDir, is_live, public_key, public_keys, ring_dir_kind, ring_paths};
 pub use recover::{Recovered, tombs_path};
 pub use retain::{Kept, Retention};
 
@@ -60,6 +60,8 @@ pub struct Settings {
     pub heartbeat_ms: u64,
     /// A segment that is older than this rolls at the next entry.
     pub roll_ms: u64,
+    /// Write with O_DIRECT where the file system takes it; off only to measure what it brings.
+    pub direct: bool,
     /// What to keep.
     pub retention: Retention,
     /// Digest of the policy, for the segment headers.
@@ -80,6 +82,7 @@ impl Settings {
             checkpoint_ms: 1_000,
             heartbeat_ms: 60_000,
             roll_ms: 3_600_000,
+            direct: true,
             retention: Retention::default(),
             policy_digest: [0; 32],
         }
@@ -248,6 +251,13 @@ pub struct Opened {
 /// [`DrainError`]; nothing runs then.
 pub fn open(settings: &Settings) -> Result<Opened, DrainError> {
     let home = Home::open(&settings.data_dir)?;
+    if ring_dir_kind(&settings.ring_dir) == RingDir::ContainerMemory {
+        tracing::warn!(
+            ring_dir = %settings.ring_dir.display(),
+            "this memory may go with the container, and what is not drained yet with it; \
+             set ring_dir to a folder on a volume"
+        );
+    }
     let clock = Clock::new();
     let (next, recovered) = recover::recover(&home, clock.now())?;
     if recovered != Recovered::default() {
@@ -276,7 +286,7 @@ pub fn open(settings: &Settings) -> Result<Opened, DrainError> {
             process: u64::from(std::process::id()),
         };
         // The segment is made before the ring: a ring always has the segment of its cursor.
-        let lane = Lane::open(&home, &setup, next, settings.policy_digest, clock.now())
+        let lane = Lane::open(&home, &setup, next, settings, clock.now())
             .map_err(|e| DrainError::io("make the first segment in", &home.dir, e))?;
         let start = Cursor::start(next.number, next.sequence);
         let made = map::create(&path, &setup, start);

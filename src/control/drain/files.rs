@@ -89,13 +89,15 @@ impl Disk {
             .open(path);
         match direct {
             Ok(file) => Ok(Self { file, direct: true }),
-            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => Self::buffered(path),
+            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
+                warn_buffered(path);
+                Self::buffered(path)
+            }
             Err(e) => Err(e),
         }
     }
 
     fn buffered(path: &Path) -> io::Result<Self> {
-        tracing::warn!(path = %path.display(), "O_DIRECT is refused: writing with fdatasync");
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = options.custom_flags(libc::O_NOFOLLOW).open(path)?;
@@ -111,6 +113,10 @@ impl Disk {
     }
 }
 
+fn warn_buffered(path: &Path) {
+    tracing::warn!(path = %path.display(), "O_DIRECT is refused: writing with fdatasync");
+}
+
 /// A preallocated file that becomes the next segment of a worker.
 #[derive(Debug)]
 pub(super) struct Spare {
@@ -120,9 +126,10 @@ pub(super) struct Spare {
 
 impl Spare {
     /// Makes `w<worker>.next` with `bytes` bytes.
-    pub(super) fn create(dir: &Path, worker: u32, bytes: u64) -> io::Result<Self> {
+    pub(super) fn create(dir: &Path, worker: u32, bytes: u64, direct: bool) -> io::Result<Self> {
         let path = dir.join(format!("w{worker:02}.next"));
-        let made = Disk::open(&path).and_then(|disk| {
+        let open = if direct { Disk::open(&path) } else { Disk::buffered(&path) };
+        let made = open.and_then(|disk| {
             disk.file.set_len(0)?;
             preallocate(&disk.file, bytes)?;
             Ok(disk)
@@ -191,6 +198,7 @@ impl SegmentFile {
         match disk.write(first, 0) {
             // Some file systems take the flag and refuse the write.
             Err(e) if disk.direct && e.raw_os_error() == Some(libc::EINVAL) => {
+                warn_buffered(&spare.path);
                 disk = Disk::buffered(&spare.path)?;
                 disk.write(first, 0)?;
             }

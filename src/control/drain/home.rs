@@ -4,6 +4,7 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{Ed25519KeyPair, KeyPair};
@@ -15,17 +16,25 @@ use crate::record::tree::Digest;
 
 const RINGS: &str = "rings";
 const LOCK: &str = "lock";
+const LOCK_TRIES: u32 = 5;
 
 /// A data folder that this process owns until the drop.
 #[derive(Debug)]
 pub(super) struct Home {
     pub(super) dir: PathBuf,
-    /// Held for the lock.
-    _lock: File,
+    lock: File,
     /// Names the rings of this folder where several share a `ring_dir`.
     pub(super) id: String,
     pub(super) pair: Ed25519KeyPair,
     pub(super) key: Digest,
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // A close alone does not unlock while a child that is about to exec shares the descriptor.
+        // A failure leaves it to the end of the process.
+        let _ = self.lock.unlock();
+    }
 }
 
 impl Home {
@@ -37,14 +46,20 @@ impl Home {
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let lock = options.open(&path).map_err(|e| DrainError::io("open the lock", &path, e))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(DrainError::Locked(dir.to_owned())),
-            Err(TryLockError::Error(e)) => return Err(DrainError::io("lock", &path, e)),
+        // A look by `is_live` holds the lock for an instant; a gateway holds it on.
+        for attempt in 1.. {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if attempt < LOCK_TRIES => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(TryLockError::WouldBlock) => return Err(DrainError::Locked(dir.to_owned())),
+                Err(TryLockError::Error(e)) => return Err(DrainError::io("lock", &path, e)),
+            }
         }
         let id = identity(dir).map_err(|e| DrainError::io("read the id of", dir, e))?;
         let (pair, key) = signing_key(&dir.join("keys"))?;
-        Ok(Self { dir: dir.to_owned(), _lock: lock, id, pair, key })
+        Ok(Self { dir: dir.to_owned(), lock, id, pair, key })
     }
 
     pub(super) fn ring_path(&self, ring_dir: &Path, worker: u32) -> PathBuf {
@@ -74,6 +89,45 @@ pub fn ring_paths(dir: &Path) -> Vec<PathBuf> {
 pub fn is_live(dir: &Path) -> bool {
     let Ok(lock) = File::open(dir.join(LOCK)) else { return false };
     matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
+/// What a ring folder is, which decides what a ring in it survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RingDir {
+    /// Memory-backed: survives the process, not the machine. The usual choice.
+    Memory,
+    /// Memory-backed inside a container: under Docker it goes with the container.
+    ContainerMemory,
+    /// On a disk: survives a container, too; now and then the kernel's writeback costs faults.
+    Disk,
+}
+
+/// Looks at the mount that `dir` is on.
+#[must_use]
+pub fn ring_dir_kind(dir: &Path) -> RingDir {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let dir = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+    let container = ["/.dockerenv", "/run/.containerenv"].iter().any(|p| Path::new(p).exists());
+    match (mount_type(&mounts, &dir), container) {
+        (Some("tmpfs" | "ramfs"), true) => RingDir::ContainerMemory,
+        (Some("tmpfs" | "ramfs"), false) => RingDir::Memory,
+        _ => RingDir::Disk,
+    }
+}
+
+/// The file system type of the innermost mount above `dir` (proc(5), mountinfo).
+fn mount_type<'a>(mounts: &'a str, dir: &Path) -> Option<&'a str> {
+    let mut best: Option<(usize, &str)> = None;
+    for line in mounts.lines() {
+        let mut left = line.split(' ');
+        let Some(point) = left.nth(4) else { continue };
+        let kind = line.split_once(" - ").and_then(|(_, right)| right.split(' ').next());
+        // A later mount on the same point hides the one before.
+        if dir.starts_with(point) && best.is_none_or(|(len, _)| point.len() >= len) {
+            best = Some((point.len(), kind.unwrap_or_default()));
+        }
+    }
+    best.map(|(_, kind)| kind)
 }
 
 /// The public keys that a data folder keeps (`keys/*.pub`).
@@ -174,4 +228,29 @@ fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
         *byte = u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()?;
     }
     Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_innermost_mount_decides() {
+        let mounts = "1 0 8:1 / / rw shared:1 - ext4 /dev/a rw\n\
+                      2 1 0:5 / /dev/shm rw - tmpfs tmpfs rw\n\
+                      3 1 8:2 / /dev/shm/disk rw - xfs /dev/b rw\n";
+        let kind = |dir: &str| mount_type(mounts, Path::new(dir));
+        assert_eq!(kind("/var/lib"), Some("ext4"));
+        assert_eq!(kind("/dev/shm"), Some("tmpfs"));
+        assert_eq!(kind("/dev/shmx"), Some("ext4"));
+        assert_eq!(kind("/dev/shm/disk/rings"), Some("xfs"));
+        assert_eq!(mount_type("", Path::new("/")), None);
+    }
+
+    #[test]
+    fn hex_reads_back_and_nonsense_does_not() {
+        assert_eq!(parse_hex(&hex(&[0, 255, 16])), Some([0, 255, 16]));
+        assert_eq!(parse_hex::<2>("12345"), None);
+        assert_eq!(parse_hex::<2>("+234"), None);
+    }
 }

@@ -33,6 +33,7 @@ pub(super) struct Lane {
     stuck: bool,
     retry_ns: u64,
     sign_ns: u64,
+    direct: bool,
 }
 
 impl Lane {
@@ -41,7 +42,7 @@ impl Lane {
         home: &Home,
         setup: &RingSetup,
         next: Next,
-        policy: [u8; 32],
+        settings: &Settings,
         now: Now,
     ) -> io::Result<Self> {
         let mut lane = Self {
@@ -55,8 +56,9 @@ impl Lane {
             stuck: false,
             retry_ns: 0,
             sign_ns: 0,
+            direct: settings.direct,
         };
-        lane.begin(home, policy, now)?;
+        lane.begin(home, settings.policy_digest, now)?;
         if let Some(segment) = &mut lane.segment {
             segment.checkpoint(&home.pair, now.wall_ns)?;
         }
@@ -162,7 +164,9 @@ impl Lane {
     fn begin(&mut self, home: &Home, policy: [u8; 32], now: Now) -> io::Result<()> {
         let spare = match self.spare.take() {
             Some(spare) => spare,
-            None => Spare::create(&home.dir, self.setup.worker, self.setup.segment_bytes)?,
+            None => {
+                Spare::create(&home.dir, self.setup.worker, self.setup.segment_bytes, self.direct)?
+            }
         };
         let header = SegmentHeader {
             worker: self.setup.worker,
@@ -206,7 +210,7 @@ impl Lane {
         if self.spare.is_some() || used < all / 2 {
             return Ok(());
         }
-        match Spare::create(&home.dir, self.setup.worker, all) {
+        match Spare::create(&home.dir, self.setup.worker, all, self.direct) {
             Ok(spare) => self.spare = Some(spare),
             Err(e) if used >= all / 4 * 3 => return Err(e),
             Err(_) => {}

@@ -297,7 +297,7 @@ impl Worker<'_> {
             previous_root: self.next.previous_root,
             segment_bytes: setup.segment_bytes,
         };
-        Spare::create(&self.home.dir, self.worker, setup.segment_bytes)
+        Spare::create(&self.home.dir, self.worker, setup.segment_bytes, true)
             .and_then(|spare| SegmentFile::create(&self.home.dir, spare, header))
             .map(Box::new)
             .map_err(|e| DrainError::io("make a segment in", &self.home.dir, e))

@@ -1,5 +1,6 @@
 //! Retention: the oldest closed segments go, a tombstone stays.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -59,24 +60,24 @@ pub(super) fn retain(dir: &Path, keep: Retention, now_ns: u64) -> io::Result<Kep
             None => blocked = Some(worker),
         }
     }
-    // Closing times rise with the numbers of a worker but for a clock that was set back.
-    closed.sort_by_key(|one| (one.wall_ns, one.worker, one.number));
-    for one in &closed {
+    let mut queues: BTreeMap<u32, VecDeque<Closed>> = BTreeMap::new();
+    for one in closed {
+        queues.entry(one.worker).or_default().push_back(one);
+    }
+    loop {
+        let fronts = queues.values_mut().filter(|queue| !queue.is_empty());
+        let oldest = fronts.min_by_key(|queue| queue.front().map(|one| one.wall_ns));
+        let Some((queue, one)) = oldest.and_then(|queue| queue.pop_front().map(|one| (queue, one)))
+        else {
+            break;
+        };
         let old = keep.age_s.is_some_and(|age| {
             one.wall_ns.saturating_add(age.saturating_mul(1_000_000_000)) < now_ns
         });
-        let much = keep.bytes.is_some_and(|most| kept.bytes > most);
-        let first = closed
-            .iter()
-            .filter(|other| other.worker == one.worker)
-            .filter(|other| dir.join(segment_file(other)).exists())
-            .map(|other| other.number)
-            .min();
-        if !(old || much) || first != Some(one.number) {
-            if kept.oldest_ns == 0 {
-                kept.oldest_ns = one.wall_ns;
-            }
-            continue;
+        if !old && keep.bytes.is_none_or(|most| kept.bytes <= most) {
+            kept.oldest_ns = one.wall_ns;
+            queue.push_front(one);
+            break;
         }
         bury(dir, one.worker, one.number)?;
         kept.bytes = kept.bytes.saturating_sub(one.bytes);
@@ -84,10 +85,6 @@ pub(super) fn retain(dir: &Path, keep: Retention, now_ns: u64) -> io::Result<Kep
         kept.deleted += 1;
     }
     Ok(kept)
-}
-
-fn segment_file(one: &Closed) -> String {
-    format!("{}.seg", segment_name(one.worker, one.number))
 }
 
 /// Tombstone first, then the files: a death between leaves both, which verify accepts.
