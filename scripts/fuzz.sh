@@ -4,7 +4,7 @@
 #   scripts/fuzz.sh --smoke             each target: its corpus, then a few seconds; for CI
 #   scripts/fuzz.sh SECONDS [TARGET...] longer; all targets when none is named
 #
-# Seeds are in fuzz/corpus/TARGET, what a run finds goes to fuzz/target/found/TARGET, a crash to
+# Seeds are in fuzz/corpus/TARGET, what a run finds goes to target/fuzz-found/TARGET, a crash to
 # fuzz/artifacts/TARGET; the input of a fixed crash moves to the corpus.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
@@ -22,22 +22,20 @@ known=$(awk '/^\[/ { on = ($0 == "[[bin]]") } on && /^name/ { gsub(/.*= *"|".*/,
 names=${*:-$known}
 [ -n "$names" ] || fail "fuzz/Cargo.toml has no [[bin]]"
 
-# The coverage that libFuzzer steers by. `--target` keeps it out of build scripts and macros.
-host=$(rustc -vV | sed -n 's/^host: //p')
-flags="-Cpasses=sancov-module -Ccodegen-units=1 -Cdebug-assertions --cfg fuzzing"
-for option in level=4 inline-8bit-counters pc-table trace-compares; do
-    flags+=" -Cllvm-args=-sanitizer-coverage-$option"
-done
+# fuzz/Cargo.toml repeats the dev profile and fuzz/Cargo.lock the versions of the crate, so that
+# its dependencies are those in target/.
+[ -f fuzz/Cargo.lock ] || cp Cargo.lock fuzz/Cargo.lock
 step "building fuzz targets"
-RUSTFLAGS=$flags cargo build --manifest-path fuzz/Cargo.toml --target-dir fuzz/target \
-    --target "$host" --release
+RUSTC_WRAPPER=$root/scripts/fuzz-rustc.sh \
+    cargo build --manifest-path fuzz/Cargo.toml --target-dir "$target"
 
+found=$target/fuzz-found
 count=0
 for name in $names; do
     printf '%s\n' "$known" | grep -qx -- "$name" || fail "no target \`$name\`; there are: $known"
     step "fuzz $name, ${seconds} s"
-    mkdir -p "fuzz/corpus/$name" "fuzz/target/found/$name" "fuzz/artifacts/$name"
-    "fuzz/target/$host/release/$name" "fuzz/target/found/$name" "fuzz/corpus/$name" \
+    mkdir -p "fuzz/corpus/$name" "$found/$name" "fuzz/artifacts/$name"
+    "$target/debug/$name" "$found/$name" "fuzz/corpus/$name" \
         -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -verbosity=0 \
         -print_final_stats=1 -artifact_prefix="fuzz/artifacts/$name/"
     count=$((count + 1))
