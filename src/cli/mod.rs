@@ -10,10 +10,6 @@ pub mod policy;
 pub mod process;
 pub mod serve;
 pub mod sessions;
-//! The commands, one file each.
-
-pub mod check;
-pub mod policy;
 pub mod source;
 pub mod token;
 pub mod verify;

@@ -11,6 +11,7 @@ mod sessions;
 use crate::base::ListenerId;
 use crate::config::{Config, Diagnostic, Source};
 use crate::control::drain::{self, Drain, DrainError, Settings};
+use crate::runtime::map::RingJournal;
 use crate::runtime::{self, ListenerPlan, Published, Worker, WorkerPlan};
 use crate::session::{Counts, Snapshot};
 use control::Control;
@@ -170,7 +171,7 @@ impl Gateway {
 
     fn start_workers(
         &mut self,
-        journals: Vec<runtime::RingJournal>,
+        journals: Vec<RingJournal>,
         cores: &[usize],
         control: &Control,
     ) -> Result<(), StartError> {

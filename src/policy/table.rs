@@ -65,7 +65,7 @@ impl Row {
 }
 
 /// All rules, compiled. Immutable; published to workers by generation.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Table {
     /// Deny rules by id, then allow rules by id.
     rules: Vec<RuleSpec>,

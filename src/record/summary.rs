@@ -28,6 +28,8 @@ pub struct Row {
     pub sub: Option<String>,
     /// Actors, outermost first.
     pub actors: Vec<String>,
+    /// Groups.
+    pub groups: Vec<String>,
     /// Client id.
     pub client_id: Option<String>,
     /// Resource.
@@ -88,6 +90,12 @@ impl Row {
                 let actor = field.as_text().into_owned();
                 if !self.actors.contains(&actor) {
                     self.actors.push(actor);
+                }
+            }
+            Tag::Group => {
+                let group = field.as_text().into_owned();
+                if !self.groups.contains(&group) {
+                    self.groups.push(group);
                 }
             }
             Tag::Status => self.status = field.as_number(),

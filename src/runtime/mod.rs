@@ -74,6 +74,14 @@ pub trait Sessions {
     }
 }
 
+/// No core dumps, and no attaching by other processes of the same user: memory holds secrets.
+///
+/// # Errors
+/// What the system refused.
+pub fn protect_memory() -> std::io::Result<()> {
+    sys::protect_memory()
+}
+
 /// The cores that this process may use.
 #[must_use]
 pub fn cores() -> Vec<usize> {

@@ -33,6 +33,12 @@ impl<T> Published<T> {
         self.generation.fetch_add(1, Ordering::Release);
     }
 
+    /// The generation in force; it only grows. One atomic load.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
     /// The value and its generation.
     pub fn load(&self) -> (Arc<T>, u64) {
         let place = self.value.lock().unwrap_or_else(PoisonError::into_inner);

@@ -140,7 +140,7 @@ impl Refusal {
 
 /// Writes the problem document (RFC 9457) with the `error` member that SDKs read. `rule` and
 /// `request_id` are names of ours; nothing of the caller's or the upstream's bytes is in it.
-pub fn write_problem(refusal: Refusal, request_id: &[u8], rule: Option<&str>, to: &mut Vec<u8>) {
+pub(super) fn write_problem(refusal: Refusal, request_id: &[u8], rule: Option<&str>, to: &mut Vec<u8>) {
     let mut text = |part: &[u8]| to.extend_from_slice(part);
     text(b"{\"type\":\"https://weirgate.dev/problems/");
     text(refusal.label().as_bytes());

@@ -16,18 +16,19 @@ pub(super) async fn run(setup: &Setup, options: &Options) -> Result<bool, String
         .map_err(|error| error.to_string())?;
     let url = format!("http://{}/openai/v1/chat/completions", setup.plain);
     let ask = |token: &str, stream: bool| {
-        client.post(&url).bearer_auth(token).json(&json!({
+        client.post(&url).bearer_auth(token).header("content-type", "application/json").body(json!({
             "model": options.model,
             "stream": stream,
             "messages": [{ "role": "user", "content": "Tell me about the ticket." }],
-        }))
+        }).to_string())
     };
     let mut fine = true;
 
     title(1, "ana calls the model with her own token; the gateway puts the provider's key in");
     let answer = ask(&setup.ana, false).send().await.map_err(text)?;
     let (status, id) = (answer.status(), request_id(&answer));
-    let body: Value = answer.json().await.map_err(text)?;
+    let body = answer.bytes().await.map_err(text)?;
+    let body: Value = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
     println!("   {status}, request {id}");
     println!("   {}", content(&body, "message"));
     fine &= status.is_success();
@@ -39,7 +40,7 @@ pub(super) async fn run(setup: &Setup, options: &Options) -> Result<bool, String
     let (mut events, mut pending) = (0u32, Vec::new());
     let mut said = String::new();
     while let Some(chunk) = answer.chunk().await.map_err(text)? {
-        pending.extend_from_slice(&chunk);
+        pending.extend_from_slice(chunk.as_ref());
         while let Some(end) = memchr::memmem::find(&pending, b"\n\n") {
             let event: Vec<u8> = pending.drain(..end + 2).collect();
             events += 1;

@@ -296,6 +296,9 @@ impl Session {
         let mut writer = Writer::new(&mut self.facts);
         writer.text(Tag::Iss, principal.iss());
         writer.text(Tag::Sub, principal.sub());
+        for group in principal.groups() {
+            writer.text(Tag::Group, group);
+        }
         for actor in principal.actors() {
             writer.text(Tag::Actor, actor);
         }
