@@ -211,8 +211,7 @@ impl Gateway {
                 upstreams: Arc::clone(&self.live.upstreams),
                 addresses: Arc::clone(&self.live.addresses),
             };
-            let worker =
-                Worker::start(plan, move || recipe.cook()).map_err(StartError::Worker)?;
+            let worker = Worker::start(plan, move || recipe.cook()).map_err(StartError::Worker)?;
             // A port that the system chose for the first worker is everybody's.
             for (plan, address) in plans.iter_mut().zip(worker.addresses()) {
                 plan.address = *address;
@@ -285,7 +284,8 @@ impl Live {
         let old = self.config();
         let listens = |config: &Config| -> Vec<_> {
             let list = config.listeners.iter();
-            list.map(|one| (one.name.clone(), one.address, one.protocol, one.tls.is_some())).collect()
+            list.map(|one| (one.name.clone(), one.address, one.protocol, one.tls.is_some()))
+                .collect()
         };
         if listens(&old) != listens(&config) {
             return Err(StartError::Restart("[[listener]]"));
