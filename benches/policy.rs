@@ -85,7 +85,7 @@ fn decisions(c: &mut Criterion) {
         let asked: Vec<(ResourceId, String, String)> = (0..1_024)
             .map(|_| {
                 let resource = dice.resource();
-                let tail = ["completions", "item7", "x/y/z"][(dice.0 % 3) as usize];
+                let tail = *["completions", "item7", "x/y/z"].get((dice.0 % 3) as usize).unwrap();
                 let path = format!("/v1/api{}/{tail}", dice.below(200));
                 (resource, path, format!("model-{}", dice.below(100)))
             })
