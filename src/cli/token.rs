@@ -1,8 +1,112 @@
-//! `weirgate token inspect`: says which check of a token fails, and shows nothing of the token.
+//! `weirgate token`: mint with a dev issuer's key; say which check of a token fails, and show
+//! nothing of the token.
 
+use super::source::System;
 use crate::base::Now;
-use crate::identity::{Check, KeySnapshot, Verifier};
+use crate::config::KeySource;
+use crate::identity::dev::{DevClaims, DevKey};
+use crate::identity::{Check, KeySet, KeySnapshot, Verifier};
+use clap::Args;
 use std::fmt::Write;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What `token mint` was asked.
+#[derive(Clone, Debug, Args)]
+pub struct Mint {
+    /// The issuer's private key (PKCS #8, Ed25519).
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// `iss`.
+    #[arg(long)]
+    pub issuer: String,
+    /// `sub`.
+    #[arg(long)]
+    pub sub: String,
+    /// `aud`.
+    #[arg(long, default_value = "weirgate")]
+    pub audience: String,
+    /// A group; may be given several times.
+    #[arg(long = "group")]
+    pub groups: Vec<String>,
+    /// `client_id`.
+    #[arg(long, default_value = "weirgate-dev")]
+    pub client_id: String,
+    /// Life in seconds.
+    #[arg(long, default_value_t = 3_600)]
+    pub ttl: u64,
+}
+
+/// Mints and prints a token. Returns 0, or 2 when the key cannot be used.
+pub(super) fn mint(ask: &Mint) -> u8 {
+    let key = std::fs::read(&ask.key)
+        .map_err(|error| error.to_string())
+        .and_then(|document| DevKey::from_pkcs8(&document).map_err(|error| format!("{error:?}")));
+    match key {
+        Ok(key) => {
+            println!(
+                "{}",
+                key.mint(&DevClaims {
+                    issuer: ask.issuer.clone(),
+                    subject: ask.sub.clone(),
+                    audience: vec![ask.audience.clone()],
+                    client_id: ask.client_id.clone(),
+                    groups: ask.groups.clone(),
+                    actors: Vec::new(),
+                    issued_s: crate::runtime::now().wall_s(),
+                    lifetime_s: ask.ttl,
+                })
+            );
+            0
+        }
+        Err(error) => {
+            eprintln!("weirgate token mint: {}: {error}", ask.key.display());
+            2
+        }
+    }
+}
+
+/// Inspects the token on standard input. Returns 0: accepted; 1: refused; 2: it could not run.
+pub(super) fn inspect_input(config: &Path, jwks: Option<&Path>) -> u8 {
+    let inspected = keys(config, jwks).and_then(|(verifier, keys)| {
+        let mut input = Vec::new();
+        let limit = u64::try_from(crate::identity::TOKEN_LEN_MAX).unwrap_or(u64::MAX) * 2;
+        std::io::stdin().take(limit).read_to_end(&mut input).map_err(|error| error.to_string())?;
+        Ok(inspect(&verifier, &input, &keys, crate::runtime::now()))
+    });
+    match inspected {
+        Ok(inspection) => {
+            print!("{}", inspection.text);
+            u8::from(!inspection.accepted)
+        }
+        Err(error) => {
+            eprintln!("weirgate token inspect: {error}");
+            2
+        }
+    }
+}
+
+fn keys(config: &Path, jwks: Option<&Path>) -> Result<(Verifier, KeySnapshot), String> {
+    let config = crate::config::load(config, &System)
+        .map_err(|errors| errors.iter().map(|error| format!("{error}\n")).collect::<String>())?;
+    let mut sets = Vec::new();
+    for issuer in &config.token_issuers {
+        let path = match &issuer.keys {
+            KeySource::File(path) => Some(path.as_path()),
+            _ => jwks,
+        };
+        let read = |path: &Path| {
+            let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+            KeySet::from_jwks(&bytes).map(|(set, _)| set).map_err(|error| format!("{error:?}"))
+        };
+        let set = path
+            .map(|path| read(path).map_err(|error| format!("{}: {error}", path.display())))
+            .transpose()?;
+        sets.push(set.map(Arc::new));
+    }
+    Ok((config.verifier(), KeySnapshot { generation: 1, sets }))
+}
 
 /// What `token inspect` prints, and whether the token is accepted (exit status 0).
 #[derive(Clone, Debug, PartialEq, Eq)]

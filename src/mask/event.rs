@@ -70,8 +70,7 @@ impl EventMask {
     ) -> Result<u64, MaskError> {
         let mut at = 0;
         self.writer.out.clear();
-        loop {
-            let Some(event) = self.parser.next(input, &mut at)? else { break };
+        while let Some(event) = self.parser.next(input, &mut at)? {
             self.writer.write(context, &event, self.event_start)?;
             self.event_start = offset.saturating_add(at as u64);
         }

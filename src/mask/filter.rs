@@ -12,24 +12,39 @@ use std::sync::Arc;
 /// Pieces that went through a filter, or that the gateway wrote itself.
 #[derive(Debug)]
 #[must_use]
-pub struct Cleared<'p>(&'p mut Pieces);
+pub struct Cleared<'p> {
+    pieces: &'p mut Pieces,
+    masked: bool,
+}
 
 impl<'p> Cleared<'p> {
     /// Vouches for text that the gateway wrote itself: refusals, heads that it built.
     pub fn generated(pieces: &'p mut Pieces) -> Self {
-        Self(pieces)
+        Self { pieces, masked: false }
+    }
+
+    /// All `len` bytes of the input as they are, where no mask applies: appends one source range.
+    pub fn pass(len: usize, out: &'p mut Pieces) -> Self {
+        out.source(0..len);
+        Self { pieces: out, masked: false }
+    }
+
+    /// Whether a plan that masks something was applied.
+    #[must_use]
+    pub fn is_masked(&self) -> bool {
+        self.masked
     }
 
     /// What is cleared.
     #[must_use]
     pub fn pieces(&self) -> &Pieces {
-        self.0
+        self.pieces
     }
 
     /// Gives the pieces on, for the next step to vouch for.
     #[must_use]
     pub fn into_pieces(self) -> &'p mut Pieces {
-        self.0
+        self.pieces
     }
 }
 
@@ -136,7 +151,7 @@ impl Filter {
             self.failed = Some(error);
             return Err(error);
         }
-        Ok(Cleared(out))
+        Ok(Cleared { pieces: out, masked: self.engine != Engine::Pass })
     }
 
     /// How many bytes from the start of the body are settled: all that they become is out.

@@ -321,7 +321,7 @@ fn base32(digest: &[u8]) -> [u8; 16] {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
@@ -356,10 +356,7 @@ mod tests {
         assert_eq!(apply("keep_first(4)", &["123-4567"]), "***-****");
         assert_eq!(apply("keep_last(4)", &["12345678"]), "****5678");
         assert_eq!(apply("keep_first(4)", &["12345678"]), "1234****");
-        assert_eq!(
-            apply("keep_last(2)", &["\u{e9}a\"b\u{1f600}cde"]),
-            "**\u{2a}**\u{2a}de".replace("\u{2a}", "*")
-        );
+        assert_eq!(apply("keep_last(2)", &["\u{e9}a\"b\u{1f600}cde"]), "******de");
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! `@`; a clean text is neither copied nor allocated for.
 
 use super::detector::{Detector, Finds, What};
-use super::find::{Found, HOLD_MAX, LOCAL_MAX, Tail, View, domain_end};
+use super::find::{Found, HOLD_MAX, LOCAL_MAX, Tail, VALUE_MIN, View, domain_end};
 use super::operator::Replacer;
 use super::{MaskError, Plan};
 use crate::scan::class;
@@ -100,6 +100,11 @@ impl Channel {
         end: bool,
         sink: &mut impl Sink,
     ) -> Result<(), MaskError> {
+        let idle = self.carry.is_empty() && self.swallow.is_none();
+        if idle && end && range.len() < VALUE_MIN {
+            sink.keep(range);
+            return Ok(());
+        }
         let mut at = range.start;
         while !self.carry.is_empty() && at < range.end {
             let step = at..range.end.min(at + STEP);

@@ -11,7 +11,7 @@ use super::pattern::Pattern;
 use std::collections::BTreeMap;
 
 /// The index of one dimension.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Index {
     words: usize,
     /// Rows of `words` words each; row 0 has the rules that do not name the dimension.
@@ -40,7 +40,7 @@ struct Node {
 }
 
 /// What ends at one key.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Marks {
     exact: Vec<usize>,
     prefix: Vec<usize>,

@@ -68,7 +68,7 @@ impl Row {
 }
 
 /// All rules, compiled. Immutable; published to workers by generation.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Table {
     /// Deny rules, then allow rules; each by resource, then by id.
     rules: Vec<RuleSpec>,

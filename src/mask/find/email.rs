@@ -8,7 +8,7 @@ use super::{Found, Peek, Tail, View};
 use crate::scan::class;
 
 /// Bytes of a local part (RFC 5321, section 4.5.3.1.1).
-pub(in super::super) const LOCAL_MAX: usize = 64;
+pub(in crate::mask) const LOCAL_MAX: usize = 64;
 /// Bytes of a domain (RFC 1035, section 2.3.4, without the root's dot and length bytes).
 const DOMAIN_MAX: usize = 253;
 const LABEL_MAX: usize = 63;
@@ -16,7 +16,7 @@ const LABEL_MAX: usize = 63;
 /// The end of the domain that begins at `start`, right behind an `@`.
 ///
 /// A run longer than any domain counts as one and is swallowed: it is never held for its end.
-pub(in super::super) fn domain_end(view: &View<'_>, start: usize) -> Found {
+pub(in crate::mask) fn domain_end(view: &View<'_>, start: usize) -> Found {
     let mut end = start;
     loop {
         match view.peek(end) {

@@ -46,21 +46,56 @@ const fn bits(lengths: &[u32]) -> u32 {
 }
 
 /// The lengths that a number with this start may have, as bits.
+///
+/// Digit-dense text asks this for every number, so it is a table: one entry for each start of one
+/// to four digits, which holds the lengths from 12 on.
 fn lengths(digits: &[u8]) -> u32 {
-    let known = digits.len().min(PREFIX_MAX);
-    let value = |len: usize| {
-        digits.iter().take(len).fold(0u32, |sum, digit| sum * 10 + u32::from(digit - b'0'))
-    };
-    ISSUERS.iter().fold(0, |all, (low, high, len, lengths)| {
-        let shared = known.min(*len);
-        let scale = 10u32.pow(u32::try_from(len - shared).unwrap_or(0));
-        let value = value(shared);
-        if (low / scale..=high / scale).contains(&value) { all | lengths } else { all }
-    })
+    let known = digits.get(..digits.len().min(PREFIX_MAX)).unwrap_or_default();
+    let value = known.iter().fold(0, |sum, digit| sum * 10 + usize::from(digit - b'0'));
+    let start = FIRST.get(known.len()).copied().unwrap_or(0);
+    LENGTHS.get(start + value).map_or(0, |bits| u32::from(*bits) << PAN_MIN)
+}
+
+const PAN_MIN: usize = 12;
+/// Where the starts of so many digits begin in [`LENGTHS`].
+const FIRST: [usize; PREFIX_MAX + 1] = [0, 1, 11, 111, 1_111];
+static LENGTHS: [u8; 11_111] = length_table();
+
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, within the table")]
+const fn length_table() -> [u8; 11_111] {
+    let mut table = [0; 11_111];
+    let mut row = 0;
+    while row < ISSUERS.len() {
+        let (low, high, len, lengths) = ISSUERS[row];
+        let mut known = 0;
+        while known <= PREFIX_MAX {
+            // Digits that the prefix and the start share; what goes beyond either is free.
+            let shared = if known < len { known } else { len };
+            let from = low as usize / pow10(len - shared) * pow10(known - shared);
+            let to = (high as usize / pow10(len - shared) + 1) * pow10(known - shared);
+            let mut value = from;
+            while value < to {
+                table[FIRST[known] + value] |= (lengths >> PAN_MIN) as u8;
+                value += 1;
+            }
+            known += 1;
+        }
+        row += 1;
+    }
+    table
+}
+
+const fn pow10(exponent: usize) -> usize {
+    let (mut power, mut left) = (1, exponent);
+    while left > 0 {
+        power *= 10;
+        left -= 1;
+    }
+    power
 }
 
 /// Whether `digits` (12 to 19 of them) are a card number: issuer, length, Luhn.
-pub(in super::super) fn is_pan(digits: &[u8]) -> bool {
+pub(in crate::mask) fn is_pan(digits: &[u8]) -> bool {
     digits.len() <= PAN_MAX && lengths(digits) >> digits.len() & 1 == 1 && luhn(digits)
 }
 
@@ -78,7 +113,7 @@ fn luhn(digits: &[u8]) -> bool {
             }
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 /// A card number at `at`; single spaces or hyphens may stand between its digits. The longest
@@ -301,6 +336,25 @@ fn digits(view: &View<'_>, place: &mut usize, count: usize, high: bool) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_table_of_starts_agrees_with_the_rows() {
+        for number in 0..10_000u32 {
+            let text = format!("{number:04}");
+            for known in 0..=4 {
+                let start = text.get(..known).unwrap_or_default();
+                let expected = ISSUERS.iter().fold(0, |all, (low, high, len, lengths)| {
+                    let fits = (*low..=*high).any(|prefix| {
+                        let prefix = prefix.to_string();
+                        prefix.starts_with(start) || start.starts_with(&prefix)
+                    });
+                    debug_assert_eq!(low.to_string().len(), *len);
+                    if fits { all | lengths } else { all }
+                });
+                assert_eq!(lengths(start.as_bytes()), expected, "{start}");
+            }
+        }
+    }
 
     fn at_start(find: fn(&View<'_>, usize) -> Found, text: &str) -> Found {
         find(&View { text: text.as_bytes(), left: [0; 2], end: true }, 0)
