@@ -11,7 +11,7 @@ use super::home::{Home, boot_id, ring_paths};
 use crate::base::Now;
 use crate::record::Kind;
 use crate::record::proof::{CHECKPOINT_LEN, Checkpoint, Record, Records, State};
-use crate::record::ring::{RingError, RingImage};
+use crate::record::ring::{DATA_START, RingImage};
 use crate::record::segment::{SegmentHeader, SegmentId};
 use crate::record::tree::Digest;
 
@@ -109,8 +109,8 @@ pub(super) fn recover(
                 workers.entry(worker).or_default();
                 rings.insert(worker, (path, bytes));
             }
-            // The process died while it made the ring: nothing was acknowledged.
-            Err(RingError::Short | RingError::Magic) if bytes.iter().all(|b| *b == 0) => {
+            // The process died while it made the ring: nothing was ever committed.
+            Err(_) if bytes.iter().skip(DATA_START).all(|byte| *byte == 0) => {
                 remove_ring(&path)?;
             }
             Err(e) => {
@@ -240,8 +240,10 @@ impl Worker<'_> {
                 }
             };
             let at = found.cursor;
-            if at.number < self.next.number && open.is_none() {
-                continue; // Its segment is closed: the drain was further than the cursor.
+            if at.number < self.next.number {
+                // Its segment is closed: a drain or a recovery that died was further than the
+                // cursor, perhaps by some segments.
+                continue;
             }
             if open.is_none() {
                 open = Some(self.create(ring, at.number)?);

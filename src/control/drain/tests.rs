@@ -254,6 +254,13 @@ impl Child {
         Self { process, lines }
     }
 
+    /// Kills it at the first sign of life: while it recovers, or makes its files.
+    fn kill_at_once(&mut self) {
+        self.lines.next();
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
     /// Kills it after it acknowledged about `count` entries; returns the last acknowledged seed.
     fn kill_after(&mut self, count: u64) -> u64 {
         let mut last = 0;
@@ -297,10 +304,13 @@ fn a_killed_process_loses_no_acknowledged_entry() {
     let mut from_ring = 0;
     for kill in 0..KILLS {
         let mut child = Child::spawn(dir.path());
-        // Some die while they recover the one before, most somewhere in a segment.
         let last = child.kill_after(1 + kill * 37 % 700);
         if last > 0 {
             acked.push(last);
+        }
+        if kill % 3 == 0 {
+            // This one dies while it recovers the one before.
+            Child::spawn(dir.path()).kill_at_once();
         }
         if kill % 20 == 19 {
             let opened = open(&settings).unwrap();
@@ -311,6 +321,9 @@ fn a_killed_process_loses_no_acknowledged_entry() {
         }
     }
     assert_eq!(acked.len() as u64, KILLS);
+    let aside =
+        |entry: &std::fs::DirEntry| entry.path().extension().is_some_and(|e| e == "damaged");
+    assert!(!std::fs::read_dir(dir.path()).unwrap().flatten().any(|entry| aside(&entry)));
     assert!(from_ring > 0, "kills must leave something in the ring");
     // Every child's entries are there from its first to the last acknowledged, once, in order.
     let mut found: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
