@@ -31,7 +31,7 @@ impl<S: Session> Connection<S> {
             _ if self.up.quiet && !self.up.ready => {
                 return self.caller.read.take().map(ReadJob::Wait);
             }
-            Some(_) => self.shared.take_small(),
+            Some(_) => self.up.sealed_room(&self.shared),
             None if !wanted && (self.up.lent || !self.up.rest().is_empty()) => {
                 // Away with a write to an upstream, the buffer is soon back; else wait without.
                 let soon = self.up.lent && self.upstream.is_some();
@@ -70,7 +70,7 @@ impl<S: Session> Connection<S> {
                 self.upstream_reading = true;
                 return upstream.read.take().map(ReadJob::Wait);
             }
-            Some(_) => self.shared.take_small(),
+            Some(_) => self.down.sealed_room(&self.shared),
             None => match self.down.room(&self.shared) {
                 Some(buffer) => buffer,
                 None => {
