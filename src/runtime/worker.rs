@@ -50,7 +50,7 @@ pub struct WorkerPlan {
     pub limits: Limits,
     /// Where to listen. Several workers may listen on one address; the kernel spreads.
     pub listeners: Vec<ListenerPlan>,
-    /// Where resources are.
+    /// Where resources are. Idle upstream connections end when another table is published.
     pub upstreams: Arc<Published<Upstreams>>,
     /// What names resolve to.
     pub addresses: Arc<Published<Addresses>>,
