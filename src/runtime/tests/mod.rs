@@ -14,7 +14,6 @@ use super::{
     Addresses, ListenerPlan, Published, Sessions, Upstream, Upstreams, Worker, WorkerPlan,
 };
 use crate::base::{Limits, ListenerId};
-use fake::Fakes;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
