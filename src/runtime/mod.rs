@@ -7,6 +7,7 @@
 //! Cost of an exchange on a kept connection: one wait and four transfers, no allocation, no lock;
 //! three looks at the clocks for each transfer.
 
+mod accept;
 mod buffer;
 mod certificates;
 mod clock;

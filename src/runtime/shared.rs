@@ -10,8 +10,8 @@ use super::upstreams::{Addresses, Upstreams};
 use super::{sys, tls};
 use crate::base::{CredentialId, Limits, Now, ResourceId};
 use crate::session::io::UpstreamFault;
+use ahash::AHashMap;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,8 +36,8 @@ pub(super) struct Shared {
     buffers: RefCell<Buffers>,
     upstreams: RefCell<Watch<Upstreams>>,
     addresses: RefCell<Watch<Addresses>>,
-    idle: RefCell<HashMap<Key, Vec<Idle>>>,
-    counts: Rc<RefCell<HashMap<ResourceId, Count>>>,
+    idle: RefCell<AHashMap<Key, Vec<Idle>>>,
+    counts: Rc<RefCell<AHashMap<ResourceId, Count>>>,
     /// Caller connections that are open.
     pub(super) connections: Cell<u32>,
 }
@@ -50,7 +50,7 @@ struct Count {
 
 /// A place among the upstream connections that a resource may have; given back when dropped.
 pub(super) struct Place {
-    counts: Rc<RefCell<HashMap<ResourceId, Count>>>,
+    counts: Rc<RefCell<AHashMap<ResourceId, Count>>>,
     resource: ResourceId,
 }
 
