@@ -5,7 +5,7 @@
 //! refused as unresolved. DNS is asked directly, for its TTLs; where that gives nothing, the
 //! system's own resolver is asked on a thread of its own (hosts file, NSS).
 
-use super::snapshot::Published;
+use crate::runtime::Published;
 use hickory_resolver::TokioResolver;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -1,15 +1,15 @@
 //! The control plane: one tokio thread with the admin surface, key sets, names and metrics.
 //!
 //! Nothing here is on the path of a request. What the workers need is published as an immutable
-//! [`snapshot`], which they read by its generation; a control thread that stands still leaves them
+//! snapshot, which they read by its generation; a control thread that stands still leaves them
 //! deciding by the last one.
 
 pub mod admin;
 pub mod dns;
+pub mod drain;
 mod fetch;
 pub mod keys;
 pub mod metrics;
-pub mod snapshot;
 pub mod stand_in;
 pub mod tls;
 

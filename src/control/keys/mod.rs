@@ -13,7 +13,7 @@ mod schedule;
 pub use schedule::{Asked, WAIT_MAX};
 
 use super::fetch::{Fetched, Fetcher, fetchable};
-use super::snapshot::Published;
+use crate::runtime::Published;
 use crate::base::IssuerId;
 use reqwest::Url;
 use schedule::Names;
