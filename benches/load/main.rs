@@ -143,7 +143,10 @@ async fn run(
                 tokio::time::timeout(Duration::from_secs(60), work).await?
             };
             match measured.await {
-                Ok(growth) => report.push(row, subject, 0, Cell::Idle(growth)),
+                Ok(growth) => {
+                    report.version(subject, args);
+                    report.push(row, subject, 0, Cell::Idle(growth));
+                }
                 Err(error) => {
                     report.give_up(row, subject, error.to_string());
                     eprintln!("\nload: {} {}: {error}", row.name, subject.label());

@@ -353,6 +353,11 @@ fn machine() -> String {
 }
 
 fn command() -> String {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let mut arguments: Vec<String> =
+        std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    // Where Envoy was found is the script's business, not part of what a reader types.
+    if let Some(at) = arguments.iter().position(|arg| arg == "--envoy") {
+        arguments.drain(at..(at + 2).min(arguments.len()));
+    }
     format!("`scripts/bench.sh load {}`", arguments.join(" ").trim())
 }

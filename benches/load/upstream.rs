@@ -5,14 +5,14 @@
 //! a proxy that forwards it gets 403 and spoils its own cell.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use memchr::memmem;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::LocalSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_rustls::TlsAcceptor;
@@ -24,6 +24,8 @@ use crate::material::{Kind, Material, UPSTREAM_KEY};
 const EVENT_PAUSE: Duration = Duration::from_millis(2);
 /// One write of the bulk source.
 const BLOCK_LEN: usize = 64 * 1024;
+/// Connects that may wait to be accepted.
+const BACKLOG: u32 = 4_096;
 /// Longest head and body that are read; a proxy sends far less.
 const REQUEST_LEN_MAX: usize = 64 * 1024;
 
@@ -51,9 +53,13 @@ struct Script {
 /// # Errors
 /// A socket that cannot be bound.
 pub(crate) fn start(material: &Material) -> Outcome<Addresses> {
-    let bind = || -> io::Result<(StdListener, SocketAddr)> {
-        let listener = StdListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let entered = runtime.enter();
+    // The backlog of the standard library (128) drops connects when 256 come at once.
+    let bind = || -> io::Result<(TcpListener, SocketAddr)> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        let listener = socket.listen(BACKLOG)?;
         let address = listener.local_addr()?;
         Ok((listener, address))
     };
@@ -70,7 +76,7 @@ pub(crate) fn start(material: &Material) -> Outcome<Addresses> {
     .into_bytes();
     answer.extend_from_slice(&material.answer);
     let events = Arc::clone(&material.events);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    drop(entered);
     std::thread::Builder::new().name("upstream".to_owned()).spawn(move || {
         let script = std::rc::Rc::new(Script {
             answer,
@@ -113,12 +119,11 @@ pub(crate) fn start(material: &Material) -> Outcome<Addresses> {
     })
 }
 
-async fn accept<F, S>(listener: StdListener, serve: S) -> io::Result<()>
+async fn accept<F, S>(listener: TcpListener, serve: S) -> io::Result<()>
 where
     S: Fn(TcpStream) -> F,
     F: Future<Output = io::Result<()>> + 'static,
 {
-    let listener = TcpListener::from_std(listener)?;
     loop {
         match listener.accept().await {
             Ok((io, _)) => {
