@@ -68,7 +68,7 @@ pub(crate) struct Timing {
 impl Timing {
     /// The longest the timed part may take: twice the plan and a minute.
     pub(crate) fn bound(&self, cells: usize) -> Duration {
-        let each = self.warm + self.measure + Duration::from_millis(500);
+        let each = self.warm + self.measure + Duration::from_secs(1);
         let turns = u32::try_from(cells.saturating_mul(self.rounds)).unwrap_or(u32::MAX);
         each.saturating_mul(turns).saturating_mul(2) + Duration::from_secs(60)
     }

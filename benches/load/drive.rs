@@ -22,6 +22,8 @@ use crate::upstream;
 
 /// How long the connections may take to finish what is under way when a cell ends.
 const FINISH_MAX: Duration = Duration::from_secs(5);
+/// How long all connections of a cell may take to stand.
+const READY_MAX: Duration = Duration::from_secs(10);
 const ECHO_LEN: usize = 64;
 const BLOCK_LEN: usize = 64 * 1024;
 
@@ -112,6 +114,8 @@ pub(crate) struct Sample {
 struct Tally {
     target: Target,
     tls: bool,
+    /// Connections that stand.
+    ready: Cell<usize>,
     on: Cell<bool>,
     stop: Cell<bool>,
     count: Cell<f64>,
@@ -120,6 +124,10 @@ struct Tally {
 }
 
 impl Tally {
+    fn ready(&self) {
+        self.ready.set(self.ready.get() + 1);
+    }
+
     fn add(&self, count: f64, started: Instant) {
         if self.on.get() {
             self.count.set(self.count.get() + count);
@@ -198,6 +206,7 @@ pub(crate) async fn cell(
     let tally = Rc::new(Tally {
         target: target.clone(),
         tls,
+        ready: Cell::new(0),
         on: Cell::new(false),
         stop: Cell::new(false),
         count: Cell::new(0.0),
@@ -207,6 +216,11 @@ pub(crate) async fn cell(
     let mut tasks = spawn(load, &tally)?;
     let cpu = || pid.map(Cpu::of);
     let measure = async {
+        // Hundreds of handshakes must not reach into the measured time.
+        let end = Instant::now() + READY_MAX;
+        while tally.ready.get() < load.connections() && Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         tokio::time::sleep(timing.warm).await;
         let before = cpu();
         let start = Instant::now();
@@ -311,6 +325,7 @@ fn spawn(load: &Load, tally: &Rc<Tally>) -> Outcome<JoinSet<io::Result<()>>> {
 
 async fn closed(tally: Rc<Tally>) -> io::Result<()> {
     let mut caller = tally.target.connect(tally.tls).await?;
+    tally.ready();
     while !tally.stop.get() {
         let started = Instant::now();
         caller.send(&tally.target.answer).await?;
@@ -346,6 +361,7 @@ fn tick(senders: &[mpsc::UnboundedSender<Instant>], rate: u32) {
 
 async fn open(tally: Rc<Tally>, mut due: mpsc::UnboundedReceiver<Instant>) -> io::Result<()> {
     let mut caller = tally.target.connect(tally.tls).await?;
+    tally.ready();
     while !tally.stop.get() {
         let Some(at) = due.recv().await else { break };
         caller.send(&tally.target.answer).await?;
@@ -362,6 +378,7 @@ async fn open(tally: Rc<Tally>, mut due: mpsc::UnboundedReceiver<Instant>) -> io
 
 async fn streams(tally: Rc<Tally>, index: usize) -> io::Result<()> {
     let mut caller = tally.target.connect(tally.tls).await?;
+    tally.ready();
     // Spread the starts: callers of a model do not begin in step.
     let step = u32::try_from(index).unwrap_or(0);
     tokio::time::sleep(Duration::from_millis(5).saturating_mul(step)).await;
@@ -394,6 +411,7 @@ async fn streams(tally: Rc<Tally>, index: usize) -> io::Result<()> {
 }
 
 async fn handshakes(tally: Rc<Tally>) -> io::Result<()> {
+    tally.ready();
     while !tally.stop.get() {
         let started = Instant::now();
         let mut caller = tally.target.connect(true).await?;
@@ -408,6 +426,7 @@ async fn handshakes(tally: Rc<Tally>) -> io::Result<()> {
 
 async fn echo(tally: Rc<Tally>) -> io::Result<()> {
     let mut caller = tally.target.relay(0).await?;
+    tally.ready();
     let message = [b'e'; ECHO_LEN];
     while !tally.stop.get() {
         let started = Instant::now();
@@ -421,6 +440,7 @@ async fn echo(tally: Rc<Tally>) -> io::Result<()> {
 
 async fn bulk_down(tally: Rc<Tally>) -> io::Result<()> {
     let mut caller = tally.target.relay(1).await?;
+    tally.ready();
     caller.send(b"g").await?;
     loop {
         let started = Instant::now();
@@ -431,6 +451,7 @@ async fn bulk_down(tally: Rc<Tally>) -> io::Result<()> {
 
 async fn bulk_up(tally: Rc<Tally>) -> io::Result<()> {
     let mut caller = tally.target.relay(2).await?;
+    tally.ready();
     let block = vec![b'u'; BLOCK_LEN];
     loop {
         let started = Instant::now();

@@ -61,6 +61,21 @@ impl Row {
 }
 
 impl Load {
+    /// How many connections it holds.
+    pub(crate) fn connections(&self) -> usize {
+        match *self {
+            Self::Closed { connections }
+            | Self::Open { connections, .. }
+            | Self::Stream { connections }
+            | Self::Handshake { connections }
+            | Self::Echo { connections }
+            | Self::BulkDown { connections }
+            | Self::BulkUp { connections }
+            | Self::IdleKeepAlive { connections }
+            | Self::IdleStream { connections } => connections,
+        }
+    }
+
     /// Is this one of the rows that need the gateway's `tcp` listeners?
     pub(crate) fn is_l4(&self) -> bool {
         matches!(self, Self::Echo { .. } | Self::BulkDown { .. } | Self::BulkUp { .. })
