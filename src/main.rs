@@ -1,3 +1,7 @@
 //! The `weirgate` command: a thin shell around the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    weirgate::cli::run(std::env::args_os())
+}

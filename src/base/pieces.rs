@@ -144,17 +144,28 @@ impl Pieces {
         self.list.iter().map(move |piece| resolve(piece, &self.arena, source))
     }
 
-    /// Appends all pieces of `other`, whose source ranges name the same input.
-    pub fn append(&mut self, other: &Self) {
+    /// Appends all pieces of `other`, whose source ranges name the input from `offset` on.
+    pub fn append_at(&mut self, other: &Self, offset: usize) {
         for piece in &other.list {
             match piece {
-                Piece::Source(range) => self.source(range.start as usize..range.end as usize),
+                Piece::Source(range) => {
+                    self.source(range.start as usize + offset..range.end as usize + offset);
+                }
                 Piece::Static(text) => self.literal(text),
                 Piece::Arena(range) => {
                     let range = range.start as usize..range.end as usize;
                     self.text(other.arena.get(range).unwrap_or_default());
                 }
             }
+        }
+    }
+
+    /// Copies what names `source` into the arena, so that the pieces stand without it.
+    pub fn detach(&mut self, source: &[u8]) {
+        if self.list.iter().any(|piece| matches!(piece, Piece::Source(_))) {
+            let bytes = self.to_vec(source);
+            self.clear();
+            self.text(&bytes);
         }
     }
 
@@ -207,7 +218,7 @@ mod tests {
         assert_eq!(pieces.list().len(), 4);
         let mut other = Pieces::new();
         other.text(b">");
-        other.append(&pieces);
+        other.append_at(&pieces, 0);
         assert_eq!(other.to_vec(source), b">hello kind newer world");
         pieces.clear();
         assert!(pieces.is_empty() && pieces.to_vec(source).is_empty());

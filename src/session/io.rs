@@ -85,6 +85,13 @@ pub enum Act {
         /// See above.
         linger: bool,
     },
+    /// Shut the write side toward the upstream after what is queued; its answer is still read.
+    EndUpstream {
+        /// The exchange.
+        exchange: ExchangeId,
+    },
+    /// Shut the write side toward the caller after what is queued; it may still send.
+    EndCaller,
     /// Reset the caller without a clean end, after what is queued.
     AbortCaller,
 }
@@ -162,5 +169,21 @@ impl Out {
     /// The one door to the upstream: only bytes of a grant, recorded, go through it.
     pub(super) fn to_upstream(&mut self, admitted: super::gate::Admitted<'_>) {
         admitted.move_to(&mut self.upstream);
+    }
+}
+
+/// Doors for sessions that tests of the runtime make up.
+#[cfg(test)]
+impl Out {
+    pub(crate) fn test_act(&mut self, act: Act) {
+        self.acts.push(act);
+    }
+
+    pub(crate) fn test_caller(&mut self) -> &mut Pieces {
+        &mut self.caller
+    }
+
+    pub(crate) fn test_upstream(&mut self) -> &mut Pieces {
+        &mut self.upstream
     }
 }

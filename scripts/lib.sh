@@ -1,0 +1,63 @@
+# Shared by the scripts; source it from bash after `set -euo pipefail`.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+target=${CARGO_TARGET_DIR:-$root/target}
+
+step() { printf '\n== %s\n' "$*"; }
+fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# need COMMAND PACKAGE: installs the Debian package when the command is missing.
+apt_updated=
+need() {
+    command -v "$1" > /dev/null 2>&1 && return
+    command -v apt-get > /dev/null 2>&1 || fail "\`$1\` is missing: install $2"
+    [ "$(id -u)" = 0 ] || fail "\`$1\` is missing: run \`sudo apt-get install $2\`"
+    if [ -z "$apt_updated" ]; then
+        apt-get update -qq
+        apt_updated=yes
+    fi
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$2"
+}
+
+need_build_tools() {
+    command -v cargo > /dev/null 2>&1 || fail "cargo is missing: install Rust $(rust_version) or later"
+    need cc gcc
+}
+
+rust_version() { sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml; }
+
+# The Python environment of the client tests: made once for each state of requirements.txt.
+# Prints the path of its python.
+venv() {
+    local dir=$target/venv wanted stamp
+    need python3 python3 >&2
+    wanted="$(python3 --version) $(sha256sum < tests/clients/requirements.txt)"
+    stamp=$dir/.stamp
+    if [ "$(cat "$stamp" 2> /dev/null)" != "$wanted" ]; then
+        rm -rf "$dir"
+        python3 -c 'import ensurepip, venv' 2> /dev/null || need no-such-command python3-venv >&2
+        python3 -m venv "$dir" >&2
+        "$dir/bin/pip" install --quiet --disable-pip-version-check \
+            -r tests/clients/requirements.txt >&2
+        printf '%s\n' "$wanted" > "$stamp"
+    fi
+    printf '%s\n' "$dir/bin/python"
+}
+
+# Processes that a script started with `own COMMAND...`; they end with the script, and no others.
+own_pids=()
+own() {
+    "$@" &
+    own_pids+=("$!")
+}
+end_own() {
+    local pid
+    for pid in "${own_pids[@]:+${own_pids[@]}}"; do
+        kill "$pid" 2> /dev/null || true
+    done
+    for pid in "${own_pids[@]:+${own_pids[@]}}"; do
+        wait "$pid" 2> /dev/null || true
+    done
+}
+trap end_own EXIT

@@ -1,0 +1,399 @@
+//! The command line: one file for each subcommand, and the acts that concern the whole process.
+//!
+//! Exit codes: 0 yes; 1 a negative answer (config errors, damage found, denied, a failed case);
+//! 2 usage, or it could not run.
+
+pub mod cert;
+pub mod check;
+pub mod demo;
+pub mod policy;
+pub mod process;
+pub mod serve;
+pub mod sessions;
+pub mod source;
+pub mod token;
+pub mod verify;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use source::System;
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The gateway between an identity and a resource.
+#[derive(Debug, Parser)]
+#[command(name = "weirgate", version, about, propagate_version = true)]
+struct Cli {
+    /// What to log: `info`, `weirgate=debug`, ...; RUST_LOG when it is not given.
+    #[arg(long, global = true, value_name = "FILTER")]
+    log: Option<String>,
+    /// How log lines look.
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// One readable line for each event.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where a command finds the record.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Place {
+    /// The gateway's config; its `data_dir` is used.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The data directory itself.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway (SIGHUP reloads, SIGTERM drains).
+    #[command(after_help = "Example: weirgate serve -c gateway.toml")]
+    Serve {
+        /// The config.
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Compile everything and print errors with file:line; exit 1 when there are any.
+    #[command(after_help = "Example: weirgate check -c gateway.toml")]
+    Check {
+        /// The config.
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// One JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// A dev issuer, a stand-in provider, the gateway and a guided tour; stays up to be used.
+    #[command(after_help = "Example: weirgate demo --upstream https://api.openai.com")]
+    Demo(demo::Options),
+    /// A development CA and certificate.
+    #[command(after_help = "Example: weirgate cert dev --dir certs --name gw.example.com")]
+    Cert(cert::Cert),
+    /// Tokens of the dev issuer, and why a token is refused.
+    #[command(after_help = "Example: weirgate token inspect -c gateway.toml < token.txt")]
+    Token {
+        #[command(subcommand)]
+        act: TokenAct,
+    },
+    /// Why a request is permitted or not, and the rule file's own cases.
+    #[command(after_help = "Example: weirgate policy test -c gateway.toml")]
+    Policy {
+        #[command(subcommand)]
+        act: PolicyAct,
+    },
+    /// List, show and replay recorded sessions.
+    #[command(after_help = "Example: weirgate sessions list -c gateway.toml --json")]
+    Sessions {
+        #[command(subcommand)]
+        act: SessionsAct,
+    },
+    /// Prove the record: chain, signatures, gaps; names the first bad entry. Exit 1 on damage.
+    #[command(after_help = "Example: weirgate verify data")]
+    Verify {
+        /// The data directory.
+        #[arg(value_name = "DIR", conflicts_with = "place")]
+        dir: Option<PathBuf>,
+        /// The gateway's config, or the directory by name.
+        #[command(flatten)]
+        place: Option<Place>,
+        /// A public key to trust in place of the directory's own; may be given several times.
+        #[arg(long = "key", value_name = "FILE")]
+        keys: Vec<PathBuf>,
+        /// One JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenAct {
+    /// Mint a token with a dev issuer's key (`weirgate demo` keeps one as `issuer.p8`).
+    Mint(token::Mint),
+    /// Read a token from standard input and print every check, and which profile would fit.
+    Inspect {
+        /// The gateway's config.
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// A key set file, for issuers whose keys come over the network.
+        #[arg(long, value_name = "FILE")]
+        jwks: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyAct {
+    /// The decision, the rule that made it, and for a denial the nearest rule that allows.
+    #[command(after_help = "Example: weirgate policy explain -c gateway.toml --sub ana \
+        --group analysts --resource openai --method POST --path /v1/chat/completions --model gpt-4")]
+    Explain(Explain),
+    /// Run every `[[case]]` of the config; exit 1 when one fails.
+    Test {
+        /// The config.
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// One JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Explain {
+    /// The config.
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+    /// Issuer, by name or by `iss`; may be left out where there is one only.
+    #[arg(long)]
+    iss: Option<String>,
+    /// Subject.
+    #[arg(long)]
+    sub: Option<String>,
+    /// A group; may be given several times.
+    #[arg(long = "group")]
+    groups: Vec<String>,
+    /// OAuth client.
+    #[arg(long)]
+    client_id: Option<String>,
+    /// An actor, the current one first; may be given several times.
+    #[arg(long = "actor")]
+    actors: Vec<String>,
+    /// Resource, by name. Not needed with `--request`.
+    #[arg(long, required_unless_present = "request")]
+    resource: Option<String>,
+    /// Request method.
+    #[arg(long)]
+    method: Option<String>,
+    /// Path after the resource segment.
+    #[arg(long)]
+    path: Option<String>,
+    /// Model.
+    #[arg(long)]
+    model: Option<String>,
+    /// The model is there and cannot be read.
+    #[arg(long)]
+    unreadable: bool,
+    /// Ask about a recorded request, by its id: who and what are taken from the record.
+    #[arg(long, value_name = "ID")]
+    request: Option<String>,
+    /// One JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum SessionsAct {
+    /// One line for each session, the oldest first.
+    List {
+        #[command(flatten)]
+        place: Place,
+        /// Subject of the caller.
+        #[arg(long)]
+        caller: Option<String>,
+        /// Resource name.
+        #[arg(long)]
+        resource: Option<String>,
+        /// `permit`, `deny`, or a refusal's label.
+        #[arg(long)]
+        decision: Option<String>,
+        /// Started at or after: `2026-01-31T12:00:00Z`, or `15m`, `2h`, `7d` ago.
+        #[arg(long, value_parser = time)]
+        since: Option<u64>,
+        /// Started before; as `--since`.
+        #[arg(long, value_parser = time)]
+        until: Option<u64>,
+        /// Only so many of the newest.
+        #[arg(long, value_name = "COUNT")]
+        newest: Option<usize>,
+        /// One JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Everything that is recorded of one session.
+    Show {
+        #[command(flatten)]
+        place: Place,
+        /// The session's id; the request id that the caller saw.
+        id: String,
+        /// One JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// The answer of a session on the terminal, as the caller got it.
+    Replay {
+        #[command(flatten)]
+        place: Place,
+        /// The session's id.
+        id: String,
+        /// Keep the recorded pace, so many times as fast.
+        #[arg(long, value_name = "FACTOR", num_args = 0..=1, default_missing_value = "1")]
+        speed: Option<f64>,
+        /// Bytes as they are; else what would steer a terminal is escaped.
+        #[arg(long)]
+        raw: bool,
+    },
+}
+
+/// Runs the command that `arguments` name, the program's own name first.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors and go to stdout.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let usual = if matches!(cli.command, Command::Serve { .. }) { "info" } else { "warn" };
+    let filter =
+        cli.log.or_else(|| std::env::var("RUST_LOG").ok()).unwrap_or_else(|| usual.to_owned());
+    if let Err(error) = log(&filter, cli.log_format) {
+        eprintln!("weirgate: --log {filter}: {error}");
+        return ExitCode::from(2);
+    }
+    let (mut out, mut errors) = (io::stdout(), io::stderr());
+    ExitCode::from(match cli.command {
+        Command::Serve { config } => serve::run(&config),
+        Command::Check { config, json } => {
+            check::run(&check::Options { config, json }, &System, &mut out, &mut errors)
+        }
+        Command::Demo(options) => demo::run(&options),
+        Command::Cert(args) => return cert::run(&args),
+        Command::Token { act: TokenAct::Mint(mint) } => token::mint(&mint),
+        Command::Token { act: TokenAct::Inspect { config, jwks } } => {
+            token::inspect_input(&config, jwks.as_deref())
+        }
+        Command::Policy { act } => run_policy(act),
+        Command::Sessions { act } => run_sessions(act),
+        Command::Verify { dir, place, keys, json } => {
+            let data = match dir.map(Ok).or_else(|| place.map(|place| folder(&place))) {
+                Some(Ok(data)) => data,
+                Some(Err(code)) => return ExitCode::from(code),
+                None => {
+                    eprintln!("weirgate verify: name the data directory, or a config with -c");
+                    return ExitCode::from(2);
+                }
+            };
+            verify::run(&verify::Options { data, keys, json }, &mut out, &mut errors)
+        }
+    })
+}
+
+fn run_policy(act: PolicyAct) -> u8 {
+    let (mut out, mut errors) = (io::stdout(), io::stderr());
+    match act {
+        PolicyAct::Test { config, json } => {
+            policy::test(&policy::Test { config, json }, &System, &mut out, &mut errors)
+        }
+        PolicyAct::Explain(ask) => {
+            let mut question = policy::Explain {
+                config: ask.config,
+                iss: ask.iss,
+                sub: ask.sub,
+                groups: ask.groups,
+                client_id: ask.client_id,
+                actors: ask.actors,
+                resource: ask.resource.unwrap_or_default(),
+                method: ask.method,
+                path: ask.path,
+                model: ask.model,
+                unreadable: ask.unreadable,
+                json: ask.json,
+            };
+            if let Some(request) = ask.request
+                && let Err(error) = process::ask_of_record(&request, &mut question)
+            {
+                eprintln!("weirgate policy explain: {error}");
+                return 2;
+            }
+            policy::explain(&question, &System, &mut out, &mut errors)
+        }
+    }
+}
+
+fn run_sessions(act: SessionsAct) -> u8 {
+    let (mut out, mut errors) = (io::stdout(), io::stderr());
+    let place = match &act {
+        SessionsAct::List { place, .. }
+        | SessionsAct::Show { place, .. }
+        | SessionsAct::Replay { place, .. } => place,
+    };
+    let data = match folder(place) {
+        Ok(data) => data,
+        Err(code) => return code,
+    };
+    match act {
+        SessionsAct::List { caller, resource, decision, since, until, newest, json, .. } => {
+            let filter = sessions::Filter {
+                caller,
+                resource,
+                decision,
+                since_ns: since,
+                until_ns: until,
+                newest,
+            };
+            sessions::list(&data, &filter, json, &mut out, &mut errors)
+        }
+        SessionsAct::Show { id, json, .. } => {
+            sessions::show(&data, &id, json, &mut out, &mut errors)
+        }
+        SessionsAct::Replay { id, speed, raw, .. } => {
+            let how = sessions::Replay { speed, raw };
+            sessions::replay(&data, &id, how, &mut out, &mut errors)
+        }
+    }
+}
+
+/// The data directory; an exit code when the config that should name it does not compile.
+fn folder(place: &Place) -> Result<PathBuf, u8> {
+    if let Some(data) = &place.data {
+        return Ok(data.clone());
+    }
+    let config = place.config.clone().unwrap_or_default();
+    match crate::config::load(&config, &System) {
+        Ok(config) => Ok(config.gateway.data_dir),
+        Err(errors) => {
+            errors.iter().for_each(|error| eprintln!("{error}"));
+            Err(2)
+        }
+    }
+}
+
+fn time(text: &str) -> Result<u64, String> {
+    let now = crate::runtime::now().wall_ns;
+    sessions::parse_time(text, now)
+        .ok_or_else(|| "write 2026-01-31T12:00:00Z, or 15m, 2h, 7d for so long ago".to_owned())
+}
+
+/// Sets the log up, to stderr.
+fn log(filter: &str, format: LogFormat) -> Result<(), String> {
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|e| e.to_string())?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let done = match format {
+        LogFormat::Text => builder.with_target(false).try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    done.map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,327 @@
+//! `weirgate policy explain|test`: why a decision comes out as it does, and the policy's own cases.
+
+use super::check::print_one;
+use crate::config::{Config, Diagnostic, Source, load};
+use crate::policy::{Case, CaseAction, CaseWho, Expect, Explanation, Who};
+use serde_json::json;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// What `policy explain` was asked. Nothing here is verified: it is a question, not a request.
+#[derive(Clone, Debug, Default)]
+pub struct Explain {
+    /// The config.
+    pub config: PathBuf,
+    /// Issuer, by name or by `iss`; may be left out where there is one only.
+    pub iss: Option<String>,
+    /// Subject.
+    pub sub: Option<String>,
+    /// Groups.
+    pub groups: Vec<String>,
+    /// OAuth client.
+    pub client_id: Option<String>,
+    /// Actor chain, current actor first.
+    pub actors: Vec<String>,
+    /// Resource, by name.
+    pub resource: String,
+    /// Request method.
+    pub method: Option<String>,
+    /// Path after the resource segment.
+    pub path: Option<String>,
+    /// Model.
+    pub model: Option<String>,
+    /// The model is there and cannot be read.
+    pub unreadable: bool,
+    /// One JSON object.
+    pub json: bool,
+}
+
+/// What `policy test` was asked.
+#[derive(Clone, Debug, Default)]
+pub struct Test {
+    /// The config.
+    pub config: PathBuf,
+    /// One JSON object a line.
+    pub json: bool,
+}
+
+/// Explains and prints. Returns 0: allowed; 1: denied; 2: it could not run.
+pub fn explain(
+    options: &Explain,
+    source: &dyn Source,
+    out: &mut dyn Write,
+    errors: &mut dyn Write,
+) -> u8 {
+    let Some(config) = loaded(&options.config, source, options.json, errors) else { return 2 };
+    let case = match question(options, &config) {
+        Ok(case) => case,
+        Err(message) => {
+            // Nothing is left to do where even this cannot be written.
+            let _ = writeln!(errors, "error: {message}");
+            return 2;
+        }
+    };
+    let explanation = case.explain(&config.table);
+    let printed = if options.json {
+        writeln!(out, "{}", object(&config, &explanation))
+    } else {
+        print_explanation(&config, &case, &explanation, out)
+    };
+    finish(printed, u8::from(explanation.outcome.is_err()), errors)
+}
+
+/// Runs all cases and prints. Returns 0: all hold; 1: one fails; 2: it could not run.
+pub fn test(
+    options: &Test,
+    source: &dyn Source,
+    out: &mut dyn Write,
+    errors: &mut dyn Write,
+) -> u8 {
+    let Some(config) = loaded(&options.config, source, options.json, errors) else { return 2 };
+    let failed = config.failed_cases();
+    let printed = print_cases(&config, &failed, options.json, out);
+    finish(printed, u8::from(!failed.is_empty()), errors)
+}
+
+fn finish(printed: io::Result<()>, code: u8, errors: &mut dyn Write) -> u8 {
+    match printed {
+        Ok(()) => code,
+        Err(error) => {
+            let _ = writeln!(errors, "error: cannot write the answer: {error}");
+            2
+        }
+    }
+}
+
+fn loaded(path: &Path, source: &dyn Source, json: bool, errors: &mut dyn Write) -> Option<Config> {
+    match load(path, source) {
+        Ok(config) => Some(config),
+        Err(diagnostics) => {
+            for diagnostic in &diagnostics {
+                let _ = print_one("error", diagnostic, json, errors);
+            }
+            None
+        }
+    }
+}
+
+fn question(options: &Explain, config: &Config) -> Result<Case, String> {
+    let issuer = match &options.iss {
+        Some(name) => {
+            let id = config.issuer_id(name);
+            Some(id.ok_or_else(|| format!("no [[issuer]] is named `{name}`"))?)
+        }
+        None => config.only_issuer(),
+    };
+    let resource = config.resource_id(&options.resource).ok_or_else(|| {
+        let known: Vec<&str> = config.resources.iter().map(|one| one.name.as_str()).collect();
+        format!("no [[resource]] is named `{}`; known: {}", options.resource, known.join(", "))
+    })?;
+    let who = CaseWho {
+        issuer,
+        sub: options.sub.clone(),
+        groups: options.groups.iter().map(|group| group.as_str().into()).collect(),
+        client_id: options.client_id.clone(),
+        actors: options.actors.clone(),
+    };
+    let action = CaseAction {
+        resource,
+        method: options.method.clone().unwrap_or_default(),
+        path: options.path.clone().unwrap_or_default(),
+        model: options.model.clone(),
+        unreadable: options.unreadable,
+    };
+    Ok(Case { who, action, expect: Expect::Allow, rule: None })
+}
+
+fn print_explanation(
+    config: &Config,
+    case: &Case,
+    explanation: &Explanation,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    writeln!(out, "{}", config.outcome(explanation))?;
+    if let Some((masks, record, credential)) = config.obligations(explanation) {
+        if !masks.is_empty() {
+            writeln!(out, "  mask: {}", masks.join(", "))?;
+        }
+        writeln!(out, "  record: {record}")?;
+        if let Some(credential) = credential {
+            writeln!(out, "  credential: {credential}")?;
+        }
+    }
+    if explanation.matched.len() > 1 {
+        let names: Vec<&str> =
+            explanation.matched.iter().map(|id| config.table.rule_name(*id)).collect();
+        writeln!(out, "  matching rules: {}", names.join(", "))?;
+    }
+    let (Some(text), Some(nearest)) = (config.nearest(explanation), &explanation.nearest) else {
+        return Ok(());
+    };
+    writeln!(out, "  {text}")?;
+    let Some((_, rule)) = config.table.rules().find(|(id, _)| *id == nearest.rule) else {
+        return Ok(());
+    };
+    let lines =
+        case.lend(|who: &Who<'_>, action| config.mismatches(rule, &nearest.failed, who, action));
+    for (dimension, wants, is) in lines {
+        writeln!(out, "    {dimension}: the rule wants {wants}; there is {is}")?;
+    }
+    Ok(())
+}
+
+fn object(config: &Config, explanation: &Explanation) -> serde_json::Value {
+    let name = |id| config.table.rule_name(id);
+    let (decision, rule, kind) = match &explanation.outcome {
+        Ok(rule) => ("allow", Some(name(*rule)), None),
+        Err(denial) => ("deny", denial.rule.map(name), Some(denial.kind.label())),
+    };
+    let nearest = explanation.nearest.as_ref().map(|nearest| {
+        let failed: Vec<&str> = nearest.failed.iter().map(|one| one.name()).collect();
+        json!({ "rule": name(nearest.rule), "failed": failed })
+    });
+    let owed = config.obligations(explanation).map(|(masks, record, credential)| {
+        json!({ "mask": masks, "record": record, "credential": credential })
+    });
+    let matched: Vec<&str> = explanation.matched.iter().map(|id| name(*id)).collect();
+    json!({
+        "decision": decision, "rule": rule, "kind": kind, "matched": matched,
+        "obligations": owed, "nearest": nearest,
+    })
+}
+
+fn print_cases(
+    config: &Config,
+    failed: &[Diagnostic],
+    json: bool,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    for diagnostic in failed {
+        print_one("failed", diagnostic, json, out)?;
+    }
+    let (total, failed) = (config.cases.len(), failed.len());
+    if json {
+        let line = json!({ "level": "summary", "cases": total, "failed": failed });
+        return writeln!(out, "{line}");
+    }
+    match (total, failed) {
+        (0, _) => writeln!(out, "there is no [[case]]: write what the policy must say beside it"),
+        (_, 0) => writeln!(out, "{total} cases hold"),
+        _ => writeln!(out, "{failed} of {total} cases fail"),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::cli::source::System;
+
+    const CONFIG: &str = r#"
+[[issuer]]
+name = "corp"
+issuer = "https://idp.example.com"
+audience = ["weirgate"]
+algorithms = ["ES256"]
+profile = "rfc9068"
+[[listener]]
+name = "api"
+address = "127.0.0.1:0"
+protocol = "http"
+[[resource]]
+name = "llm"
+protocol = "http"
+upstream = "http://127.0.0.1:1"
+shape = "openai"
+[[mask]]
+name = "pii"
+detect = ["email"]
+[[rule]]
+id = "chat"
+effect = "allow"
+who = { iss = ["corp"], groups = ["analysts"] }
+what = { resource = ["llm"], method = ["POST"], path = ["/v1/*"], model = ["gpt-*"] }
+then = { mask = ["pii"] }
+[[case]]
+who = { groups = ["analysts"] }
+what = { resource = "llm", method = "POST", path = "/v1/chat", model = "gpt-4" }
+expect = "allow"
+"#;
+
+    fn with(
+        text: &str,
+        run: impl FnOnce(PathBuf, &mut Vec<u8>, &mut Vec<u8>) -> u8,
+    ) -> (u8, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("gw.toml");
+        std::fs::write(&path, text).unwrap();
+        let (mut out, mut errors) = (Vec::new(), Vec::new());
+        let code = run(path, &mut out, &mut errors);
+        out.append(&mut errors);
+        (code, String::from_utf8(out).unwrap().replace(dir.path().to_str().unwrap(), "DIR"))
+    }
+
+    fn ask(config: PathBuf) -> Explain {
+        Explain {
+            config,
+            sub: Some("ana".to_owned()),
+            groups: vec!["analysts".to_owned()],
+            resource: "llm".to_owned(),
+            method: Some("POST".to_owned()),
+            path: Some("/v1/chat".to_owned()),
+            model: Some("gpt-4".to_owned()),
+            ..Explain::default()
+        }
+    }
+
+    #[test]
+    fn explain_says_what_decided_and_what_it_owes() {
+        let (code, text) =
+            with(CONFIG, |path, out, errors| explain(&ask(path), &System, out, errors));
+        assert_eq!(code, 0, "{text}");
+        assert_eq!(text, "allow, rule `chat` (DIR/gw.toml:21)\n  mask: pii\n  record: full\n");
+    }
+
+    #[test]
+    fn explain_says_what_kept_the_nearest_rule_from_a_match() {
+        let asked = |path| Explain { model: Some("claude".to_owned()), ..ask(path) };
+        let (code, text) =
+            with(CONFIG, |path, out, errors| explain(&asked(path), &System, out, errors));
+        assert_eq!(code, 1);
+        assert_eq!(
+            text,
+            "deny, no rule allows it\n  \
+             nearest: rule `chat` (DIR/gw.toml:21); does not fit: what.model\n    \
+             what.model: the rule wants gpt-*; there is claude\n"
+        );
+        let (_, text) = with(CONFIG, |path, out, errors| {
+            explain(&Explain { json: true, ..asked(path) }, &System, out, errors)
+        });
+        let line: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
+        assert_eq!(line["decision"], "deny");
+        assert_eq!(line["nearest"]["failed"], json!(["what.model"]));
+    }
+
+    #[test]
+    fn a_question_about_nothing_cannot_run() {
+        let asked = |path| Explain { resource: "x".to_owned(), ..ask(path) };
+        let (code, text) =
+            with(CONFIG, |path, out, errors| explain(&asked(path), &System, out, errors));
+        assert_eq!((code, text.as_str()), (2, "error: no [[resource]] is named `x`; known: llm\n"));
+    }
+
+    #[test]
+    fn test_names_the_case_that_fails() {
+        let run = |text: &str| {
+            with(text, |config, out, errors| {
+                test(&Test { config, json: false }, &System, out, errors)
+            })
+        };
+        assert_eq!(run(CONFIG), (0, "1 cases hold\n".to_owned()));
+        let (code, text) = run(&CONFIG.replace("model = \"gpt-4\"", "model = \"o9\""));
+        assert_eq!(code, 1);
+        assert!(text.starts_with("DIR/gw.toml:26: failed: the case expects allow"), "{text}");
+        assert!(text.contains("does not fit: what.model") && text.ends_with("1 of 1 cases fail\n"));
+        assert_eq!(run(&CONFIG.replace("\"llm\"", "\"\"")).0, 2);
+    }
+}

@@ -1,0 +1,98 @@
+//! `weirgate serve`: the gateway until a signal ends it.
+
+use super::source::System;
+use crate::config::{self, Config};
+use crate::gateway::Gateway;
+use crate::runtime;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Runs until SIGTERM or SIGINT. Returns 0 after a clean end, 1 for a bad config, 2 when it could
+/// not run.
+pub(super) fn run(path: &Path) -> u8 {
+    super::process::protect();
+    let config = match load(path) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let probe = runtime::probe();
+    match &probe.reason {
+        None => tracing::info!("the data path runs on io_uring"),
+        Some(reason) => tracing::warn!(reason, "the data path runs on epoll"),
+    }
+    // The signals are listened to before the start, so that none is lost in between.
+    let signals = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let signals = match signals {
+        Ok(signals) => signals,
+        Err(error) => {
+            tracing::error!(%error, "signals cannot be listened to");
+            return 2;
+        }
+    };
+    let gateway = match Gateway::start(config, Arc::new(System)) {
+        Ok(gateway) => gateway,
+        Err(error) => {
+            tracing::error!("weirgate does not start: {error}");
+            return 2;
+        }
+    };
+    for (name, address) in gateway.addresses() {
+        tracing::info!(listener = name, %address, "listening");
+    }
+    if let Some(address) = gateway.admin_address() {
+        tracing::info!(%address, "admin surface");
+    }
+    if let Err(error) = signals.block_on(until_told(path, &gateway)) {
+        tracing::error!(%error, "signals cannot be listened to");
+        drop(gateway);
+        return 2;
+    }
+    tracing::info!("draining");
+    if gateway.stop() { 0 } else { 2 }
+}
+
+async fn until_told(path: &Path, gateway: &Gateway) -> std::io::Result<()> {
+    let mut hup = signal(SignalKind::hangup())?;
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    loop {
+        tokio::select! {
+            _ = hup.recv() => reload(path, gateway),
+            _ = term.recv() => return Ok(()),
+            _ = int.recv() => return Ok(()),
+        }
+    }
+}
+
+fn reload(path: &Path, gateway: &Gateway) {
+    match config::load(path, &System) {
+        Ok(config) => {
+            if let Err(error) = gateway.reload(config) {
+                tracing::error!("the old config stays in force: {error}");
+            }
+        }
+        Err(errors) => {
+            for error in errors {
+                tracing::error!("the old config stays in force: {error}");
+            }
+        }
+    }
+}
+
+fn load(path: &Path) -> Result<Config, u8> {
+    match config::load(path, &System) {
+        Ok(config) => {
+            for warning in &config.warnings {
+                tracing::warn!("{warning}");
+            }
+            Ok(config)
+        }
+        Err(errors) => {
+            for error in errors {
+                tracing::error!("{error}");
+            }
+            Err(1)
+        }
+    }
+}

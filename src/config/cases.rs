@@ -1,0 +1,149 @@
+//! Cases of a loaded config, and what a decision looks like to a person.
+
+use super::report::{Diagnostic, Place};
+use super::types::Config;
+use crate::policy::{Action, Attr, DenialKind, Dimension, Explanation, RecordLevel, RuleSpec, Who};
+
+impl Config {
+    /// Runs all cases; returns those that fail, each at its place. A reload asks for none.
+    #[must_use]
+    pub fn failed_cases(&self) -> Vec<Diagnostic> {
+        let cases: Vec<_> = self.cases.iter().map(|(case, _)| case.clone()).collect();
+        let failures = self.table.run(&cases);
+        let failures = failures.iter().filter_map(|failure| {
+            let (case, place) = self.cases.get(failure.case)?;
+            let by = case.rule.as_ref().map(|rule| format!(" by rule `{rule}`"));
+            let message = format!(
+                "the case expects {}{}, the policy says: {}",
+                case.expect.name(),
+                by.unwrap_or_default(),
+                self.outcome(&failure.explanation)
+            );
+            let help = self.nearest(&failure.explanation).unwrap_or_default();
+            Some(place.says(message, help))
+        });
+        failures.collect()
+    }
+
+    /// Where a rule stands in the files.
+    #[must_use]
+    pub fn rule_place(&self, id: &str) -> Option<&Place> {
+        self.rule_places.iter().find(|(name, _)| name == id).map(|(_, place)| place)
+    }
+
+    /// A decision in one line.
+    #[must_use]
+    pub fn outcome(&self, explanation: &Explanation) -> String {
+        let rule = |id| format!("rule `{}`{}", self.table.rule_name(id), self.at(id));
+        match &explanation.outcome {
+            Ok(id) => format!("allow, {}", rule(*id)),
+            Err(denial) => match (denial.kind, denial.rule) {
+                (DenialKind::Rule, Some(id)) => format!("deny, {}", rule(id)),
+                (DenialKind::ConflictingCredential, Some(id)) => {
+                    format!("deny, {} names another credential than other allow rules", rule(id))
+                }
+                (DenialKind::NoRule, _) => "deny, no rule allows it".to_owned(),
+                (kind, _) => format!("deny, {}", kind.label()),
+            },
+        }
+    }
+
+    /// The allow rule that came nearest, and what kept it from a match.
+    #[must_use]
+    pub fn nearest(&self, explanation: &Explanation) -> Option<String> {
+        let nearest = explanation.nearest.as_ref()?;
+        let failed: Vec<&str> = nearest.failed.iter().map(|one| one.name()).collect();
+        let (name, at) = (self.table.rule_name(nearest.rule), self.at(nearest.rule));
+        Some(format!("nearest: rule `{name}`{at}; does not fit: {}", failed.join(", ")))
+    }
+
+    fn at(&self, id: crate::base::RuleId) -> String {
+        let place = self.rule_place(self.table.rule_name(id));
+        place
+            .map_or_else(String::new, |place| format!(" ({}:{})", place.file.display(), place.line))
+    }
+
+    /// For each dimension in which a rule fails: what it wants and what is there.
+    #[must_use]
+    pub fn mismatches(
+        &self,
+        rule: &RuleSpec,
+        failed: &[Dimension],
+        who: &Who<'_>,
+        action: &Action<'_>,
+    ) -> Vec<(Dimension, String, String)> {
+        let list = |patterns: &Option<Vec<crate::policy::Pattern>>| {
+            let patterns = patterns.iter().flatten().map(ToString::to_string);
+            patterns.collect::<Vec<_>>().join(", ")
+        };
+        let or_none = |text: String| if text.is_empty() { "none".to_owned() } else { text };
+        let text = |text: Option<&str>| text.unwrap_or("none").to_owned();
+        let bytes = |bytes: &[u8]| or_none(String::from_utf8_lossy(bytes).into_owned());
+        let pair = |dimension| match dimension {
+            Dimension::Iss => (
+                rule.who
+                    .iss
+                    .iter()
+                    .flatten()
+                    .map(|id| self.issuer_name(*id))
+                    .collect::<Vec<_>>()
+                    .join(", "),
+                who.issuer.map_or("none", |id| self.issuer_name(id)).to_owned(),
+            ),
+            Dimension::Sub => (list(&rule.who.sub), text(who.sub)),
+            Dimension::Groups => (list(&rule.who.groups), or_none(who.groups.join(", "))),
+            Dimension::NotGroups => {
+                (format!("none of {}", list(&rule.who.not_groups)), who.groups.join(", "))
+            }
+            Dimension::ClientId => (list(&rule.who.client_id), text(who.client_id)),
+            Dimension::Actor => (list(&rule.who.actor), or_none(who.actors.join(" for "))),
+            Dimension::Resource => (
+                (rule.what.resource.iter().flatten())
+                    .filter_map(|id| self.resources.get(id.index()))
+                    .map(|resource| resource.name.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", "),
+                self.resources
+                    .get(action.resource.index())
+                    .map_or_else(|| "none".to_owned(), |resource| resource.name.clone()),
+            ),
+            Dimension::Method => (list(&rule.what.method), bytes(action.method)),
+            Dimension::Path => (list(&rule.what.path), bytes(action.path)),
+            Dimension::Model => (
+                list(&rule.what.model),
+                match action.model {
+                    Attr::Absent => "none".to_owned(),
+                    Attr::Unreadable => "unreadable".to_owned(),
+                    Attr::Value(value) => bytes(value),
+                },
+            ),
+        };
+        failed
+            .iter()
+            .map(|dimension| {
+                let (wants, is) = pair(*dimension);
+                (*dimension, wants, is)
+            })
+            .collect()
+    }
+
+    /// What an allowed exchange owes, in words: masks, level of the record, credential.
+    #[must_use]
+    pub fn obligations(
+        &self,
+        explanation: &Explanation,
+    ) -> Option<(Vec<&str>, &'static str, Option<&str>)> {
+        let owed = explanation.obligations?;
+        let masks = owed.masks.iter().filter_map(|id| self.masks.get(id.index()));
+        let record = match owed.record {
+            RecordLevel::Full => "full",
+            RecordLevel::Meta => "meta",
+        };
+        let credential = owed.credential.and_then(|id| self.credentials.get(id.index()));
+        Some((
+            masks.map(|mask| mask.name.as_str()).collect(),
+            record,
+            credential.map(|credential| credential.name.as_str()),
+        ))
+    }
+}

@@ -1,0 +1,43 @@
+//! From TOML to everything compiled, or to a list of all errors with file and line.
+//!
+//! [`load`] reads the main file and those that it includes through a [`Source`], checks every key
+//! and every reference, compiles the policy and tries the masks. Nothing stops at the first
+//! error, an unknown key is one, and so is a rule that this build cannot enforce. Secrets are
+//! named, not opened; [`Config::resolve_secrets`] opens them when a gateway is started.
+//!
+//! What this module does not know: sessions, sockets, files (it sees a [`Source`]).
+
+mod cases;
+mod credentials;
+mod issuers;
+mod limits;
+mod listeners;
+mod load;
+mod masks;
+mod names;
+mod reader;
+mod report;
+mod resources;
+mod rules;
+mod secrets;
+mod settings;
+mod source;
+mod types;
+mod units;
+mod url;
+
+#[cfg(test)]
+mod broken;
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+mod tests;
+
+pub use load::load;
+pub use report::{Diagnostic, Place};
+pub use secrets::{SECRET_LEN_MAX, SECRET_LEN_MIN, Secrets};
+pub use source::Source;
+pub use types::{
+    AdminSettings, CertificateIssuer, Config, CredentialKind, CredentialSpec, GatewaySettings,
+    KeySource, Listener, MaskSettings, OnFull, Protocol, RecordSettings, Resource, SecretFrom,
+    SecretRef, ServerTls, TokenIssuer, Upstream, UpstreamTls,
+};

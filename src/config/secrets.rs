@@ -1,0 +1,126 @@
+//! Opens the secrets that a config names. Only `serve` does this.
+
+use super::report::Diagnostic;
+use super::source::Source;
+use super::types::{Config, CredentialKind, SecretFrom, SecretRef};
+use crate::base::{CredentialId, Secret};
+use crate::mask::MaskSpec;
+
+/// Shortest secret. What is shorter is a mistake, or too easy to find in an answer by chance.
+pub const SECRET_LEN_MIN: usize = 8;
+/// Longest secret.
+pub const SECRET_LEN_MAX: usize = 16 << 10;
+
+/// All secrets of a config.
+#[derive(Debug)]
+pub struct Secrets {
+    /// By [`CredentialId`]; `None` for credentials of kind `none`.
+    credentials: Vec<Option<Secret>>,
+    masks: Vec<MaskSpec>,
+    admin_token: Option<Secret>,
+}
+
+impl Secrets {
+    /// The secret of a credential.
+    #[must_use]
+    pub fn credential(&self, id: CredentialId) -> Option<&Secret> {
+        self.credentials.get(id.index()).and_then(Option::as_ref)
+    }
+
+    /// All masks by id, with their keys, as `mask::Plans` takes them.
+    #[must_use]
+    pub fn masks(&self) -> &[MaskSpec] {
+        &self.masks
+    }
+
+    /// The fixed token of the admin address.
+    #[must_use]
+    pub fn admin_token(&self) -> Option<&Secret> {
+        self.admin_token.as_ref()
+    }
+}
+
+impl Config {
+    /// Opens every secret that is named.
+    ///
+    /// A file must not be readable by group or others. One line end at the end of a file is no
+    /// part of the secret.
+    ///
+    /// # Errors
+    /// Every secret that is missing, too short, too long, too open or not fit for a header. No
+    /// message holds a byte of a secret.
+    pub fn resolve_secrets(&self, source: &dyn Source) -> Result<Secrets, Vec<Diagnostic>> {
+        let mut errors = Vec::new();
+        let mut open =
+            |secret: &SecretRef, in_header: bool| match resolve(secret, in_header, source) {
+                Ok(secret) => Some(secret),
+                Err(error) => {
+                    errors.push(error);
+                    None
+                }
+            };
+        let mut credentials = Vec::new();
+        for credential in &self.credentials {
+            let in_header = !matches!(credential.kind, CredentialKind::Basic { .. });
+            credentials.push(credential.kind.secret().and_then(|secret| open(secret, in_header)));
+        }
+        let mut masks = Vec::new();
+        for mask in &self.masks {
+            let key = mask.key.as_ref().and_then(|key| open(key, false));
+            let key = key.unwrap_or_else(|| Secret::new(Vec::new()));
+            masks.push(MaskSpec { key, ..mask.spec.clone() });
+        }
+        let admin = self.admin.as_ref().and_then(|admin| admin.token.as_ref());
+        let admin_token = admin.and_then(|token| open(token, true));
+        if errors.is_empty() {
+            Ok(Secrets { credentials, masks, admin_token })
+        } else {
+            Err(errors)
+        }
+    }
+}
+
+fn resolve(secret: &SecretRef, in_header: bool, source: &dyn Source) -> Result<Secret, Diagnostic> {
+    let wrong = |message: String, help: &str| secret.place.says(message, help);
+    let (value, name) = match &secret.from {
+        SecretFrom::Env(name) => {
+            let value = source.env(name).ok_or_else(|| {
+                wrong(format!("the variable {name} is not set"), "set it before `serve` starts")
+            })?;
+            (Secret::new(value.into_bytes()), format!("the variable {name}"))
+        }
+        SecretFrom::File(path) => {
+            let name = format!("the file {}", path.display());
+            let open = source.mode(path).is_some_and(|mode| mode & 0o077 != 0);
+            if open {
+                let help = format!("chmod 600 {}", path.display());
+                return Err(wrong(format!("{name} is open to others"), &help));
+            }
+            let mut bytes =
+                source.read(path).map_err(|error| wrong(format!("{name}: {error}"), ""))?;
+            if bytes.last() == Some(&b'\n') {
+                bytes.pop();
+            }
+            if bytes.last() == Some(&b'\r') {
+                bytes.pop();
+            }
+            (Secret::new(bytes), name)
+        }
+    };
+    if value.len() < SECRET_LEN_MIN {
+        let help = format!("a secret has at least {SECRET_LEN_MIN} bytes");
+        return Err(wrong(format!("{name} holds {} bytes", value.len()), &help));
+    }
+    if value.len() > SECRET_LEN_MAX {
+        let help = format!("a secret has at most {SECRET_LEN_MAX} bytes");
+        return Err(wrong(format!("{name} holds {} bytes", value.len()), &help));
+    }
+    let visible = |byte: &u8| (b' '..=b'~').contains(byte);
+    if in_header && !value.expose().iter().all(visible) {
+        return Err(wrong(
+            format!("{name} holds a byte that cannot be in a header"),
+            "printable ASCII, in one line",
+        ));
+    }
+    Ok(value)
+}

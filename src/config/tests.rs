@@ -1,0 +1,318 @@
+//! Does a config compile, and does a broken one say what is wrong and where?
+
+use super::broken::BROKEN;
+use super::load::load_with;
+use super::report::Report;
+use super::*;
+use crate::base::{CredentialId, Limits, ResourceId};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Files and variables in memory.
+#[derive(Default)]
+struct Memory {
+    files: BTreeMap<PathBuf, Vec<u8>>,
+    modes: BTreeMap<PathBuf, u32>,
+    variables: BTreeMap<String, String>,
+}
+
+impl Memory {
+    fn with(mut self, path: &str, text: &str) -> Self {
+        self.files.insert(path.into(), text.as_bytes().to_vec());
+        self
+    }
+}
+
+impl Source for Memory {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let found = self.files.get(path).cloned();
+        found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such file"))
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        self.files.contains_key(path)
+    }
+
+    fn mode(&self, path: &Path) -> Option<u32> {
+        self.modes.get(path).copied()
+    }
+
+    fn env(&self, name: &str) -> Option<String> {
+        self.variables.get(name).cloned()
+    }
+}
+
+const REFERENCE: &str = include_str!("../../config/reference.toml");
+
+fn reference() -> Memory {
+    let pem = ["ca.pem", "cert.pem"];
+    pem.iter().fold(Memory::default().with("reference.toml", REFERENCE), |memory, name| {
+        memory.with(name, "")
+    })
+}
+
+const GOOD: &str = r#"[[issuer]]
+name = "corp"
+issuer = "https://idp.example.com"
+audience = ["weirgate"]
+algorithms = ["ES256"]
+profile = "rfc9068"
+
+[[issuer]]
+name = "mesh"
+kind = "x509"
+ca = "ca.pem"
+
+[[listener]]
+name = "api"
+address = "127.0.0.1:8080"
+protocol = "http"
+
+[[credential]]
+name = "key"
+kind = "bearer"
+secret = "env:KEY"
+
+[[resource]]
+name = "llm"
+protocol = "http"
+upstream = "https://api.example.com/v1"
+shape = "openai"
+credential = "key"
+
+[[resource]]
+name = "raw"
+protocol = "tcp"
+upstream = "tcp://127.0.0.1:7000"
+
+[[resource]]
+name = "wiki"
+protocol = "http"
+upstream = "http://127.0.0.1:80/wiki"
+
+[[mask]]
+name = "pii"
+detect = ["email"]
+
+[[rule]]
+id = "chat"
+effect = "allow"
+who = { groups = ["analysts"] }
+what = { resource = ["llm"], path = ["/chat"], model = ["gpt-*"] }
+then = { mask = ["pii"] }
+
+[[case]]
+who = { groups = ["analysts"] }
+what = { resource = "llm", path = "/chat", model = "gpt-4" }
+expect = "allow"
+"#;
+
+fn check(text: &str) -> Result<Config, Vec<Diagnostic>> {
+    let source = Memory::default().with("dir/gw.toml", text).with("dir/ca.pem", "");
+    load(Path::new("dir/gw.toml"), &source)
+}
+
+fn line_of(text: &str, part: &str) -> u32 {
+    let found = text.lines().position(|line| line.contains(part));
+    u32::try_from(found.unwrap() + 1).unwrap()
+}
+
+#[test]
+fn the_reference_config_compiles_and_its_cases_hold() {
+    let config = load(Path::new("reference.toml"), &reference()).unwrap();
+    assert_eq!(config.limits, Limits::default(), "the reference shows the defaults");
+    assert!(
+        config
+            .warnings
+            .iter()
+            .all(|one| one.message.contains("insecure") || one.message.is_empty())
+    );
+    let cases: Vec<_> = config.cases.iter().map(|(case, _)| case.clone()).collect();
+    assert_eq!(config.table.run(&cases), []);
+    assert_eq!(config.table.len(), 3);
+    let openai = &config.resources[config.resource_id("openai").unwrap().index()];
+    assert_eq!(openai.limits.first_byte_ms, 600_000);
+    assert_eq!(openai.tls.as_ref().unwrap().server_name, "api.openai.com");
+    assert_eq!(config.gateway.data_dir, Path::new("data"));
+}
+
+#[test]
+fn the_reference_config_names_every_key() {
+    let mut report = Report::default();
+    load_with(Path::new("reference.toml"), &reference(), &mut report).unwrap();
+    assert!(report.asked.len() > 100);
+    for (section, key) in report.asked {
+        // What this build refuses is not offered.
+        let refused = [
+            "approval",
+            "columns",
+            "level",
+            "when",
+            "node",
+            "run",
+            "thread",
+            "statement",
+            "table",
+            "reads",
+            "writes",
+            "column",
+            "function",
+            "where",
+            "durable",
+        ];
+        if refused.contains(&key) {
+            continue;
+        }
+        let named = REFERENCE.lines().any(|line| {
+            let line = line.trim_start_matches("# ");
+            line.starts_with(&format!("{key} ="))
+                || line.contains(&format!("{{ {key} ="))
+                || line.contains(&format!(", {key} ="))
+                || line.starts_with(&format!("[{key}]"))
+                || line.starts_with(&format!("[[{key}]]"))
+                || line.starts_with(&format!("[resource.{key}]"))
+        });
+        assert!(named, "config/reference.toml does not name `{key}` of {section}");
+    }
+}
+
+#[test]
+fn a_config_is_typed_owned_and_by_id() {
+    let config = check(GOOD).unwrap();
+    assert_eq!(config.warnings, []);
+    assert_eq!(config.issuer_id("corp"), config.issuer_id("https://idp.example.com"));
+    assert_eq!(config.issuer_id("mesh").unwrap().index(), 1);
+    assert_eq!(config.issuer_name(config.issuer_id("mesh").unwrap()), "mesh");
+    assert_eq!(config.verifier().rules().len(), 1);
+    let llm = &config.resources[0];
+    assert_eq!(llm.upstream.host, "api.example.com");
+    assert_eq!((llm.upstream.port, llm.upstream.base_path.as_str()), (443, "/v1"));
+    assert_eq!(llm.upstream.authority, "api.example.com");
+    assert_eq!(llm.credential, CredentialId(0));
+    assert!(llm.tls.is_some());
+    let wiki = &config.resources[2];
+    assert_eq!(wiki.upstream.authority, "127.0.0.1", "the scheme's own port is left out");
+    assert_eq!(config.credentials[wiki.credential.index()].kind, CredentialKind::None);
+    assert_eq!(config.listeners[0].resource, None::<ResourceId>);
+    assert_eq!(config.certificate_issuers[0].ca, Path::new("dir/ca.pem"));
+    assert_eq!(config.gateway.data_dir, Path::new("dir/data"));
+    assert_eq!(config.rule_places[0].1.line, line_of(GOOD, "id = \"chat\""));
+}
+
+#[test]
+fn a_broken_config_says_what_is_wrong_and_where() {
+    let mut wrong = Vec::new();
+    for (from, to, at, message, help) in BROKEN {
+        assert!(GOOD.contains(from), "`{from}` is not in the good config");
+        let text = GOOD.replacen(from, to, 1);
+        let errors = check(&text).expect_err(&format!("accepted: {to}"));
+        let at = text
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| line.contains(at))
+            .map(|(place, _)| u32::try_from(place + 1).unwrap());
+        let at: Vec<u32> = at.collect();
+        let found = errors.iter().any(|error| {
+            error.message.contains(message)
+                && error.help.contains(help)
+                && error.file == Path::new("dir/gw.toml")
+                && at.contains(&error.line)
+        });
+        if !found {
+            wrong.push(format!("{to}\nexpected {at:?}: {message} / {help}\nfound {errors:#?}"));
+        }
+        assert!(errors.iter().all(|error| !error.to_string().contains("sk-1234")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn all_errors_come_at_once_in_the_order_of_the_file() {
+    let text = GOOD
+        .replace("profile = \"rfc9068\"", "profile = \"x\"")
+        .replace("upstream = \"tcp://127.0.0.1:7000\"", "upstream = \"tcp://\"")
+        .replace("expect = \"allow\"", "expect = \"x\"");
+    let lines: Vec<u32> = check(&text).unwrap_err().iter().map(|error| error.line).collect();
+    assert_eq!(
+        lines,
+        [
+            line_of(&text, "profile = \"x\""),
+            line_of(&text, "upstream = \"tcp://\""),
+            line_of(&text, "expect = \"x\"")
+        ]
+    );
+}
+
+#[test]
+fn included_files_join_and_are_named_in_errors() {
+    let split = GOOD.find("[[rule]]").unwrap();
+    let (main, policy) = GOOD.split_at(split);
+    let main = format!("include = [\"p/policy.toml\"]\n{main}");
+    let source = |policy: &str| {
+        Memory::default()
+            .with("dir/gw.toml", &main)
+            .with("dir/p/policy.toml", policy)
+            .with("dir/ca.pem", "")
+    };
+    let config = load(Path::new("dir/gw.toml"), &source(policy)).unwrap();
+    assert_eq!(config.files.len(), 2);
+    assert_eq!(config.table.len(), 1);
+    let broken = format!("include = [\"x\"]\n{policy}\nextra = 1\n");
+    let errors = load(Path::new("dir/gw.toml"), &source(&broken)).unwrap_err();
+    assert!(errors.iter().all(|error| error.file == Path::new("dir/p/policy.toml")));
+    assert_eq!(errors[0].line, 1);
+    assert!(errors[0].message.contains("an included file includes"));
+    let errors = load(Path::new("dir/none.toml"), &source(policy)).unwrap_err();
+    assert_eq!(errors[0].to_string().lines().next(), Some("dir/none.toml:1: no such file"));
+}
+
+#[test]
+fn secrets_open_only_when_they_are_fit() {
+    let text = GOOD.replace("secret = \"env:KEY\"", "secret = \"file:key\"").replace(
+        "detect = [\"email\"]",
+        "detect = [\"email\"]\noperator = { email = \"hash\" }\nkey = \"env:MASK\"",
+    );
+    let config = check(&text).unwrap();
+    let source = |key: &str, mode: u32, mask: &str| {
+        let mut memory = Memory::default().with("dir/key", key);
+        memory.modes.insert("dir/key".into(), mode);
+        memory.variables.insert("MASK".to_owned(), mask.to_owned());
+        memory
+    };
+    let good = config.resolve_secrets(&source("sk-12345678\n", 0o600, "mask-key")).unwrap();
+    assert_eq!(good.credential(CredentialId(0)).unwrap().expose(), b"sk-12345678");
+    assert_eq!(good.masks()[0].key.expose(), b"mask-key");
+    assert!(good.admin_token().is_none());
+    for (source, says) in [
+        (source("sk-12345678", 0o640, "mask-key"), "is open to others"),
+        (source("sk-1234\r\n", 0o600, "mask-key"), "holds 7 bytes"),
+        (source("sk-1234\n5678", 0o600, "mask-key"), "cannot be in a header"),
+        (source("sk-12345678", 0o600, "m"), "holds 1 bytes"),
+        (Memory::default(), "no such file"),
+    ] {
+        let errors = config.resolve_secrets(&source).unwrap_err();
+        let all = errors.iter().map(ToString::to_string).collect::<String>();
+        assert!(all.contains(says), "{says}: {all}");
+        assert!(!all.contains("sk-1234"), "{all}");
+        let lines = [line_of(&text, "file:key"), line_of(&text, "env:MASK")];
+        assert!(errors.iter().all(|error| lines.contains(&error.line)));
+    }
+    let errors = config.resolve_secrets(&Memory::default()).unwrap_err();
+    assert_eq!(errors.len(), 2, "all at once");
+}
+
+#[test]
+fn no_input_makes_it_panic() {
+    // Each good config cut at every byte, and with every byte turned into another.
+    let bytes = GOOD.as_bytes();
+    for place in (0..bytes.len()).step_by(7) {
+        let cut = String::from_utf8_lossy(&bytes[..place]).into_owned();
+        let _ = check(&cut);
+        let mut turned = bytes.to_vec();
+        for with in [b'"', b']', b'\n', b'0', b'='] {
+            turned[place] = with;
+            let _ = check(&String::from_utf8_lossy(&turned));
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! The admin surface: health, metrics, and the API behind a token.
+//!
+//! It has its own listener and is never reached over a data listener. `/healthz`, `/readyz` and
+//! `/metrics` need no token; **everything else** does, unknown paths too, so that a route that is
+//! added later is behind the token unless it is named here. Without a token or an issuer in the
+//! config nothing else is served.
+
+use super::metrics::{Metrics, Text};
+use crate::base::Secret;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use ring::digest;
+use serde_json::{Value, json};
+use std::io;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+/// What a verifier says of an IAM token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// A viewer.
+    Viewer,
+    /// A person of the issuer who is no viewer: 403.
+    NoViewer,
+    /// Not a token of the admin issuer: 401.
+    Unknown,
+}
+
+/// Verifies an IAM token for the admin surface.
+pub type Verify = dyn Fn(&[u8]) -> Access + Send + Sync;
+
+/// What the surface shows, and to whom.
+pub struct Admin {
+    /// Counts of the workers.
+    pub metrics: Arc<Metrics>,
+    /// `[admin] token`, for scripts.
+    pub token: Option<Secret>,
+    /// Tokens of `[admin] issuer`.
+    pub verify: Option<Box<Verify>>,
+    /// Why the gateway is not ready; nothing when it is.
+    pub not_ready: Box<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// `/api/v1/resources`: a list of objects, without any secret.
+    pub resources: Box<dyn Fn() -> Value + Send + Sync>,
+    /// Adds samples of the control plane to `/metrics`.
+    pub more_metrics: Box<dyn Fn(&mut Text) + Send + Sync>,
+}
+
+/// The routes.
+pub fn router(admin: Admin) -> Router {
+    let admin = Arc::new(admin);
+    let guarded = Router::new()
+        .route("/api/v1/resources", get(resources))
+        .route("/api/v1/openapi.json", get(openapi))
+        .fallback(not_found)
+        .layer(middleware::from_fn_with_state(Arc::clone(&admin), guard));
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .merge(guarded)
+        .layer(middleware::map_response(harden))
+        .with_state(admin)
+}
+
+/// Serves on `listener` until `stop` ends, then finishes what is under way.
+///
+/// # Errors
+/// Those of the listener.
+pub async fn serve(
+    listener: TcpListener,
+    admin: Admin,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    axum::serve(listener, router(admin)).with_graceful_shutdown(stop).await
+}
+
+async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+    match admin.access(request.headers()) {
+        Access::Viewer => next.run(request).await,
+        Access::NoViewer => problem(
+            StatusCode::FORBIDDEN,
+            "not-a-viewer",
+            "The token is valid, but its groups are none of the admin viewers.",
+        ),
+        Access::Unknown => {
+            let mut answer = problem(
+                StatusCode::UNAUTHORIZED,
+                "admin-token",
+                "Send `Authorization: Bearer` with the admin token or a token of the admin issuer.",
+            );
+            let wanted = HeaderValue::from_static("Bearer realm=\"weirgate-admin\"");
+            answer.headers_mut().insert(header::WWW_AUTHENTICATE, wanted);
+            answer
+        }
+    }
+}
+
+impl Admin {
+    /// Anything but exactly one well-formed `Authorization` is unknown.
+    fn access(&self, headers: &HeaderMap) -> Access {
+        let mut values = headers.get_all(header::AUTHORIZATION).iter();
+        let (Some(value), None) = (values.next(), values.next()) else { return Access::Unknown };
+        let Some((scheme, token)) = value.to_str().ok().and_then(|text| text.split_once(' '))
+        else {
+            return Access::Unknown;
+        };
+        if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() {
+            return Access::Unknown;
+        }
+        // Digests are of one length, so that not even the token's length shows in the time.
+        let hash = |bytes: &[u8]| digest::digest(&digest::SHA256, bytes);
+        if let Some(wanted) = self.token.as_ref().filter(|wanted| !wanted.is_empty())
+            && super::same_bytes(hash(token.as_bytes()).as_ref(), hash(wanted.expose()).as_ref())
+        {
+            return Access::Viewer;
+        }
+        self.verify.as_ref().map_or(Access::Unknown, |verify| verify(token.as_bytes()))
+    }
+}
+
+async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
+    let reasons = (admin.not_ready)();
+    if reasons.is_empty() {
+        return "ready\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", reasons.join("\n"))).into_response()
+}
+
+async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
+    let mut more = Text::default();
+    process_metrics(&mut more);
+    (admin.more_metrics)(&mut more);
+    let text = admin.metrics.render() + &more.into_string();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+async fn resources(State(admin): State<Arc<Admin>>) -> Response {
+    axum::Json((admin.resources)()).into_response()
+}
+
+async fn openapi() -> Response {
+    let get = |summary: &str, open: bool| {
+        let security = if open { json!([]) } else { json!([{"bearer": []}]) };
+        json!({"get": {"summary": summary, "security": security,
+            "responses": {"200": {"description": "OK"}}}})
+    };
+    axum::Json(json!({
+        "openapi": "3.1.0",
+        "info": {"title": "Weirgate admin", "version": env!("CARGO_PKG_VERSION")},
+        "components": {"securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}}},
+        "paths": {
+            "/healthz": get("The process is alive", true),
+            "/readyz": get("Traffic can be served; else 503 and the reasons", true),
+            "/metrics": get("Prometheus text", true),
+            "/api/v1/resources": get("The configured resources", false),
+            "/api/v1/openapi.json": get("This document", false),
+        },
+    }))
+    .into_response()
+}
+
+async fn not_found() -> Response {
+    problem(StatusCode::NOT_FOUND, "not-found", "There is no such admin page.")
+}
+
+fn problem(status: StatusCode, kind: &str, detail: &str) -> Response {
+    let body = json!({
+        "type": format!("https://weirgate.dev/problems/{kind}"),
+        "title": status.canonical_reason().unwrap_or_default(),
+        "status": status.as_u16(),
+        "detail": detail,
+    });
+    let fields = [(header::CONTENT_TYPE, "application/problem+json")];
+    (status, fields, body.to_string()).into_response()
+}
+
+/// Nothing of the surface is kept by caches, framed, or guessed at.
+async fn harden(mut answer: Response) -> Response {
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    ] {
+        answer.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    answer
+}
+
+/// Memory and CPU of the process, by the names that Prometheus' own libraries use.
+fn process_metrics(text: &mut Text) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kib = |key: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    let memory = [
+        ("VmRSS:", "process_resident_memory_bytes", "Resident memory."),
+        ("RssAnon:", "weirgate_anonymous_memory_bytes", "Resident memory without mapped files."),
+    ];
+    for (key, name, help) in memory {
+        if let Some(kib) = kib(key) {
+            text.family(name, "gauge", help);
+            text.sample(name, &[], kib.saturating_mul(1024));
+        }
+    }
+    if let Ok(list) = std::fs::read_dir("/proc/self/fd") {
+        text.family("process_open_fds", "gauge", "Open file descriptors.");
+        text.sample("process_open_fds", &[], list.count());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::control::metrics::Labels;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    fn admin(token: Option<&str>, verify: Option<Box<Verify>>, ready: bool) -> Admin {
+        let reasons = move || if ready { Vec::new() } else { vec!["no keys of corp".to_owned()] };
+        Admin {
+            metrics: Metrics::new(1, Labels { refusals: &[], stages: &["total"] }),
+            token: token.map(|token| Secret::new(token.as_bytes().to_vec())),
+            verify,
+            not_ready: Box::new(reasons),
+            resources: Box::new(|| json!([{"name": "openai"}])),
+            more_metrics: Box::new(|text| text.sample("more", &[], 1)),
+        }
+    }
+
+    /// Sends each request head on a connection of its own; returns the answers' texts.
+    fn answers(admin: Admin, requests: &[&str]) -> Vec<String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+            let server = tokio::spawn(serve(listener, admin, async {
+                let _ = stopped.await;
+            }));
+            let mut texts = Vec::new();
+            for request in requests {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                let head = format!("GET {request}host: x\r\nconnection: close\r\n\r\n");
+                stream.write_all(head.as_bytes()).await.unwrap();
+                let mut text = String::new();
+                stream.read_to_string(&mut text).await.unwrap();
+                texts.push(text);
+            }
+            stop.send(()).unwrap();
+            server.await.unwrap().unwrap();
+            texts
+        })
+    }
+
+    fn status(answer: &str) -> &str {
+        answer.split(' ').nth(1).unwrap()
+    }
+
+    const V: &str = "HTTP/1.1\r\n";
+
+    #[test]
+    fn three_pages_are_open_and_nothing_else_is() {
+        let open = ["/healthz", "/readyz", "/metrics"];
+        let closed =
+            ["/", "/api/v1/resources", "/api/v1/openapi.json", "/api/v1/none", "/metrics/"];
+        for page in open {
+            let answer = answers(admin(None, None, true), &[&format!("{page} {V}")]);
+            assert_eq!(status(answer.first().unwrap()), "200", "{page}");
+        }
+        for page in closed {
+            for admin in [admin(None, None, true), admin(Some(""), None, true)] {
+                let empty = format!("{page} {V}authorization: Bearer \r\n");
+                let texts = answers(admin, &[&format!("{page} {V}"), &empty]);
+                assert!(texts.iter().all(|text| status(text) == "401"), "{page}: {texts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_token_opens_the_rest_and_only_the_token() {
+        let path = format!("/api/v1/resources {V}");
+        let head = |fields: &str| format!("{path}{fields}");
+        let texts = answers(
+            admin(Some("admin-token-1"), None, true),
+            &[
+                &head("authorization: Bearer admin-token-1\r\n"),
+                &head("authorization: Bearer admin-token-2\r\n"),
+                &head("authorization: Bearer admin-token-1x\r\n"),
+                &head("authorization: Basic admin-token-1\r\n"),
+                &head("authorization: Bearer admin-token-1\r\nauthorization: Bearer x\r\n"),
+                &format!("/none {V}authorization: Bearer admin-token-1\r\n"),
+            ],
+        );
+        let statuses: Vec<&str> = texts.iter().map(|text| status(text)).collect();
+        assert_eq!(statuses, ["200", "401", "401", "401", "401", "404"]);
+        let first = texts.first().unwrap();
+        assert!(first.contains(r#"[{"name":"openai"}]"#) && first.contains("no-store"));
+        assert!(texts.iter().skip(1).all(|text| text.contains("application/problem+json")));
+    }
+
+    #[test]
+    fn a_token_of_the_issuer_counts_by_its_groups() {
+        let verify: Box<Verify> = Box::new(|token| match token {
+            b"viewer" => Access::Viewer,
+            b"other" => Access::NoViewer,
+            _ => Access::Unknown,
+        });
+        let texts = answers(
+            admin(None, Some(verify), true),
+            &["viewer", "other", "else"]
+                .map(|token| format!("/api/v1/resources {V}authorization: bearer {token}\r\n"))
+                .each_ref()
+                .map(String::as_str),
+        );
+        let statuses: Vec<&str> = texts.iter().map(|text| status(text)).collect();
+        assert_eq!(statuses, ["200", "403", "401"]);
+    }
+
+    #[test]
+    fn readiness_names_its_reasons_and_metrics_are_joined() {
+        let texts =
+            answers(admin(None, None, false), &[&format!("/readyz {V}"), &format!("/metrics {V}")]);
+        let [ready, metrics] = texts.try_into().unwrap();
+        assert_eq!(status(&ready), "503");
+        assert!(ready.contains("no keys of corp"));
+        assert!(metrics.contains("more 1\n") && metrics.contains("process_resident_memory_bytes"));
+        assert!(metrics.contains("# TYPE weirgate_requests_total counter"));
+    }
+}

@@ -1,0 +1,476 @@
+//! One segment file with its proof file, written to the end, block by block.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use ring::signature::Ed25519KeyPair;
+
+use crate::record::Kind;
+use crate::record::proof::{BLOCK_MAX, Checkpoint, LEAF_LEN, Leaf, Record, Records, State};
+use crate::record::reader::Entries;
+use crate::record::segment::{self, ENTRIES_START, SegmentHeader};
+use crate::record::tree::{Digest, Frontier, LeafHasher};
+use crate::runtime::map::preallocate;
+
+/// Sectors are at most this; O_DIRECT wants offsets, lengths and memory aligned to them.
+const PAGE: usize = 4096;
+/// Where the kind stands in an entry.
+const KIND_PLACE: usize = 48;
+/// Most new bytes of one write.
+pub(super) const WRITE_MAX: usize = 1 << 20;
+
+/// `w<worker>-<number>`, without the ending.
+#[must_use]
+pub fn segment_name(worker: u32, number: u64) -> String {
+    format!("w{worker:02}-{number:08}")
+}
+
+/// Worker and number of a segment's file name.
+#[must_use]
+pub fn parse_segment_name(name: &str) -> Option<(u32, u64)> {
+    let (worker, number) = name.strip_prefix('w')?.strip_suffix(".seg")?.split_once('-')?;
+    Some((worker.parse().ok()?, number.parse().ok()?))
+}
+
+/// The segments of `dir`, by worker and number.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn segments(dir: &Path) -> io::Result<Vec<(u32, u64)>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        found.extend(entry?.file_name().to_str().and_then(parse_segment_name));
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Makes what was created, renamed or removed in `dir` last.
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// A buffer whose bytes begin on a page, without unsafe: it skips to the first such byte.
+#[derive(Debug)]
+struct Aligned {
+    bytes: Vec<u8>,
+    skip: usize,
+}
+
+impl Aligned {
+    fn new(len: usize) -> Self {
+        let bytes = vec![0; len + PAGE];
+        let skip = bytes.as_ptr().align_offset(PAGE).min(PAGE);
+        Self { bytes, skip }
+    }
+
+    fn slice(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.skip..).unwrap_or_default()
+    }
+}
+
+/// How a segment file is written.
+#[derive(Debug)]
+struct Disk {
+    file: File,
+    /// O_DIRECT | O_DSYNC; else buffered, with fdatasync.
+    direct: bool,
+}
+
+impl Disk {
+    fn open(path: &Path) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let direct = options
+            .clone()
+            .custom_flags(libc::O_DIRECT | libc::O_DSYNC | libc::O_NOFOLLOW)
+            .open(path);
+        match direct {
+            Ok(file) => Ok(Self { file, direct: true }),
+            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
+                warn_buffered(path);
+                Self::buffered(path)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    fn buffered(path: &Path) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.custom_flags(libc::O_NOFOLLOW).open(path)?;
+        Ok(Self { file, direct: false })
+    }
+
+    /// Writes whole pages, durable on return. May be called again with the same bytes after an
+    /// error: they are all written again, so nothing rests on pages that a failed sync dropped.
+    fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        debug_assert!(bytes.len().is_multiple_of(PAGE) && offset.is_multiple_of(PAGE as u64));
+        self.file.write_all_at(bytes, offset)?;
+        if self.direct { Ok(()) } else { self.file.sync_data() }
+    }
+}
+
+fn warn_buffered(path: &Path) {
+    tracing::warn!(path = %path.display(), "O_DIRECT is refused: writing with fdatasync");
+}
+
+/// A preallocated file that becomes the next segment of a worker.
+#[derive(Debug)]
+pub(super) struct Spare {
+    path: PathBuf,
+    disk: Disk,
+}
+
+impl Spare {
+    /// Makes `w<worker>.next` with `bytes` bytes.
+    pub(super) fn create(dir: &Path, worker: u32, bytes: u64, direct: bool) -> io::Result<Self> {
+        let path = dir.join(format!("w{worker:02}.next"));
+        let open = if direct { Disk::open(&path) } else { Disk::buffered(&path) };
+        let made = open.and_then(|disk| {
+            disk.file.set_len(0)?;
+            preallocate(&disk.file, bytes)?;
+            Ok(disk)
+        });
+        match made {
+            Ok(disk) => Ok(Self { path, disk }),
+            Err(e) => {
+                // What was taken of a full disk is given back.
+                let _ = std::fs::remove_file(&path);
+                Err(e)
+            }
+        }
+    }
+}
+
+/// A segment that is being written.
+#[derive(Debug)]
+pub(super) struct SegmentFile {
+    disk: Disk,
+    header: SegmentHeader,
+    buffer: Aligned,
+    /// The file offset of the buffer's first byte; behind the last whole page on disk.
+    base: u64,
+    /// Bytes of the last, partial page at the buffer's front.
+    partial: usize,
+    next_sequence: u64,
+    rolled: bool,
+    frontier: Frontier,
+    hasher: LeafHasher,
+    leaf_start: u64,
+    leaf_len: usize,
+    proof: File,
+    proof_len: u64,
+    /// Records that are not in the proof file yet.
+    pending: Vec<u8>,
+    signed_end: u64,
+}
+
+/// What [`SegmentFile::reopen`] found.
+pub(super) enum Reopened {
+    /// Goes on at the end of its entries.
+    Open(Box<SegmentFile>, u64),
+    /// It has a closing checkpoint.
+    Closed(Checkpoint),
+    /// Damaged below what was signed; left as it is.
+    Damaged {
+        /// Root over the leaves that can be read.
+        root: Digest,
+        /// Sequence behind the last good entry.
+        next_sequence: u64,
+    },
+}
+
+impl SegmentFile {
+    /// Turns `spare` into the segment of `header`: both headers written, then renamed.
+    pub(super) fn create(dir: &Path, spare: Spare, header: SegmentHeader) -> io::Result<Self> {
+        let name = segment_name(header.worker, header.number);
+        let mut buffer = Aligned::new(WRITE_MAX + 2 * BLOCK_MAX);
+        let copy = header.encode();
+        let both = [copy.as_slice(), copy.as_slice()].concat();
+        for (to, from) in buffer.slice().iter_mut().zip(&both) {
+            *to = *from;
+        }
+        let mut disk = spare.disk;
+        let first = buffer.slice().get(..both.len()).unwrap_or_default();
+        match disk.write(first, 0) {
+            // Some file systems take the flag and refuse the write.
+            Err(e) if disk.direct && e.raw_os_error() == Some(libc::EINVAL) => {
+                warn_buffered(&spare.path);
+                disk = Disk::buffered(&spare.path)?;
+                disk.write(first, 0)?;
+            }
+            done => done?,
+        }
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create(true).truncate(true).mode(0o600);
+        let proof = options.open(dir.join(format!("{name}.proof")))?;
+        std::fs::rename(&spare.path, dir.join(format!("{name}.seg")))?;
+        sync_dir(dir)?;
+        let mut made = Self {
+            disk,
+            buffer,
+            base: ENTRIES_START,
+            partial: 0,
+            next_sequence: header.first_sequence,
+            rolled: false,
+            frontier: Frontier::new(),
+            hasher: LeafHasher::default(),
+            leaf_start: 0,
+            leaf_len: 0,
+            proof,
+            proof_len: 0,
+            pending: Vec::new(),
+            signed_end: 0,
+            header,
+        };
+        made.hash_piece(&both);
+        made.finish_leaf();
+        Ok(made)
+    }
+
+    /// Opens a segment that a dead process left. Reads the whole file.
+    pub(super) fn reopen(dir: &Path, worker: u32, number: u64) -> io::Result<Reopened> {
+        let name = segment_name(worker, number);
+        let path = dir.join(format!("{name}.seg"));
+        let bytes = std::fs::read(&path)?;
+        let proof_path = dir.join(format!("{name}.proof"));
+        let proof_bytes = match std::fs::read(&proof_path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+            read => read?,
+        };
+        let damaged = |root, next_sequence| Ok(Reopened::Damaged { root, next_sequence });
+        let mut frontier = Frontier::new();
+        let (mut leaf_end, mut signed_end, mut last) = (0u64, 0u64, None);
+        let mut records = Records::new(&proof_bytes);
+        let mut good = 0;
+        while let Some(Ok(record)) = records.next() {
+            match record {
+                Record::Leaf(leaf) if leaf.offset == leaf_end => {
+                    frontier.push(leaf.digest);
+                    leaf_end = leaf.offset.saturating_add(u64::from(leaf.len));
+                }
+                Record::Checkpoint(checkpoint, _) if checkpoint.end == leaf_end => {
+                    signed_end = checkpoint.end;
+                    last = Some(checkpoint);
+                }
+                _ => break,
+            }
+            good = records.offset();
+        }
+        if let Some(last) = last
+            && last.state != State::Open
+        {
+            return Ok(Reopened::Closed(last));
+        }
+        let Ok(header) = SegmentHeader::of_file(&bytes) else {
+            return damaged(frontier.root(), last.map_or(0, |last| last.next_sequence));
+        };
+        let mut walk = Entries::new(&bytes, &header);
+        let rehash_from = leaf_end;
+        let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
+        while let Some(Ok(_)) = walk.next() {}
+        let end = walk.offset();
+        // Half a record at the end is what a power loss leaves; a good one behind it is damage.
+        let lost = proof_bytes.get(at(good)..).unwrap_or_default();
+        let later = (0..lost.len()).step_by(LEAF_LEN).any(|place| {
+            let mut rest = Records::new(lost.get(place..).unwrap_or_default());
+            matches!(rest.next(), Some(Ok(Record::Checkpoint(..))))
+        });
+        if later || end < leaf_end || (header.worker, header.number) != (worker, number) {
+            return damaged(frontier.root(), walk.sequence());
+        }
+        let rest = bytes.get(at(end)..).unwrap_or_default();
+        let dropped = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
+        let disk = Disk::open(&path)?;
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let proof = options.open(&proof_path)?;
+        proof.set_len(good)?;
+        let mut buffer = Aligned::new(WRITE_MAX + 2 * BLOCK_MAX);
+        let base = end - end % PAGE as u64;
+        let tail = bytes.get(at(base)..at(end)).unwrap_or_default();
+        for (to, from) in buffer.slice().iter_mut().zip(tail) {
+            *to = *from;
+        }
+        let mut made = Self {
+            disk,
+            buffer,
+            base,
+            partial: tail.len(),
+            next_sequence: header.first_sequence,
+            rolled: false,
+            frontier,
+            hasher: LeafHasher::default(),
+            leaf_start: leaf_end,
+            leaf_len: 0,
+            proof,
+            proof_len: good,
+            pending: Vec::new(),
+            signed_end,
+            header,
+        };
+        if rehash_from == 0 {
+            made.hash_piece(bytes.get(..at(ENTRIES_START)).unwrap_or_default());
+            made.finish_leaf();
+        }
+        let from = at(rehash_from.max(ENTRIES_START));
+        made.hash_entries(bytes.get(from..at(end)).unwrap_or_default());
+        made.next_sequence = walk.sequence();
+        made.rolled = walk.rolled();
+        Ok(Reopened::Open(Box::new(made), dropped))
+    }
+
+    /// Behind the last entry.
+    pub(super) fn end(&self) -> u64 {
+        self.base + self.partial as u64
+    }
+
+    pub(super) fn header(&self) -> &SegmentHeader {
+        &self.header
+    }
+
+    pub(super) fn is_direct(&self) -> bool {
+        self.disk.direct
+    }
+
+    /// Whether bytes or leaves wait for a checkpoint.
+    pub(super) fn unsigned(&self) -> bool {
+        self.end() > self.signed_end || !self.pending.is_empty()
+    }
+
+    /// Appends whole entries, at most [`WRITE_MAX`] and one entry, durable on return.
+    ///
+    /// # Errors
+    /// Nothing has changed then, and the same bytes may be appended again.
+    pub(super) fn append(&mut self, entries: &[u8]) -> io::Result<()> {
+        let filled = self.partial + entries.len();
+        let whole = filled.next_multiple_of(PAGE);
+        let (base, partial) = (self.base, self.partial);
+        let buffer = self.buffer.slice();
+        let room = buffer.get_mut(..whole).ok_or(io::ErrorKind::InvalidInput)?;
+        if let Some(target) = room.get_mut(partial..filled) {
+            target.copy_from_slice(entries);
+        }
+        if let Some(target) = room.get_mut(filled..) {
+            target.fill(0);
+        }
+        self.disk.write(room, base)?;
+        let done = filled - filled % PAGE;
+        buffer.copy_within(done..filled, 0);
+        self.base += done as u64;
+        self.partial = filled - done;
+        self.hash_entries(entries);
+        Ok(())
+    }
+
+    fn hash_entries(&mut self, entries: &[u8]) {
+        let mut rest = entries;
+        let mut run = 0;
+        // Runs of whole entries up to a block are hashed in one go.
+        while let Ok(span @ 1..) = segment::span(rest.get(run..).unwrap_or_default()) {
+            if self.leaf_len + run + span > BLOCK_MAX {
+                self.hash_piece(rest.get(..run).unwrap_or_default());
+                self.finish_leaf();
+                rest = rest.get(run..).unwrap_or_default();
+                run = 0;
+            }
+            self.rolled = rest.get(run + KIND_PLACE) == Some(&(Kind::Roll as u8));
+            run += span;
+            self.next_sequence += 1;
+        }
+        debug_assert_eq!(run, rest.len(), "whole entries only");
+        self.hash_piece(rest.get(..run).unwrap_or_default());
+    }
+
+    fn hash_piece(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.leaf_len += bytes.len();
+    }
+
+    fn finish_leaf(&mut self) {
+        if self.leaf_len == 0 {
+            return;
+        }
+        let leaf = Leaf {
+            index: self.frontier.leaves(),
+            offset: self.leaf_start,
+            // At most BLOCK_MAX.
+            len: u32::try_from(self.leaf_len).unwrap_or(u32::MAX),
+            digest: self.hasher.finish(),
+        };
+        self.frontier.push(leaf.digest);
+        self.pending.extend_from_slice(&leaf.encode());
+        self.leaf_start += self.leaf_len as u64;
+        self.leaf_len = 0;
+    }
+
+    /// Signs all that was appended, and makes the proof file durable.
+    ///
+    /// # Errors
+    /// The records stay pending; the next checkpoint writes them.
+    pub(super) fn checkpoint(&mut self, pair: &Ed25519KeyPair, wall_ns: u64) -> io::Result<()> {
+        self.sign(pair, wall_ns, State::Open, 0).map(|_| ())
+    }
+
+    fn sign(
+        &mut self,
+        pair: &Ed25519KeyPair,
+        wall_ns: u64,
+        state: State,
+        dropped: u64,
+    ) -> io::Result<Checkpoint> {
+        self.finish_leaf();
+        let checkpoint = Checkpoint {
+            id: self.header.id,
+            number: self.header.number,
+            worker: self.header.worker,
+            state,
+            end: self.end(),
+            leaves: self.frontier.leaves(),
+            next_sequence: self.next_sequence,
+            wall_ns,
+            dropped,
+            root: self.frontier.root(),
+            previous_root: self.header.previous_root,
+        };
+        let leaves = self.pending.len();
+        self.pending.extend_from_slice(&checkpoint.sign(pair));
+        let written = self
+            .proof
+            .write_all_at(&self.pending, self.proof_len)
+            .and_then(|()| self.proof.sync_data());
+        if let Err(e) = written {
+            self.pending.truncate(leaves);
+            return Err(e);
+        }
+        self.proof_len += self.pending.len() as u64;
+        self.pending.clear();
+        self.signed_end = checkpoint.end;
+        Ok(checkpoint)
+    }
+
+    /// Cuts the file at its end and signs that nothing follows.
+    ///
+    /// # Errors
+    /// May be called again.
+    pub(super) fn close(
+        &mut self,
+        pair: &Ed25519KeyPair,
+        wall_ns: u64,
+        state: State,
+        dropped: u64,
+    ) -> io::Result<Checkpoint> {
+        debug_assert!(state != State::Open);
+        self.disk.file.set_len(self.end())?;
+        self.disk.file.sync_all()?;
+        self.sign(pair, wall_ns, state, dropped)
+    }
+
+    /// Whether the last entry is a roll entry: nothing may follow but the close.
+    pub(super) fn rolled(&self) -> bool {
+        self.rolled
+    }
+}

@@ -1,0 +1,102 @@
+//! How a secret is placed in a request, and how its echo is found in an answer.
+//!
+//! A [`Credential`] is compiled once, when its secret is resolved. Only a `&Grant` opens it: no
+//! code path without a decision can reach the bytes.
+
+mod echo;
+
+pub use echo::{Echo, EchoFound, EchoStep, EchoState};
+
+use crate::base::Secret;
+use crate::policy::Grant;
+use base64::Engine as _;
+
+/// What a credential is, with its secret.
+#[derive(Debug)]
+pub enum Form {
+    /// `Authorization: Bearer SECRET`.
+    Bearer(Secret),
+    /// `NAME: PREFIX SECRET`, the prefix as written in the config.
+    Header {
+        /// Lower-case field name.
+        name: String,
+        /// Text before the secret, usually empty.
+        prefix: String,
+        /// The secret.
+        secret: Secret,
+    },
+    /// `Authorization: Basic base64(USER:SECRET)` (RFC 7617).
+    Basic {
+        /// The user part; may not hold a colon.
+        user: String,
+        /// The password.
+        secret: Secret,
+    },
+    /// Nothing is placed.
+    None,
+}
+
+/// A credential ready to be placed.
+#[derive(Debug)]
+pub struct Credential {
+    name: String,
+    line: Secret,
+    echo: Option<Echo>,
+}
+
+impl Credential {
+    /// Compiles `form`; `name` is what the record calls it.
+    #[must_use]
+    pub fn new(name: String, form: &Form) -> Self {
+        let line = |field: &str, parts: &[&[u8]]| {
+            let mut bytes = Vec::with_capacity(64);
+            bytes.extend_from_slice(field.as_bytes());
+            bytes.extend_from_slice(b": ");
+            parts.iter().for_each(|part| bytes.extend_from_slice(part));
+            bytes.extend_from_slice(b"\r\n");
+            Secret::new(bytes)
+        };
+        let (line, echo) = match form {
+            Form::None => (Secret::new(Vec::new()), None),
+            Form::Bearer(secret) => (
+                line("authorization", &[b"Bearer ", secret.expose()]),
+                Some(Echo::new(&[secret.expose()])),
+            ),
+            Form::Header { name, prefix, secret } => (
+                line(name, &[prefix.as_bytes(), secret.expose()]),
+                Some(Echo::new(&[secret.expose()])),
+            ),
+            Form::Basic { user, secret } => {
+                let mut pair = user.clone().into_bytes();
+                pair.push(b':');
+                pair.extend_from_slice(secret.expose());
+                let encoded =
+                    Secret::new(base64::engine::general_purpose::STANDARD.encode(&pair).into());
+                let pair = Secret::new(pair);
+                (
+                    line("authorization", &[b"Basic ", encoded.expose()]),
+                    Some(Echo::new(&[secret.expose(), pair.expose()])),
+                )
+            }
+        };
+        Self { name, line, echo }
+    }
+
+    /// Its name; never secret.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What to look for in answers; `None` where nothing is placed.
+    #[must_use]
+    pub fn echo(&self) -> Option<&Echo> {
+        self.echo.as_ref()
+    }
+
+    /// Appends the header line that carries the secret, with its line end. The grant is the
+    /// proof that a decision was made.
+    pub fn place(&self, _grant: &Grant, head: &mut Vec<u8>) {
+        head.extend_from_slice(self.line.expose());
+    }
+}

@@ -1,0 +1,165 @@
+//! From a config with its secrets to what the workers decide by and connect to.
+
+use super::StartError;
+use crate::base::{CredentialId, Limits, ResourceId};
+use crate::config::{Config, CredentialKind, Listener, Protocol, SecretFrom, Secrets, Source};
+use crate::credential::{Credential, Form};
+use crate::identity::CertificateRules;
+use crate::mask::Plans;
+use crate::runtime::{Upstream, Upstreams, listener_tls, upstream_tls};
+use crate::session::{ListenerView, ResourceView, Snapshot};
+use rustls::ServerConfig;
+use rustls_pki_types::ServerName;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Everything that the sessions decide by.
+pub(super) fn snapshot(
+    config: &Config,
+    secrets: &Secrets,
+    generation: u64,
+) -> Result<Snapshot, StartError> {
+    let credentials = config
+        .credentials
+        .iter()
+        .enumerate()
+        .map(|(place, spec)| {
+            let id = u16::try_from(place).map(CredentialId).map_err(|_| StartError::Secret)?;
+            let secret = || secrets.credential(id).cloned().ok_or(StartError::Secret);
+            let form = match &spec.kind {
+                CredentialKind::Bearer { .. } => Form::Bearer(secret()?),
+                CredentialKind::Header { name, prefix, .. } => Form::Header {
+                    name: name.clone(),
+                    prefix: prefix.clone(),
+                    secret: secret()?,
+                },
+                CredentialKind::Basic { user, .. } => {
+                    Form::Basic { user: user.clone(), secret: secret()? }
+                }
+                CredentialKind::None => Form::None,
+            };
+            Ok(Credential::new(spec.name.clone(), &form))
+        })
+        .collect::<Result<_, StartError>>()?;
+    let plans = Plans::new(secrets.masks().to_vec()).map_err(StartError::Mask)?;
+    let resources: Vec<ResourceView> = config
+        .resources
+        .iter()
+        .map(|resource| ResourceView {
+            name: resource.name.clone(),
+            shape: resource.shape,
+            credential: resource.credential,
+            base_path: resource.upstream.base_path.clone(),
+            authority: resource.upstream.authority.clone(),
+            body_max: resource.limits.body_max,
+            cookies: false,
+        })
+        .collect();
+    let names = resources
+        .iter()
+        .enumerate()
+        .filter(|(place, _)| {
+            config.resources.get(*place).is_some_and(|one| one.protocol == Protocol::Http)
+        })
+        .filter_map(|(place, view)| {
+            u16::try_from(place).ok().map(|place| (view.name.clone(), ResourceId(place)))
+        })
+        .collect();
+    Ok(Snapshot {
+        generation,
+        limits: config.limits.clone(),
+        verifier: config.verifier(),
+        policy: config.table.clone().with_generation(generation),
+        plans,
+        resources,
+        names,
+        listeners: config.listeners.iter().map(listener_view).collect(),
+        credentials,
+    })
+}
+
+fn listener_view(listener: &Listener) -> ListenerView {
+    ListenerView {
+        name: listener.name.clone(),
+        resource: listener.resource,
+        hosts: listener.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
+    }
+}
+
+/// Where the resources are, with the TLS that each asks for.
+pub(super) fn upstreams(config: &Config, source: &dyn Source) -> Result<Upstreams, StartError> {
+    let list = config
+        .resources
+        .iter()
+        .map(|resource| {
+            let tls = match &resource.tls {
+                None => None,
+                Some(tls) => {
+                    let ca = tls.ca.as_deref().map(|path| read(source, path)).transpose()?;
+                    let made = upstream_tls(ca.as_deref()).map_err(|error| {
+                        StartError::Tls(format!("resource `{}`: {error}", resource.name))
+                    })?;
+                    let name = ServerName::try_from(tls.server_name.clone()).map_err(|error| {
+                        StartError::Tls(format!("resource `{}`: {error}", resource.name))
+                    })?;
+                    Some((made, name))
+                }
+            };
+            let (host, port) = (resource.upstream.host.clone(), resource.upstream.port);
+            Ok(Upstream { host, port, tls })
+        })
+        .collect::<Result<_, StartError>>()?;
+    Ok(Upstreams::new(list))
+}
+
+/// What a listener shows.
+pub(super) fn server(
+    listener: &Listener,
+    source: &dyn Source,
+) -> Result<Option<Arc<ServerConfig>>, StartError> {
+    let Some(tls) = &listener.tls else { return Ok(None) };
+    let (cert, key) = (read(source, &tls.cert)?, read(source, &tls.key)?);
+    let ca = tls.client_ca.as_deref().map(|path| read(source, path)).transpose()?;
+    listener_tls(&cert, &key, ca.as_deref())
+        .map(Some)
+        .map_err(|error| StartError::Tls(format!("listener `{}`: {error}", listener.name)))
+}
+
+/// The issuer of a listener's client certificates: the one whose CA file the listener names.
+pub(super) fn certificate_rules(config: &Config, listener: &Listener) -> Option<CertificateRules> {
+    let ca = listener.tls.as_ref()?.client_ca.as_ref()?;
+    let mut issuers = config.certificate_issuers.iter();
+    issuers.find(|issuer| issuer.ca == *ca).map(|issuer| issuer.rules.clone())
+}
+
+/// Names that must be resolved.
+pub(super) fn names(config: &Config) -> Vec<String> {
+    config.resources.iter().map(|resource| resource.upstream.host.clone()).collect()
+}
+
+/// The bounds of the workers' sockets.
+pub(super) fn limits(config: &Config) -> Limits {
+    config.limits.clone()
+}
+
+fn read(source: &dyn Source, path: &Path) -> Result<Vec<u8>, StartError> {
+    source
+        .read(path)
+        .map_err(|error| StartError::File { path: path.to_owned(), error: error.to_string() })
+}
+
+/// Files whose change is picked up while running: certificates and secrets.
+pub(super) fn files(config: &Config) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for tls in config.listeners.iter().filter_map(|listener| listener.tls.as_ref()) {
+        files.extend([tls.cert.clone(), tls.key.clone()]);
+        files.extend(tls.client_ca.clone());
+    }
+    files.extend(config.resources.iter().filter_map(|one| one.tls.as_ref()?.ca.clone()));
+    let credentials = config.credentials.iter().filter_map(|spec| spec.kind.secret());
+    files.extend(credentials.filter_map(|secret| match &secret.from {
+        SecretFrom::File(path) => Some(path.clone()),
+        SecretFrom::Env(_) => None,
+    }));
+    files
+}

@@ -1,0 +1,332 @@
+//! The control thread of one gateway: keys, names, certificates, the admin surface.
+
+use super::keys::Jwks;
+use super::{Live, StartError, compile};
+use crate::config::{Config, KeySource, Secrets};
+use crate::control::admin::{self, Access, Admin};
+use crate::control::dns::Dns;
+use crate::control::keys::{Asker, Keys, Location, Source};
+use crate::control::metrics::{Metrics, Text};
+use crate::control::tls;
+use crate::identity::KeySnapshot;
+use crate::runtime::{self, Published};
+use crate::session::{Counts, Refusal};
+use serde_json::json;
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// The running thread. A drop ends it.
+pub(super) struct Control {
+    thread: Option<JoinHandle<()>>,
+    stop: Option<oneshot::Sender<()>>,
+    ready: Ready,
+}
+
+struct Ready {
+    keys: Arc<Published<KeySnapshot>>,
+    asker: Asker<Jwks>,
+    admin: Option<SocketAddr>,
+}
+
+impl Control {
+    pub(super) fn start(live: Arc<Live>, secrets: &Secrets) -> Result<Self, StartError> {
+        let (stop, stopped) = oneshot::channel();
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let token = secrets.admin_token().cloned();
+        let thread = std::thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(move || {
+                let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                match built {
+                    Ok(runtime) => runtime.block_on(run(live, token, stopped, &sender)),
+                    Err(error) => drop(sender.send(Err(error.to_string()))),
+                }
+            })
+            .map_err(|error| StartError::Control(error.to_string()))?;
+        match receiver.recv() {
+            Ok(Ok(ready)) => Ok(Self { thread: Some(thread), stop: Some(stop), ready }),
+            Ok(Err(error)) => Err(StartError::Control(error)),
+            Err(_) => Err(StartError::Control("control ended before it was ready".to_owned())),
+        }
+    }
+
+    pub(super) fn keys(&self) -> Arc<Published<KeySnapshot>> {
+        Arc::clone(&self.ready.keys)
+    }
+
+    pub(super) fn asker(&self) -> Asker<Jwks> {
+        self.ready.asker.clone()
+    }
+
+    pub(super) fn admin_address(&self) -> Option<SocketAddr> {
+        self.ready.admin
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic there was logged there.
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn run(
+    live: Arc<Live>,
+    token: Option<crate::base::Secret>,
+    stopped: oneshot::Receiver<()>,
+    sender: &mpsc::SyncSender<Result<Ready, String>>,
+) {
+    let config = live.config();
+    let started = begin(&config).await;
+    let (keys, dns) = match started {
+        Ok(started) => started,
+        Err(error) => return drop(sender.send(Err(error))),
+    };
+    let keys = Arc::new(keys);
+    let listener = match &config.admin {
+        None => None,
+        Some(settings) => match tokio::net::TcpListener::bind(settings.address).await {
+            Ok(listener) => Some(listener),
+            Err(error) => {
+                let text = format!("[admin] address {}: {error}", settings.address);
+                return drop(sender.send(Err(text)));
+            }
+        },
+    };
+    publish_addresses(&live, &dns);
+    let ready = Ready {
+        keys: keys.published(),
+        asker: keys.asker(),
+        admin: listener.as_ref().and_then(|listener| listener.local_addr().ok()),
+    };
+    if sender.send(Ok(ready)).is_err() {
+        return;
+    }
+    let (end, ended) = oneshot::channel::<()>();
+    let surface = listener.map(|listener| {
+        let admin = admin_of(&live, &keys, token);
+        tokio::spawn(async move {
+            let until = async { drop(ended.await) };
+            if let Err(error) = admin::serve(listener, admin, until).await {
+                tracing::error!(%error, "the admin surface ended");
+            }
+        })
+    });
+    tokio::select! {
+        _ = stopped => {}
+        () = watch(&live, &dns) => {}
+    }
+    drop(end);
+    if let Some(surface) = surface {
+        // An open connection of a viewer does not hold the stop up.
+        let _ = tokio::time::timeout(Duration::from_secs(1), surface).await;
+    }
+}
+
+async fn begin(config: &Config) -> Result<(Keys<Jwks>, Dns), String> {
+    let sources = config
+        .token_issuers
+        .iter()
+        .map(|issuer| Source {
+            issuer: issuer.rules.issuer.clone(),
+            location: match &issuer.keys {
+                KeySource::Discovery => Location::Discovery,
+                KeySource::Url(url) => Location::Url(url.clone()),
+                KeySource::File(path) => Location::File(path.clone()),
+            },
+        })
+        .collect();
+    let keys = Keys::start(sources, Jwks, tls::client_config(&[])?)?;
+    let dns = Dns::start(compile::names(config));
+    // Not for ever: what is not there yet is refused until it is.
+    let _ = tokio::time::timeout(FIRST_KEYS, keys.first_attempts()).await;
+    dns.first_answers(FIRST_ADDRESSES).await;
+    Ok((keys, dns))
+}
+
+/// Names as they resolve, certificates and secrets as their files change.
+async fn watch(live: &Arc<Live>, dns: &Dns) {
+    let mut names = dns.published().generation();
+    let mut files = stamps(live);
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let generation = dns.published().generation();
+        if generation != names {
+            names = generation;
+            publish_addresses(live, dns);
+        }
+        let found = stamps(live);
+        if found != files {
+            files = found;
+            refresh(live);
+        }
+        dns.set_names(compile::names(&live.config()));
+    }
+}
+
+/// What tells that a certificate or a secret was replaced.
+fn stamps(live: &Live) -> Vec<Option<(std::time::SystemTime, u64)>> {
+    let config = live.config();
+    let of = |path: &std::path::Path| {
+        let found = std::fs::metadata(path).ok()?;
+        Some((found.modified().ok()?, found.len()))
+    };
+    compile::files(&config).iter().map(|path| of(path)).collect()
+}
+
+/// Compiles the config in force once more, with the files as they are. What is wrong with them
+/// leaves the old ones in use.
+fn refresh(live: &Arc<Live>) {
+    let config = live.config();
+    let secrets = match config.resolve_secrets(&*live.source) {
+        Ok(secrets) => secrets,
+        Err(errors) => {
+            for error in errors {
+                tracing::error!("a secret changed and cannot be used: {error}");
+            }
+            return;
+        }
+    };
+    let generation = live.snapshot.load().0.generation + 1;
+    let made = compile::snapshot(&config, &secrets, generation)
+        .and_then(|snapshot| compile::upstreams(&config, &*live.source).map(|up| (snapshot, up)));
+    match made {
+        Ok((snapshot, upstreams)) => {
+            live.upstreams.publish(Arc::new(upstreams));
+            live.snapshot.publish(Arc::new(snapshot));
+        }
+        Err(error) => return tracing::error!("changed files cannot be used: {error}"),
+    }
+    for (listener, published) in config.listeners.iter().zip(&live.servers) {
+        match (compile::server(listener, &*live.source), published) {
+            (Ok(Some(made)), Some(published)) => published.publish(made),
+            (Err(error), _) => tracing::error!("a changed certificate cannot be used: {error}"),
+            _ => {}
+        }
+    }
+    tracing::info!("certificates and secrets were read again");
+}
+
+fn publish_addresses(live: &Live, dns: &Dns) {
+    let (found, _) = dns.published().load();
+    let mut addresses = runtime::Addresses::default();
+    for (name, list) in found.iter() {
+        addresses.insert(name, list.to_vec());
+    }
+    live.addresses.publish(Arc::new(addresses));
+}
+
+fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>, token: Option<crate::base::Secret>) -> Admin {
+    let labels = crate::control::metrics::Labels { refusals: &[], stages: &[] };
+    let (seen, shown, counted, asked) =
+        (Arc::clone(live), Arc::clone(live), Arc::clone(live), Arc::clone(live));
+    let (key_state, verify_keys) = (Arc::clone(keys), Arc::clone(keys));
+    Admin {
+        metrics: Metrics::new(0, labels),
+        token,
+        verify: Some(Box::new(move |token| access(&asked, &verify_keys, token))),
+        not_ready: Box::new(move || {
+            let mut reasons = Vec::new();
+            if !key_state.is_ready() {
+                reasons.push("an issuer's keys are missing".to_owned());
+            }
+            if seen.drain.refusing() {
+                reasons.push("the record has no room".to_owned());
+            }
+            reasons
+        }),
+        resources: Box::new(move || {
+            let (snapshot, _) = shown.snapshot.load();
+            let list = snapshot.resources.iter();
+            list.map(|one| json!({ "name": one.name, "upstream": one.authority })).collect()
+        }),
+        more_metrics: Box::new(move |text| samples(&counted, text)),
+    }
+}
+
+/// Whether a token of the admin issuer belongs to a viewer.
+fn access(live: &Live, keys: &Keys<Jwks>, token: &[u8]) -> Access {
+    let config = live.config();
+    let Some(settings) = &config.admin else { return Access::Unknown };
+    let (snapshot, _) = live.snapshot.load();
+    let (keys, _) = keys.published().load();
+    match snapshot.verifier.verify(token, &keys, runtime::now()) {
+        Ok(principal) if settings.issuer == Some(principal.issuer()) => {
+            let viewer = |group: &str| settings.viewers.iter().any(|viewer| viewer == group);
+            if principal.groups().iter().any(|group| viewer(group)) {
+                Access::Viewer
+            } else {
+                Access::NoViewer
+            }
+        }
+        _ => Access::Unknown,
+    }
+}
+
+fn samples(live: &Live, text: &mut Text) {
+    let (snapshot, _) = live.snapshot.load();
+    let mut total = Counts::default();
+    total.decisions.resize(snapshot.resources.len(), [0; 2]);
+    for counts in &live.counts {
+        let counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+        total.add(&counts);
+    }
+    text.family("weirgate_requests_total", "counter", "Decided requests.");
+    for (view, [permitted, denied]) in snapshot.resources.iter().zip(&total.decisions) {
+        for (decision, count) in [("permit", permitted), ("deny", denied)] {
+            let labels = [("resource", view.name.as_str()), ("decision", decision)];
+            text.sample("weirgate_requests_total", &labels, count);
+        }
+    }
+    text.family("weirgate_refusals_total", "counter", "Refused requests by kind.");
+    for refusal in Refusal::ALL {
+        let count = total.refusals.get(refusal.index()).copied().unwrap_or(0);
+        text.sample("weirgate_refusals_total", &[("kind", refusal.label())], count);
+    }
+    let record = live.drain.metrics();
+    for (name, kind, help, value) in [
+        ("weirgate_exchanges_total", "counter", "Exchanges begun.", total.exchanges),
+        ("weirgate_cut_answers_total", "counter", "Answers cut after their head.", total.cuts),
+        ("weirgate_masked_values_total", "counter", "Values masked.", total.masked),
+        ("weirgate_body_bytes_in_total", "counter", "Body bytes of callers.", total.bytes[0]),
+        ("weirgate_body_bytes_out_total", "counter", "Body bytes to callers.", total.bytes[1]),
+        ("weirgate_decide_ns_sum", "counter", "From head to forwarded request.", total.decide_ns[0]),
+        ("weirgate_decide_ns_count", "counter", "Requests in that sum.", total.decide_ns[1]),
+        ("weirgate_journal_lag_bytes", "gauge", "Recorded, not drained.", record.lag_bytes),
+        ("weirgate_drained_bytes_total", "counter", "Moved to segments.", record.drained_bytes),
+        ("weirgate_drain_errors_total", "counter", "Failed writes.", record.errors),
+        ("weirgate_drain_cpu_ns_total", "counter", "CPU of the drain.", record.cpu_ns),
+        ("weirgate_record_bytes", "gauge", "Bytes of all segments.", record.kept_bytes),
+        ("weirgate_record_refusing", "gauge", "No room.", u64::from(record.refusing)),
+    ] {
+        text.family(name, kind, help);
+        text.sample(name, &[], value);
+    }
+}
+
+/// Random numbers for a worker's ids and hashes.
+pub(super) fn seed() -> Result<[u64; 4], StartError> {
+    use ring::rand::{SecureRandom, SystemRandom};
+    let mut bytes = [0u8; 32];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| StartError::Control("the system has no random numbers".to_owned()))?;
+    let mut seed = [0u64; 4];
+    for (word, chunk) in seed.iter_mut().zip(bytes.as_chunks::<8>().0) {
+        *word = u64::from_le_bytes(*chunk);
+    }
+    Ok(seed)
+}
+
+/// How long a start waits for key sets, and for addresses.
+const FIRST_KEYS: Duration = Duration::from_secs(5);
+/// See [`FIRST_KEYS`].
+const FIRST_ADDRESSES: Duration = Duration::from_secs(3);
+/// How often files and names are looked at.
+const LOOK: Duration = Duration::from_millis(500);

@@ -1,0 +1,326 @@
+//! A gateway as a value: start it from a config, ask where it listens, reload it, stop it.
+//!
+//! It installs no signal handler and keeps nothing global, so that several can live in one
+//! process. Dropping one stops it without a drain.
+
+mod compile;
+mod control;
+mod keys;
+mod sessions;
+
+use crate::base::ListenerId;
+use crate::config::{Config, Diagnostic, Source};
+use crate::control::drain::{self, Drain, DrainError, Settings};
+use crate::runtime::map::RingJournal;
+use crate::runtime::{self, ListenerPlan, Published, Worker, WorkerPlan};
+use crate::session::{Counts, Snapshot};
+use control::Control;
+use rustls::ServerConfig;
+use sessions::Recipe;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+/// Why a gateway does not start, or a reload is not taken.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Secrets that cannot be resolved, each with its place in the config.
+    Config(Vec<Diagnostic>),
+    /// A secret that the config names was not resolved.
+    Secret,
+    /// A mask that does not compile with its key.
+    Mask(String),
+    /// Certificates, keys or names of TLS.
+    Tls(String),
+    /// A file that cannot be read.
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        error: String,
+    },
+    /// The record cannot be opened; another gateway may own it.
+    Record(DrainError),
+    /// A worker cannot start: its address is taken, or the system refused.
+    Worker(io::Error),
+    /// The control thread cannot start.
+    Control(String),
+    /// A reload that would need a restart: what listens, or where the record is, changed.
+    Restart(&'static str),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(list) => {
+                for one in list {
+                    writeln!(f, "{one}")?;
+                }
+                Ok(())
+            }
+            Self::Secret => f.write_str("a credential's secret was not resolved"),
+            Self::Mask(text) | Self::Tls(text) | Self::Control(text) => f.write_str(text),
+            Self::File { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::Record(error) => error.fmt(f),
+            Self::Worker(error) => write!(f, "a worker cannot start: {error}"),
+            Self::Restart(what) => write!(f, "{what} changed: that takes a restart"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// Where the gateway gets files, environment and secrets from; a custom one can be passed.
+pub type SharedSource = Arc<dyn Source + Send + Sync>;
+
+/// A running gateway.
+///
+/// ```no_run
+/// use std::sync::Arc;
+/// use weirgate::cli::source::System;
+/// use weirgate::gateway::Gateway;
+///
+/// let source = Arc::new(System);
+/// let config = weirgate::config::load("gateway.toml".as_ref(), &*source).expect("a valid config");
+/// let gateway = Gateway::start(config, source).expect("free ports and a free data_dir");
+/// for (name, address) in gateway.addresses() {
+///     println!("{name} listens on {address}");
+/// }
+/// gateway.stop();
+/// ```
+pub struct Gateway {
+    workers: Vec<Worker>,
+    control: Option<Control>,
+    drain: Option<Drain>,
+    listeners: Vec<(String, SocketAddr)>,
+    live: Arc<Live>,
+}
+
+/// What a running gateway can change: published whole, taken over by the workers.
+struct Live {
+    source: SharedSource,
+    snapshot: Arc<Published<Snapshot>>,
+    upstreams: Arc<Published<runtime::Upstreams>>,
+    addresses: Arc<Published<runtime::Addresses>>,
+    servers: Vec<Option<Arc<Published<ServerConfig>>>>,
+    config: Mutex<Arc<Config>>,
+    counts: Vec<Arc<Mutex<Counts>>>,
+    drain: drain::DrainHandle,
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").field("listeners", &self.listeners).finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// Resolves secrets, opens the record, starts control and the workers, and returns when all
+    /// listeners accept.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing runs then.
+    pub fn start(config: Config, source: SharedSource) -> Result<Self, StartError> {
+        let secrets = config.resolve_secrets(&*source).map_err(StartError::Config)?;
+        let snapshot = compile::snapshot(&config, &secrets, 1)?;
+        let upstreams = compile::upstreams(&config, &*source)?;
+        let servers: Vec<_> = config
+            .listeners
+            .iter()
+            .map(|listener| Ok(compile::server(listener, &*source)?.map(Published::from_arc)))
+            .collect::<Result<_, StartError>>()?;
+        let cores = runtime::cores();
+        let count = match usize::from(config.gateway.workers) {
+            0 => cores.len().max(1),
+            count => count,
+        };
+        let workers = u32::try_from(count).unwrap_or(1);
+        let mut settings =
+            Settings::new(&config.gateway.data_dir, &config.gateway.ring_dir, workers);
+        settings.policy_digest = snapshot.policy.digest();
+        settings.retention = drain::Retention {
+            age_s: config.record.retain_age_ms.map(|ms| ms / 1_000),
+            bytes: config.record.retain_bytes,
+        };
+        let opened = drain::open(&settings).map_err(StartError::Record)?;
+        let live = Arc::new(Live {
+            source,
+            snapshot: Published::new(snapshot),
+            upstreams: Published::new(upstreams),
+            addresses: Published::new(runtime::Addresses::default()),
+            servers,
+            counts: (0..count).map(|_| Arc::default()).collect(),
+            drain: opened.drain.handle(),
+            config: Mutex::new(Arc::new(config)),
+        });
+        let mut gateway = Self {
+            workers: Vec::new(),
+            control: None,
+            drain: Some(opened.drain),
+            listeners: Vec::new(),
+            live: Arc::clone(&live),
+        };
+        let control = Control::start(Arc::clone(&live), &secrets)?;
+        gateway.start_workers(opened.journals, &cores, &control)?;
+        gateway.control = Some(control);
+        Ok(gateway)
+    }
+
+    fn start_workers(
+        &mut self,
+        journals: Vec<RingJournal>,
+        cores: &[usize],
+        control: &Control,
+    ) -> Result<(), StartError> {
+        let config = self.live.config();
+        let mut plans: Vec<ListenerPlan> = (0u16..)
+            .zip(&config.listeners)
+            .zip(&self.live.servers)
+            .map(|((place, listener), tls)| ListenerPlan {
+                id: ListenerId(place),
+                address: listener.address,
+                tls: tls.clone(),
+            })
+            .collect();
+        let listeners: Vec<_> = config
+            .listeners
+            .iter()
+            .map(|listener| (listener.protocol, compile::certificate_rules(&config, listener)))
+            .collect();
+        let places = journals.into_iter().zip(&self.live.counts).enumerate();
+        for (place, (journal, counts)) in places {
+            let recipe = Recipe {
+                snapshot: Arc::clone(&self.live.snapshot),
+                keys: control.keys(),
+                asker: control.asker(),
+                journal,
+                drain: self.live.drain.clone(),
+                counts: Arc::clone(counts),
+                listeners: listeners.clone(),
+                seed: control::seed()?,
+            };
+            let plan = WorkerPlan {
+                name: format!("worker-{place}"),
+                core: cores.get(place % cores.len().max(1)).copied(),
+                force_legacy: false,
+                limits: compile::limits(&config),
+                listeners: plans.clone(),
+                upstreams: Arc::clone(&self.live.upstreams),
+                addresses: Arc::clone(&self.live.addresses),
+            };
+            let worker =
+                Worker::start(plan, move || recipe.cook()).map_err(StartError::Worker)?;
+            // A port that the system chose for the first worker is everybody's.
+            for (plan, address) in plans.iter_mut().zip(worker.addresses()) {
+                plan.address = *address;
+            }
+            tracing::info!(worker = place, driver = %worker.driver(), "worker started");
+            self.workers.push(worker);
+        }
+        self.listeners = config
+            .listeners
+            .iter()
+            .zip(&plans)
+            .map(|(listener, plan)| (listener.name.clone(), plan.address))
+            .collect();
+        Ok(())
+    }
+
+    /// The listeners by name, with the addresses that they are bound to.
+    #[must_use]
+    pub fn addresses(&self) -> &[(String, SocketAddr)] {
+        &self.listeners
+    }
+
+    /// One listener's address.
+    #[must_use]
+    pub fn address(&self, name: &str) -> Option<SocketAddr> {
+        self.listeners.iter().find(|(known, _)| known == name).map(|(_, address)| *address)
+    }
+
+    /// The admin surface's address, where the config has one.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.control.as_ref().and_then(Control::admin_address)
+    }
+
+    /// Takes a new config over: policy, masks, credentials, resources, certificates, hosts. The
+    /// old one stays in force when anything is wrong; exchanges in hand keep theirs.
+    ///
+    /// # Errors
+    /// [`StartError`], also for changes that take a restart: listeners' addresses, issuers'
+    /// number, the record's folders.
+    pub fn reload(&self, config: Config) -> Result<(), StartError> {
+        self.live.reload(config)
+    }
+
+    /// Whether every worker's thread is there.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.workers.iter().all(Worker::is_running)
+    }
+
+    /// Accepts no more, finishes what is in hand within `limits.drain_ms`, closes the record.
+    /// Returns whether everything ended in order.
+    pub fn stop(mut self) -> bool {
+        self.workers.iter().for_each(Worker::drain);
+        let mut fine = true;
+        for worker in self.workers.drain(..) {
+            fine &= worker.stop();
+        }
+        drop(self.control.take());
+        fine & self.drain.take().is_none_or(Drain::stop)
+    }
+}
+
+impl Live {
+    fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    fn reload(&self, config: Config) -> Result<(), StartError> {
+        let old = self.config();
+        let listens = |config: &Config| -> Vec<_> {
+            let list = config.listeners.iter();
+            list.map(|one| (one.name.clone(), one.address, one.protocol, one.tls.is_some())).collect()
+        };
+        if listens(&old) != listens(&config) {
+            return Err(StartError::Restart("[[listener]]"));
+        }
+        if old.gateway != config.gateway {
+            return Err(StartError::Restart("[gateway]"));
+        }
+        let issuers = |config: &Config| -> Vec<_> {
+            let list = config.token_issuers.iter();
+            list.map(|one| (one.rules.issuer.clone(), one.keys.clone())).collect()
+        };
+        if issuers(&old) != issuers(&config) {
+            return Err(StartError::Restart("an [[issuer]] or where its keys are"));
+        }
+        let secrets = config.resolve_secrets(&*self.source).map_err(StartError::Config)?;
+        let generation = self.snapshot.load().0.generation + 1;
+        let snapshot = compile::snapshot(&config, &secrets, generation)?;
+        let upstreams = compile::upstreams(&config, &*self.source)?;
+        let servers: Vec<_> = config
+            .listeners
+            .iter()
+            .map(|listener| compile::server(listener, &*self.source))
+            .collect::<Result<_, StartError>>()?;
+        // From here nothing can fail: all of it is published.
+        self.drain.set_policy_digest(snapshot.policy.digest());
+        for (published, made) in self.servers.iter().zip(servers) {
+            if let (Some(published), Some(made)) = (published, made) {
+                published.publish(made);
+            }
+        }
+        self.upstreams.publish(Arc::new(upstreams));
+        self.snapshot.publish(Arc::new(snapshot));
+        let mut current = self.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *current = Arc::new(config);
+        tracing::info!(generation, "config taken over");
+        Ok(())
+    }
+}

@@ -1,0 +1,184 @@
+//! Sessions with their worker: what `runtime` drives.
+
+use crate::base::{ListenerId, Now};
+use crate::config::Protocol;
+use crate::control::drain::DrainHandle;
+use crate::control::keys::{Asker, Format};
+use crate::identity::{CertificateRules, KeySnapshot, Principal, from_certificate};
+use crate::runtime::map::RingJournal;
+use crate::runtime::{self, Published};
+use crate::session::{self, Counts, Input, Interest, Out, Snapshot, Worker};
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What the workers' thread needs to make its sessions; sent to it at start.
+pub(super) struct Recipe<F: Format<Snapshot = KeySnapshot>> {
+    pub(super) snapshot: Arc<Published<Snapshot>>,
+    pub(super) keys: Arc<Published<KeySnapshot>>,
+    pub(super) asker: Asker<F>,
+    pub(super) journal: RingJournal,
+    pub(super) drain: DrainHandle,
+    pub(super) counts: Arc<Mutex<Counts>>,
+    pub(super) listeners: Vec<(Protocol, Option<CertificateRules>)>,
+    pub(super) seed: [u64; 4],
+}
+
+/// One worker's sessions.
+pub(super) struct Sessions<F: Format<Snapshot = KeySnapshot>> {
+    shared: Rc<Shared<F>>,
+}
+
+struct Shared<F: Format<Snapshot = KeySnapshot>> {
+    worker: RefCell<Worker<RingJournal>>,
+    snapshot: Arc<Published<Snapshot>>,
+    keys: Arc<Published<KeySnapshot>>,
+    asker: Asker<F>,
+    drain: DrainHandle,
+    counts: Arc<Mutex<Counts>>,
+    listeners: Vec<(Protocol, Option<CertificateRules>)>,
+    seen: std::cell::Cell<(u64, u64)>,
+}
+
+/// A session of either protocol.
+pub(super) struct Session<F: Format<Snapshot = KeySnapshot>> {
+    shared: Rc<Shared<F>>,
+    flow: Flow,
+}
+
+enum Flow {
+    Http(Box<session::http::Session>),
+    Tcp(Box<session::tcp::Session>),
+}
+
+impl<F: Format<Snapshot = KeySnapshot>> Recipe<F> {
+    /// Makes them, on the worker's thread.
+    pub(super) fn cook(self) -> Sessions<F> {
+        let (snapshot, snapshot_generation) = self.snapshot.load();
+        let (keys, keys_generation) = self.keys.load();
+        let worker = Worker::new(snapshot, keys, self.journal, self.seed);
+        Sessions {
+            shared: Rc::new(Shared {
+                worker: RefCell::new(worker),
+                snapshot: self.snapshot,
+                keys: self.keys,
+                asker: self.asker,
+                drain: self.drain,
+                counts: self.counts,
+                listeners: self.listeners,
+                seen: std::cell::Cell::new((snapshot_generation, keys_generation)),
+            }),
+        }
+    }
+}
+
+impl<F: Format<Snapshot = KeySnapshot>> Shared<F> {
+    /// Takes over what was published since the last look: two atomic loads when nothing was.
+    fn refresh(&self, worker: &mut Worker<RingJournal>) {
+        let (mut snapshot_seen, mut keys_seen) = self.seen.get();
+        if self.snapshot.generation() != snapshot_seen {
+            let (snapshot, generation) = self.snapshot.load();
+            worker.reload(snapshot);
+            snapshot_seen = generation;
+        }
+        if self.keys.generation() != keys_seen {
+            (worker.keys, keys_seen) = self.keys.load();
+        }
+        self.seen.set((snapshot_seen, keys_seen));
+        worker.record_full = self.drain.refusing();
+    }
+}
+
+impl<F: Format<Snapshot = KeySnapshot>> runtime::Sessions for Sessions<F> {
+    type S = Session<F>;
+
+    fn open(
+        &self,
+        peer: SocketAddr,
+        listener: ListenerId,
+        client_cert: Option<Vec<u8>>,
+        _sni: Option<String>,
+    ) -> Session<F> {
+        let now = runtime::now();
+        let connection = self.shared.worker.borrow_mut().next_connection();
+        let found = self.shared.listeners.get(listener.index());
+        let flow = match found {
+            Some((Protocol::Tcp, rules)) => {
+                let principal = principal(rules.as_ref(), client_cert.as_deref(), now);
+                let peer = peer.to_string();
+                Flow::Tcp(Box::new(session::tcp::Session::new(
+                    listener, connection, peer, principal, now,
+                )))
+            }
+            _ => Flow::Http(Box::new(session::http::Session::new(
+                listener,
+                connection,
+                peer.to_string(),
+                now,
+            ))),
+        };
+        Session { shared: Rc::clone(&self.shared), flow }
+    }
+
+    fn tick(&self, now: Now) {
+        let mut worker = self.shared.worker.borrow_mut();
+        self.shared.refresh(&mut worker);
+        worker.summarise(now);
+        let mut counts = self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.clone_from(&worker.counts);
+    }
+}
+
+fn principal(
+    rules: Option<&CertificateRules>,
+    certificate: Option<&[u8]>,
+    now: Now,
+) -> Option<Principal> {
+    let (rules, certificate) = rules.zip(certificate)?;
+    match from_certificate(rules, certificate, now) {
+        Ok(principal) => Some(principal),
+        Err(error) => {
+            tracing::info!(reason = error.label(), "client certificate refused");
+            None
+        }
+    }
+}
+
+impl<F: Format<Snapshot = KeySnapshot>> runtime::Session for Session<F> {
+    fn handle(&mut self, input: Input<'_>, now: Now, out: &mut Out) -> usize {
+        let mut worker = self.shared.worker.borrow_mut();
+        self.shared.refresh(&mut worker);
+        let used = match &mut self.flow {
+            Flow::Http(session) => session.handle(input, now, &mut worker, out),
+            Flow::Tcp(session) => session.handle(input, now, &mut worker, out),
+        };
+        if let Some((issuer, name)) = worker.key_wanted.take() {
+            // Single flight and rate are control's; the caller's retry finds the key.
+            let _ = self.shared.asker.ask(issuer, name);
+        }
+        used
+    }
+
+    fn interest(&self) -> Interest {
+        match &self.flow {
+            Flow::Http(session) => session.interest(),
+            Flow::Tcp(session) => session.interest(),
+        }
+    }
+
+    fn deadline(&self) -> Option<u64> {
+        let worker = self.shared.worker.borrow();
+        match &self.flow {
+            Flow::Http(session) => session.deadline(&worker),
+            Flow::Tcp(session) => session.deadline(&worker),
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        match &self.flow {
+            Flow::Http(session) => session.is_closed(),
+            Flow::Tcp(session) => session.is_closed(),
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Plans: masks of the config, compiled, and united where several apply.
+
+use super::detector::{self, Detector};
+use super::find::Triggers;
+use super::operator::{Act, Operator};
+use super::path::{Fields, JsonPath};
+use crate::base::{MaskSet, Secret};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// One `[[mask]]` of the config.
+#[derive(Clone, Debug)]
+pub struct MaskSpec {
+    /// Its name, for messages.
+    pub name: String,
+    /// What is looked for in all text.
+    pub detect: Vec<Detector>,
+    /// What is masked by its place, whatever it holds.
+    pub fields: Vec<JsonPath>,
+    /// How; everything is redacted when nothing is said.
+    pub operators: Operators,
+    /// The secret of `hash`; must not be empty when `hash` is used.
+    pub key: Secret,
+}
+
+/// The operators of a mask.
+#[derive(Clone, Debug, Default)]
+pub struct Operators {
+    /// For entities without their own, and for fields when `fields` is not set.
+    pub default: Option<Operator>,
+    /// For one detector.
+    pub each: Vec<(Detector, Operator)>,
+    /// For all field rules.
+    pub fields: Option<Operator>,
+}
+
+impl Operators {
+    fn of(&self, detector: Detector) -> &Operator {
+        self.each
+            .iter()
+            .find(|(of, _)| *of == detector)
+            .map(|(_, operator)| operator)
+            .or(self.default.as_ref())
+            .unwrap_or(&Operator::Redact)
+    }
+
+    fn of_fields(&self) -> &Operator {
+        self.fields.as_ref().or(self.default.as_ref()).unwrap_or(&Operator::Redact)
+    }
+}
+
+/// What is to be masked and how; immutable and shared.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    entities: [Option<Act>; detector::COUNT],
+    triggers: Triggers,
+    fields: Fields,
+}
+
+impl Plan {
+    /// The plan that masks nothing.
+    #[must_use]
+    pub fn pass() -> Self {
+        Self {
+            entities: Default::default(),
+            triggers: Triggers::default(),
+            fields: Fields::default(),
+        }
+    }
+
+    /// All of `specs` together. Of two operators for one value the stricter wins: block, null,
+    /// redact, replace, same_length, hash, keep_last, keep_first.
+    ///
+    /// # Errors
+    /// A sentence that names the mask and what is wrong with it.
+    pub fn compile(specs: &[MaskSpec]) -> Result<Self, String> {
+        Self::unite(specs.iter())
+    }
+
+    fn unite<'a>(specs: impl Iterator<Item = &'a MaskSpec>) -> Result<Self, String> {
+        let mut plan = Self::pass();
+        for spec in specs {
+            let wrong = |what: String| format!("mask `{}`: {what}", spec.name);
+            for &found in &spec.detect {
+                let operator = spec.operators.of(found);
+                let act = act(operator, found.label(), found.name(), spec).map_err(wrong)?;
+                if let Some(slot) = plan.entities.get_mut(found.index())
+                    && slot
+                        .as_ref()
+                        .is_none_or(|old| operator.strictness() > old.operator.strictness())
+                {
+                    *slot = Some(act);
+                }
+            }
+            for path in &spec.fields {
+                let act = act(spec.operators.of_fields(), "[REDACTED]", "field", spec);
+                plan.fields.add(path, act.map_err(wrong)?).map_err(wrong)?;
+            }
+        }
+        let on = |detector: Detector| plan.act(detector).is_some();
+        plan.triggers = Triggers::new(on);
+        Ok(plan)
+    }
+
+    /// Whether everything goes through as it is.
+    #[must_use]
+    pub fn is_pass(&self) -> bool {
+        self.fields.is_empty() && !self.detects()
+    }
+
+    /// Whether every operator leaves the length of a message as it is.
+    #[must_use]
+    pub fn keeps_length(&self) -> bool {
+        let same = |act: &Act| matches!(act.operator, Operator::SameLength | Operator::Block);
+        self.entities.iter().flatten().all(same) && self.fields.acts().iter().all(same)
+    }
+
+    pub(super) fn detects(&self) -> bool {
+        self.entities.iter().any(Option::is_some)
+    }
+
+    pub(super) fn act(&self, detector: Detector) -> Option<&Act> {
+        self.entities.get(detector.index()).and_then(Option::as_ref)
+    }
+
+    pub(super) fn triggers(&self) -> &Triggers {
+        &self.triggers
+    }
+
+    pub(super) fn fields(&self) -> &Fields {
+        &self.fields
+    }
+}
+
+fn act(operator: &Operator, label: &str, entity: &str, spec: &MaskSpec) -> Result<Act, String> {
+    if *operator == Operator::Hash && spec.key.is_empty() {
+        return Err("operator `hash` needs a key".to_owned());
+    }
+    Ok(Act::new(operator, label, entity, spec.key.expose()))
+}
+
+/// All masks of a config, and the plans that unite some of them.
+#[derive(Debug)]
+pub struct Plans {
+    specs: Vec<MaskSpec>,
+    pass: Arc<Plan>,
+    united: std::sync::RwLock<HashMap<MaskSet, Arc<Plan>>>,
+}
+
+/// Unions kept; each is of masks that some rules of the config name together.
+const UNITED_MAX: usize = 1_024;
+
+impl Plans {
+    /// Masks in the order of their [`MaskId`](crate::base::MaskId)s.
+    ///
+    /// # Errors
+    /// As [`Plan::compile`]; all masks together must be a possible plan, so that every union is.
+    pub fn new(specs: Vec<MaskSpec>) -> Result<Self, String> {
+        if specs.len() > MaskSet::CAPACITY {
+            return Err(format!("there are more than {} masks", MaskSet::CAPACITY));
+        }
+        Plan::compile(&specs)?;
+        Ok(Self { specs, pass: Arc::new(Plan::pass()), united: Default::default() })
+    }
+
+    /// The plan for all masks of `set`; compiled on first use, then shared.
+    ///
+    /// An id that no mask has means a table of another config: everything is blocked then.
+    #[must_use]
+    pub fn united(&self, set: MaskSet) -> Arc<Plan> {
+        if set.is_empty() {
+            return Arc::clone(&self.pass);
+        }
+        let known = self.united.read().ok().and_then(|map| map.get(&set).map(Arc::clone));
+        if let Some(plan) = known {
+            return plan;
+        }
+        let known = set.iter().all(|id| id.index() < self.specs.len());
+        let specs = set.iter().filter_map(|id| self.specs.get(id.index()));
+        let plan = match Plan::unite(specs) {
+            Ok(plan) if known => plan,
+            _ => block_all(),
+        };
+        let plan = Arc::new(plan);
+        if let Ok(mut map) = self.united.write()
+            && map.len() < UNITED_MAX
+        {
+            map.insert(set, Arc::clone(&plan));
+        }
+        plan
+    }
+}
+
+/// A plan under which every JSON value and every entity ends the exchange.
+#[cold]
+fn block_all() -> Plan {
+    debug_assert!(false, "a mask set that no config made");
+    let mut plan = Plan::pass();
+    let block = Act::new(&Operator::Block, "", "field", b"");
+    plan.entities = std::array::from_fn(|_| Some(block.clone()));
+    if let Ok(path) = JsonPath::parse("$..*") {
+        // One step into an empty table always has room.
+        let _fits = plan.fields.add(&path, block);
+    }
+    plan.triggers = Triggers::new(|_| true);
+    plan
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::base::MaskId;
+
+    fn spec(name: &str, detect: &[&str], operator: &str) -> MaskSpec {
+        MaskSpec {
+            name: name.to_owned(),
+            detect: detect.iter().map(|d| Detector::parse(d).unwrap()).collect(),
+            fields: Vec::new(),
+            operators: Operators {
+                default: Some(Operator::parse(operator).unwrap()),
+                ..Default::default()
+            },
+            key: Secret::new(Vec::new()),
+        }
+    }
+
+    #[test]
+    fn the_strictest_operator_of_a_union_wins() {
+        let specs = vec![
+            spec("a", &["email", "pan"], "keep_last(4)"),
+            spec("b", &["email"], "redact"),
+            spec("c", &["email"], "keep_first(2)"),
+        ];
+        let plans = Plans::new(specs).unwrap();
+        let set = MaskSet::EMPTY.with(MaskId(0)).with(MaskId(1)).with(MaskId(2));
+        let plan = plans.united(set);
+        assert_eq!(plan.act(Detector::Email).unwrap().operator, Operator::Redact);
+        assert_eq!(plan.act(Detector::Pan).unwrap().operator, Operator::KeepLast(4));
+        assert!(plan.act(Detector::Iban).is_none());
+        assert!(Arc::ptr_eq(&plan, &plans.united(set)));
+        assert!(plans.united(MaskSet::EMPTY).is_pass());
+    }
+
+    #[test]
+    fn a_hash_without_a_key_is_refused_by_name() {
+        let message = Plans::new(vec![spec("people", &["email"], "hash")]).unwrap_err();
+        assert_eq!(message, "mask `people`: operator `hash` needs a key");
+    }
+
+    #[test]
+    fn only_operators_that_keep_the_length_say_so() {
+        assert!(Plan::compile(&[spec("a", &["email"], "same_length")]).unwrap().keeps_length());
+        assert!(!Plan::compile(&[spec("a", &["email"], "redact")]).unwrap().keeps_length());
+        assert!(Plan::pass().keeps_length());
+    }
+}

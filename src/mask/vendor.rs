@@ -1,0 +1,429 @@
+//! Events of OpenAI chat completions and of Anthropic messages.
+//!
+//! A value may be split over many token deltas, so each text of a stream has a [`Slot`] that
+//! outlives the event. What a delta's string becomes is what its slot lets out; a tail that is
+//! held when the text ends goes out in a delta that is inserted before the event that ends it.
+//! Tool-call arguments are JSON in fragments: they go through a JSON mask of their own, so that
+//! field rules work in them with `$` as the root of the arguments. `logprobs` repeats every token
+//! in clear and `obfuscation` is padding of a length that tells: both are emptied.
+//! All that is not known here is masked as any JSON, each string for itself; a text that is known
+//! to come in parts of an unknown form ends the stream.
+
+use super::event::mask_json;
+use super::filter::VecSink;
+use super::json::JsonMask;
+use super::slot::{Site, Slot, Slots};
+use super::tape::{Kind, Tape, inside};
+use super::text::Context;
+use super::{MaskError, Shape};
+use crate::scan::json::{escape_into, unescape};
+use std::ops::Range;
+
+/// The state of one vendor's stream.
+#[derive(Debug)]
+pub(super) struct Vendor {
+    slots: Slots,
+    tape: Tape,
+    json: JsonMask,
+    edits: Vec<Edit>,
+    /// Texts that end with the event in hand.
+    ends: Vec<End>,
+    /// Members of the last chunk that an inserted chunk repeats, as they were written.
+    envelope: Vec<u8>,
+    decoded: Vec<u8>,
+    part: Vec<u8>,
+}
+
+/// One value of an event that something else stands for.
+#[derive(Debug)]
+struct Edit {
+    range: Range<usize>,
+    to: To,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum To {
+    Null,
+    Empty,
+    /// What this slot lets out; with `last`, its tail too.
+    Slot {
+        index: usize,
+        last: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Place(u64),
+    All,
+}
+
+/// String members of a delta that are no text of the model.
+const NO_TEXT: &[&[u8]] = &[b"role", b"id", b"type", b"name", b"tool_call_id", b"signature"];
+/// Members that every chunk of a completion repeats.
+const REPEATED: &[&[u8]] = &[b"id", b"object", b"created", b"model", b"system_fingerprint"];
+
+impl Default for Vendor {
+    fn default() -> Self {
+        Self {
+            slots: Slots::default(),
+            tape: Tape::default(),
+            json: JsonMask::new(false),
+            edits: Vec::new(),
+            ends: Vec::new(),
+            envelope: Vec::new(),
+            decoded: Vec::new(),
+            part: Vec::new(),
+        }
+    }
+}
+
+impl Vendor {
+    /// Back to the start of a stream; drops what is held.
+    pub(super) fn reset(&mut self) {
+        self.slots.reset();
+        self.envelope.clear();
+    }
+
+    /// The offset of the first event of which something is still held.
+    pub(super) fn waits_since(&self) -> Option<u64> {
+        self.slots.waits_since()
+    }
+
+    /// Masks the data of one event, which began at `offset`, into `masked`; events that must come
+    /// before it are appended to `out`.
+    pub(super) fn event(
+        &mut self,
+        context: &mut Context<'_>,
+        shape: Shape,
+        data: &[u8],
+        offset: u64,
+        out: &mut Vec<u8>,
+        masked: &mut Vec<u8>,
+    ) -> Result<(), MaskError> {
+        match data.trim_ascii() {
+            b"" => return Ok(()),
+            b"[DONE]" => {
+                self.close_all(context, shape, out)?;
+                masked.extend_from_slice(b"[DONE]");
+                return Ok(());
+            }
+            _ => {}
+        }
+        self.tape.read(data)?;
+        self.edits.clear();
+        self.ends.clear();
+        match shape {
+            Shape::Anthropic => self.read_anthropic(data)?,
+            _ => self.read_openai(data)?,
+        }
+        self.close_ended(context, shape, out)?;
+        self.rewrite(context, data, offset, masked)
+    }
+
+    /// Ends every text that is open; the tails go out in inserted events.
+    pub(super) fn close_all(
+        &mut self,
+        context: &mut Context<'_>,
+        shape: Shape,
+        out: &mut Vec<u8>,
+    ) -> Result<(), MaskError> {
+        self.edits.clear();
+        self.ends.clear();
+        self.ends.push(End::All);
+        self.close_ended(context, shape, out)
+    }
+
+    /// Finds what an OpenAI chunk holds.
+    fn read_openai(&mut self, data: &[u8]) -> Result<(), MaskError> {
+        let tape = &self.tape;
+        let mut chunk = false;
+        for member in tape.children(0) {
+            match (tape.name(member), tape.kind(member)) {
+                (b"obfuscation", _) => self.edits.push(edit(tape, member, To::Empty)),
+                (b"logprobs", _) => self.edits.push(edit(tape, member, To::Null)),
+                // The form of the Responses API, whose texts are not followed here.
+                (b"delta", Some(Kind::Text)) => return Err(MaskError::Unsupported),
+                (b"choices", Some(Kind::Array)) => {
+                    chunk = true;
+                    for (position, choice) in tape.children(member).enumerate() {
+                        let place = tape.number(choice, b"index", data);
+                        let place = place.unwrap_or(position as u64);
+                        let (edits, slots) = (&mut self.edits, &mut self.slots);
+                        read_choice(tape, choice, place, data, slots, edits)?;
+                        let ends = tape.members(choice, b"finish_reason").any(|reason| {
+                            !matches!(data.get(tape.range(reason)), Some(b"null" | b"\"\""))
+                        });
+                        if ends {
+                            self.ends.push(End::Place(place));
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        if chunk {
+            self.envelope.clear();
+            for member in tape.children(0).filter(|m| REPEATED.contains(&tape.name(*m))) {
+                self.envelope.push(if self.envelope.is_empty() { b'{' } else { b',' });
+                self.envelope.push(b'"');
+                escape_into(tape.name(member), &mut self.envelope);
+                self.envelope.extend_from_slice(b"\":");
+                let value = data.get(tape.range(member)).unwrap_or_default();
+                self.envelope.extend_from_slice(value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds what an Anthropic event holds.
+    fn read_anthropic(&mut self, data: &[u8]) -> Result<(), MaskError> {
+        let tape = &self.tape;
+        let place = tape.number(0, b"index", data).unwrap_or(0);
+        match tape.text(0, b"type", data) {
+            b"content_block_start" => {
+                self.ends.push(End::Place(place));
+                for member in tape.below(0, b"content_block", Kind::Object) {
+                    let kind: &[u8] = match tape.name(member) {
+                        b"text" => b"text_delta",
+                        b"thinking" => b"thinking_delta",
+                        _ => continue,
+                    };
+                    let name = tape.name(member);
+                    let empty = tape.range(member).len() <= 2;
+                    if tape.kind(member) == Some(Kind::Text) && !empty {
+                        let index = self.slots.open(place, Site::Delta, kind, name)?;
+                        self.edits.push(edit(tape, member, To::Slot { index, last: false }));
+                    }
+                }
+            }
+            b"content_block_delta" => {
+                for delta in tape.members(0, b"delta") {
+                    let kind = tape.text(delta, b"type", data);
+                    for member in texts(tape, delta) {
+                        let name = tape.name(member);
+                        let json = name == b"partial_json";
+                        let site = if json { Site::DeltaJson } else { Site::Delta };
+                        let index = self.slots.open(place, site, kind, name)?;
+                        self.edits.push(edit(tape, member, To::Slot { index, last: false }));
+                    }
+                }
+            }
+            b"content_block_stop" => self.ends.push(End::Place(place)),
+            b"message_delta" | b"message_stop" | b"error" => self.ends.push(End::All),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Closes the texts that end with this event. A text of which the event itself brings the
+    /// last part gets its tail there, every other in an inserted event.
+    fn close_ended(
+        &mut self,
+        context: &mut Context<'_>,
+        shape: Shape,
+        out: &mut Vec<u8>,
+    ) -> Result<(), MaskError> {
+        // An Anthropic block is never in the event that ends it; what begins there is a new one.
+        let in_event = shape != Shape::Anthropic;
+        for end in self.ends.drain(..) {
+            let place = match end {
+                End::Place(place) => Some(place),
+                End::All => None,
+            };
+            for (at, slot) in self.slots.of(place) {
+                let mine = |to: To| matches!(to, To::Slot { index, .. } if index == at);
+                let found = self.edits.iter_mut().rev().find(|edit| mine(edit.to));
+                match found {
+                    Some(edit) if in_event => edit.to = To::Slot { index: at, last: true },
+                    Some(_) => {}
+                    None => {
+                        self.part.clear();
+                        slot.close(context, &mut self.part)?;
+                        if !self.part.is_empty() {
+                            let (envelope, json) = (&self.envelope, &mut self.json);
+                            insert(context, shape, slot, &self.part, envelope, json, out)?;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Masks the event with all that is edited in it.
+    fn rewrite(
+        &mut self,
+        context: &mut Context<'_>,
+        data: &[u8],
+        offset: u64,
+        masked: &mut Vec<u8>,
+    ) -> Result<(), MaskError> {
+        let json = &mut self.json;
+        json.reset(false);
+        json.fresh_input();
+        let mut from = 0;
+        for edit in &self.edits {
+            let before = data.get(..edit.range.start).unwrap_or_default();
+            json.step(context, before, from, &mut VecSink { input: data, out: masked })?;
+            from = edit.range.start;
+            if json.rule_is_next(context.plan) {
+                // The field rule speaks for the whole value, and the slot never sees it.
+                continue;
+            }
+            let (index, last) = match edit.to {
+                To::Null => {
+                    json.replace_next(|instead| instead.extend_from_slice(b"null"));
+                    continue;
+                }
+                To::Empty => {
+                    json.replace_next(|instead| instead.extend_from_slice(b"\"\""));
+                    continue;
+                }
+                To::Slot { index, last } => (index, last),
+            };
+            let Some(slot) = self.slots.at(index) else { continue };
+            self.decoded.clear();
+            self.part.clear();
+            unescape(inside(data, edit.range.clone()), &mut self.decoded);
+            slot.feed(context, &self.decoded, offset, &mut self.part)?;
+            if last {
+                slot.close(context, &mut self.part)?;
+            }
+            json.replace_next(|instead| {
+                instead.push(b'"');
+                escape_into(&self.part, instead);
+                instead.push(b'"');
+            });
+        }
+        let mut sink = VecSink { input: data, out: masked };
+        json.step(context, data, from, &mut sink)?;
+        json.finish(context, &mut sink)
+    }
+}
+
+fn edit(tape: &Tape, at: usize, to: To) -> Edit {
+    Edit { range: tape.range(at), to }
+}
+
+/// The string members of a delta that are text.
+fn texts(tape: &Tape, delta: usize) -> impl Iterator<Item = usize> {
+    tape.children(delta).filter(|member| {
+        tape.kind(*member) == Some(Kind::Text) && !NO_TEXT.contains(&tape.name(*member))
+    })
+}
+
+fn read_choice(
+    tape: &Tape,
+    choice: usize,
+    place: u64,
+    data: &[u8],
+    slots: &mut Slots,
+    edits: &mut Vec<Edit>,
+) -> Result<(), MaskError> {
+    let mut open = |member: usize, site: Site, edits: &mut Vec<Edit>| {
+        let index = slots.open(place, site, b"", tape.name(member))?;
+        edits.push(edit(tape, member, To::Slot { index, last: false }));
+        Ok::<(), MaskError>(())
+    };
+    for member in tape.children(choice) {
+        match (tape.name(member), tape.kind(member)) {
+            (b"logprobs", _) => edits.push(edit(tape, member, To::Null)),
+            (b"text", Some(Kind::Text)) => open(member, Site::Choice, edits)?,
+            (b"delta", Some(Kind::Object)) => {
+                for part in tape.children(member) {
+                    match (tape.name(part), tape.kind(part)) {
+                        (b"tool_calls", Some(Kind::Array)) => {
+                            for (position, call) in tape.children(part).enumerate() {
+                                let index = tape.number(call, b"index", data);
+                                let site = Site::ToolCall(index.unwrap_or(position as u64));
+                                for argument in arguments(tape, call, b"function") {
+                                    open(argument, site, edits)?;
+                                }
+                            }
+                        }
+                        (b"function_call", Some(Kind::Object)) => {
+                            for argument in tape.members(part, b"arguments") {
+                                if tape.kind(argument) == Some(Kind::Text) {
+                                    open(argument, Site::FunctionCall, edits)?;
+                                }
+                            }
+                        }
+                        (name, Some(Kind::Text)) if !NO_TEXT.contains(&name) => {
+                            open(part, Site::Delta, edits)?;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The `arguments` strings of a tool call.
+fn arguments(tape: &Tape, call: usize, function: &'static [u8]) -> impl Iterator<Item = usize> {
+    tape.below(call, function, Kind::Object).filter(|member| {
+        tape.name(*member) == b"arguments" && tape.kind(*member) == Some(Kind::Text)
+    })
+}
+
+/// Writes an event that brings the tail of a text.
+fn insert(
+    context: &mut Context<'_>,
+    shape: Shape,
+    slot: &Slot,
+    tail: &[u8],
+    envelope: &[u8],
+    json: &mut JsonMask,
+    out: &mut Vec<u8>,
+) -> Result<(), MaskError> {
+    let text = |out: &mut Vec<u8>| {
+        out.extend_from_slice(b"\"");
+        escape_into(&slot.member, out);
+        out.extend_from_slice(b"\":\"");
+        escape_into(tail, out);
+        out.extend_from_slice(b"\"");
+    };
+    if shape == Shape::Anthropic {
+        out.extend_from_slice(b"event: content_block_delta\n");
+        let place = slot.place;
+        let start =
+            format!("data: {{\"type\":\"content_block_delta\",\"index\":{place},\"delta\":{{");
+        out.extend_from_slice(start.as_bytes());
+        if !slot.kind.is_empty() {
+            out.extend_from_slice(b"\"type\":\"");
+            out.extend_from_slice(&slot.kind);
+            out.extend_from_slice(b"\",");
+        }
+        text(out);
+        out.extend_from_slice(b"}}\n\n");
+        return Ok(());
+    }
+    out.extend_from_slice(b"data: ");
+    let mut object = envelope.to_vec();
+    if object.is_empty() {
+        out.push(b'{');
+    } else {
+        object.push(b'}');
+        mask_json(context, json, &object, out)?;
+        out.pop();
+        out.push(b',');
+    }
+    let start = format!("\"choices\":[{{\"index\":{},", slot.place);
+    out.extend_from_slice(start.as_bytes());
+    let (open, close): (String, &[u8]) = match slot.site {
+        Site::Choice => (String::new(), b""),
+        Site::Delta | Site::DeltaJson => ("\"delta\":{".to_owned(), b"}"),
+        Site::FunctionCall => ("\"delta\":{\"function_call\":{".to_owned(), b"}}"),
+        Site::ToolCall(index) => {
+            (format!("\"delta\":{{\"tool_calls\":[{{\"index\":{index},\"function\":{{"), b"}}]}")
+        }
+    };
+    out.extend_from_slice(open.as_bytes());
+    text(out);
+    out.extend_from_slice(close);
+    out.extend_from_slice(b",\"finish_reason\":null}]}\n\n");
+    Ok(())
+}

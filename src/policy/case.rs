@@ -1,0 +1,145 @@
+//! `[[case]]`: what a policy is expected to say, kept beside it and run at every reload.
+
+use super::explain::Explanation;
+use super::table::{Action, Attr, Table};
+use super::who::Who;
+use crate::base::{IssuerId, ResourceId};
+
+/// What a case expects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Expect {
+    /// The action is permitted.
+    Allow,
+    /// The action is refused.
+    Deny,
+}
+
+impl Expect {
+    /// The word in the file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        }
+    }
+}
+
+/// Asserted attributes of a caller, owned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CaseWho {
+    /// Whose token.
+    pub issuer: Option<IssuerId>,
+    /// Subject.
+    pub sub: Option<String>,
+    /// Groups.
+    pub groups: Vec<Box<str>>,
+    /// The OAuth client.
+    pub client_id: Option<String>,
+    /// The actor chain, current actor first.
+    pub actors: Vec<String>,
+}
+
+/// An action, owned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaseAction {
+    /// On which resource.
+    pub resource: ResourceId,
+    /// Request method; empty is absent.
+    pub method: String,
+    /// Canonical path after the resource segment; empty is absent.
+    pub path: String,
+    /// Model.
+    pub model: Option<String>,
+    /// The model cannot be read; `model` is not looked at.
+    pub unreadable: bool,
+}
+
+/// One `[[case]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// Who.
+    pub who: CaseWho,
+    /// What.
+    pub action: CaseAction,
+    /// What must come out.
+    pub expect: Expect,
+    /// The rule that must decide, by id.
+    pub rule: Option<String>,
+}
+
+impl Case {
+    /// Lends it in the form that a table takes.
+    pub fn lend<R>(&self, with: impl FnOnce(&Who<'_>, &Action<'_>) -> R) -> R {
+        let actors: Vec<&str> = self.who.actors.iter().map(String::as_str).collect();
+        let who = Who {
+            issuer: self.who.issuer,
+            sub: self.who.sub.as_deref(),
+            groups: &self.who.groups,
+            client_id: self.who.client_id.as_deref(),
+            actors: &actors,
+        };
+        let model = match &self.action.model {
+            _ if self.action.unreadable => Attr::Unreadable,
+            None => Attr::Absent,
+            Some(model) => Attr::Value(model.as_bytes()),
+        };
+        let action = Action {
+            resource: self.action.resource,
+            method: self.action.method.as_bytes(),
+            path: self.action.path.as_bytes(),
+            model,
+        };
+        with(&who, &action)
+    }
+
+    /// Explains what the table says to it.
+    #[must_use]
+    pub fn explain(&self, table: &Table) -> Explanation {
+        self.lend(|who, action| table.explain(who, action))
+    }
+}
+
+/// A case that did not come out as expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaseFailure {
+    /// Position in the list that was given.
+    pub case: usize,
+    /// What the table says.
+    pub explanation: Explanation,
+}
+
+impl Table {
+    /// Runs `cases`; returns those that fail.
+    #[must_use]
+    pub fn run(&self, cases: &[Case]) -> Vec<CaseFailure> {
+        let mut failures = Vec::new();
+        for (place, case) in cases.iter().enumerate() {
+            let explanation = case.explain(self);
+            let (said, rule) = match &explanation.outcome {
+                Ok(rule) => (Expect::Allow, Some(*rule)),
+                Err(denial) => (Expect::Deny, denial.rule),
+            };
+            // A named rule must have matched and be of the deciding effect; which of several
+            // equal ones decided is no promise.
+            let by_rule = case.rule.as_ref().is_none_or(|name| {
+                rule.is_some_and(|rule| self.rule_name(rule) == name)
+                    || explanation.matched.iter().any(|rule| {
+                        self.rule_name(*rule) == name && self.effect(*rule) == Some(case.expect)
+                    })
+            });
+            if said != case.expect || !by_rule {
+                failures.push(CaseFailure { case: place, explanation });
+            }
+        }
+        failures
+    }
+
+    fn effect(&self, rule: crate::base::RuleId) -> Option<Expect> {
+        self.rules().find(|(id, _)| *id == rule).map(|(_, spec)| match spec.effect {
+            super::rule::Effect::Allow => Expect::Allow,
+            super::rule::Effect::Deny => Expect::Deny,
+        })
+    }
+}

@@ -1,0 +1,187 @@
+//! Why a table decides as it does: for people, off the hot path.
+
+use super::decision::{Decision, Denial, Obligations};
+use super::pattern::Pattern;
+use super::rule::{Effect, RuleSpec};
+use super::table::{Action, Attr, Table};
+use super::who::Who;
+use crate::base::RuleId;
+use crate::identity::Principal;
+use std::fmt;
+
+/// One thing that a rule may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Dimension {
+    /// `who.iss`
+    Iss,
+    /// `who.sub`
+    Sub,
+    /// `who.groups`
+    Groups,
+    /// `who.not_groups`
+    NotGroups,
+    /// `who.client_id`
+    ClientId,
+    /// `who.actor`
+    Actor,
+    /// `what.resource`
+    Resource,
+    /// `what.method`
+    Method,
+    /// `what.path`
+    Path,
+    /// `what.model`
+    Model,
+}
+
+impl Dimension {
+    /// All of them, who before what.
+    pub const ALL: [Self; 10] = [
+        Self::Iss,
+        Self::Sub,
+        Self::Groups,
+        Self::NotGroups,
+        Self::ClientId,
+        Self::Actor,
+        Self::Resource,
+        Self::Method,
+        Self::Path,
+        Self::Model,
+    ];
+
+    /// The key in a rule.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Iss => "who.iss",
+            Self::Sub => "who.sub",
+            Self::Groups => "who.groups",
+            Self::NotGroups => "who.not_groups",
+            Self::ClientId => "who.client_id",
+            Self::Actor => "who.actor",
+            Self::Resource => "what.resource",
+            Self::Method => "what.method",
+            Self::Path => "what.path",
+            Self::Model => "what.model",
+        }
+    }
+
+    /// Whether `rule` is satisfied in this dimension: the plain definition, one value at a time.
+    pub(super) fn fits(self, rule: &RuleSpec, who: &Who<'_>, action: &Action<'_>) -> bool {
+        let scalar = |list: Option<&[Pattern]>, attr: Attr<'_>| match (list, attr) {
+            (None, _) => true,
+            (Some(_), Attr::Absent) => false,
+            (Some(_), Attr::Unreadable) => rule.effect == Effect::Deny,
+            (Some(list), Attr::Value(value)) => list.iter().any(|pattern| pattern.matches(value)),
+        };
+        let text = |value: Option<&'_ str>, list: &Option<Vec<Pattern>>| {
+            let attr = value.map_or(Attr::Absent, |value| Attr::Value(value.as_bytes()));
+            scalar(list.as_deref(), attr)
+        };
+        let set = |list: &[Pattern], mut values: &mut dyn Iterator<Item = &str>| {
+            (&mut values).any(|value| list.iter().any(|one| one.matches(value.as_bytes())))
+        };
+        let groups = || who.groups.iter().map(|group| &**group);
+        match self {
+            Self::Iss => rule
+                .who
+                .iss
+                .as_ref()
+                .is_none_or(|list| who.issuer.is_some_and(|issuer| list.contains(&issuer))),
+            Self::Sub => text(who.sub, &rule.who.sub),
+            Self::ClientId => text(who.client_id, &rule.who.client_id),
+            Self::Groups => rule.who.groups.as_ref().is_none_or(|list| set(list, &mut groups())),
+            Self::NotGroups => {
+                rule.who.not_groups.as_ref().is_none_or(|list| !set(list, &mut groups()))
+            }
+            Self::Actor => {
+                let seen = if rule.effect == Effect::Deny { usize::MAX } else { 1 };
+                let mut actors = who.actors.iter().copied().take(seen);
+                rule.who.actor.as_ref().is_none_or(|list| set(list, &mut actors))
+            }
+            Self::Resource => {
+                rule.what.resource.as_ref().is_none_or(|list| list.contains(&action.resource))
+            }
+            Self::Method => scalar(rule.what.method.as_deref(), action.method()),
+            Self::Path => scalar(rule.what.path.as_deref(), action.path()),
+            Self::Model => scalar(rule.what.model.as_deref(), action.model),
+        }
+    }
+}
+
+impl fmt::Display for Dimension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The allow rule that came nearest to a match, and what kept it from one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nearest {
+    /// The rule.
+    pub rule: RuleId,
+    /// The dimensions that failed, who before what; most often one.
+    pub failed: Vec<Dimension>,
+}
+
+/// A decision with its reasons. It permits nothing: only a `Grant` does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// Permitted, or why not.
+    pub outcome: Result<RuleId, Denial>,
+    /// All rules that matched: deny rules first, then by id.
+    pub matched: Vec<RuleId>,
+    /// What an allowed exchange owes.
+    pub obligations: Option<Obligations>,
+    /// For a deny: the nearest allow rule, if there is any.
+    pub nearest: Option<Nearest>,
+}
+
+impl Table {
+    /// Explains what `decide` says to a verified caller.
+    #[must_use]
+    pub fn explain_principal(&self, principal: &Principal, action: &Action<'_>) -> Explanation {
+        Who::lend(principal, |who| self.explain(who, action))
+    }
+
+    /// Explains what `decide` says to a caller with these attributes.
+    ///
+    /// The attributes may be asserted (by an operator who asks), which is why this yields no
+    /// grant. Cost: linear in the rules.
+    #[must_use]
+    pub fn explain(&self, who: &Who<'_>, action: &Action<'_>) -> Explanation {
+        let failed = |rule: &RuleSpec| -> Vec<Dimension> {
+            Dimension::ALL.into_iter().filter(|one| !one.fits(rule, who, action)).collect()
+        };
+        let matched: Vec<RuleId> =
+            self.rules().filter(|(_, rule)| failed(rule).is_empty()).map(|(id, _)| id).collect();
+        match self.decide(&self.row_of(who), action) {
+            Decision::Permit(grant) => Explanation {
+                outcome: Ok(grant.rule()),
+                matched,
+                obligations: Some(Obligations {
+                    masks: grant.masks(),
+                    record: grant.record(),
+                    credential: grant.credential(),
+                    durable: grant.durable(),
+                }),
+                nearest: None,
+            },
+            Decision::Deny(denial) => {
+                let nearest = self
+                    .rules()
+                    .filter(|(_, rule)| rule.effect == Effect::Allow)
+                    .map(|(rule, spec)| Nearest { rule, failed: failed(spec) })
+                    .filter(|nearest| !nearest.failed.is_empty())
+                    // Fewest failures; of equals the one that knows the resource and the caller.
+                    .min_by_key(|nearest| {
+                        let alien = nearest.failed.contains(&Dimension::Resource);
+                        let strange = nearest.failed.iter().any(|one| *one < Dimension::Resource);
+                        (nearest.failed.len(), alien, strange)
+                    });
+                Explanation { outcome: Err(denial), matched, obligations: None, nearest }
+            }
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! The meaning of a policy, rule by rule, in the plainest form; the table must equal it.
+//!
+//! Written from the design's words and sharing no code with the table: own matching of
+//! patterns, own walk over rules.
+
+use super::pattern::tests::naive;
+use super::*;
+use crate::base::{CredentialId, IssuerId, MaskId, MaskSet, ResourceId};
+
+/// What the interpreter says: the obligations of a permit, or the kind of a refusal.
+pub(super) type Said = Result<Obligations, DenialKind>;
+
+fn any(list: &[Pattern], value: &[u8]) -> bool {
+    list.iter().any(|pattern| naive(pattern.text(), value))
+}
+
+fn attr(rule: &RuleSpec, list: Option<&Vec<Pattern>>, value: Attr<'_>) -> bool {
+    let Some(list) = list else { return true };
+    match value {
+        Attr::Absent => false,
+        Attr::Unreadable => rule.effect == Effect::Deny,
+        Attr::Value(value) => any(list, value),
+    }
+}
+
+fn text(value: Option<&str>) -> Attr<'_> {
+    value.map_or(Attr::Absent, |value| Attr::Value(value.as_bytes()))
+}
+
+fn bytes(value: &[u8]) -> Attr<'_> {
+    if value.is_empty() { Attr::Absent } else { Attr::Value(value) }
+}
+
+pub(super) fn matches(rule: &RuleSpec, who: &Who<'_>, action: &Action<'_>) -> bool {
+    let RuleSpec { who: of, what, .. } = rule;
+    let in_groups = |list: &[Pattern]| who.groups.iter().any(|group| any(list, group.as_bytes()));
+    let actors = match rule.effect {
+        Effect::Deny => who.actors,
+        Effect::Allow => who.actors.get(..1).unwrap_or_default(),
+    };
+    of.iss.as_ref().is_none_or(|list| list.iter().any(|one| Some(*one) == who.issuer))
+        && attr(rule, of.sub.as_ref(), text(who.sub))
+        && of.groups.as_ref().is_none_or(|list| in_groups(list))
+        && of.not_groups.as_ref().is_none_or(|list| !in_groups(list))
+        && attr(rule, of.client_id.as_ref(), text(who.client_id))
+        && of
+            .actor
+            .as_ref()
+            .is_none_or(|list| actors.iter().any(|actor| any(list, actor.as_bytes())))
+        && what.resource.as_ref().is_none_or(|list| list.contains(&action.resource))
+        && attr(rule, what.method.as_ref(), bytes(action.method))
+        && attr(rule, what.path.as_ref(), bytes(action.path))
+        && attr(rule, what.model.as_ref(), action.model)
+}
+
+pub(super) fn interpret(rules: &[RuleSpec], who: &Who<'_>, action: &Action<'_>) -> Said {
+    let matching: Vec<&RuleSpec> = rules.iter().filter(|rule| matches(rule, who, action)).collect();
+    if matching.iter().any(|rule| rule.effect == Effect::Deny) {
+        return Err(DenialKind::Rule);
+    }
+    if matching.is_empty() {
+        return Err(DenialKind::NoRule);
+    }
+    let mut credentials: Vec<CredentialId> =
+        matching.iter().filter_map(|rule| rule.then.credential).collect();
+    credentials.sort();
+    credentials.dedup();
+    if credentials.len() > 1 {
+        return Err(DenialKind::ConflictingCredential);
+    }
+    let full = matching.iter().any(|rule| rule.then.record == RecordLevel::Full);
+    let each = matching.iter().any(|rule| rule.then.durable == Durable::Each);
+    Ok(Obligations {
+        masks: matching.iter().fold(MaskSet::EMPTY, |all, rule| all.union(rule.then.masks)),
+        record: if full { RecordLevel::Full } else { RecordLevel::Meta },
+        credential: credentials.first().copied(),
+        durable: if each { Durable::Each } else { Durable::Window },
+    })
+}
+
+/// A small generator (xorshift64*); the seed of a failing run replays it.
+pub(super) struct Dice(pub(super) u64);
+
+impl Dice {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let drawn = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
+        drawn as usize % bound
+    }
+
+    fn one_in(&mut self, bound: usize) -> bool {
+        self.below(bound) == 0
+    }
+
+    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+        let place = self.below(from.len());
+        from.get(place).copied().unwrap_or_default()
+    }
+
+    fn patterns(&mut self, named_one_in: usize, from: &[&str]) -> Option<Vec<Pattern>> {
+        if !self.one_in(named_one_in) {
+            return None;
+        }
+        let count = 1 + self.below(3);
+        Some((0..count).map(|_| Pattern::new(self.pick(from))).collect())
+    }
+}
+
+const RESOURCES: usize = 4;
+const SUBS: &[&str] = &["ana", "bob", "eve", "svc:ns:app", "svc:ns:job", ""];
+const GROUPS: &[&str] = &["analysts", "dba", "dev", "dev-ops", "sec", "x"];
+const CLIENTS: &[&str] = &["cli", "web", "web-2"];
+const METHODS: &[&str] = &["GET", "POST", "PUT", "get", ""];
+const PATHS: &[&str] = &[
+    "/",
+    "/v1",
+    "/v1/",
+    "/v1/chat",
+    "/v1/chat/completions",
+    "/v1/chat/completions/7",
+    "/v1/files/a/b",
+    "/v2/files",
+    "/x",
+    "",
+];
+const MODELS: &[&str] = &["gpt-4", "gpt-4-mini", "gpt-5", "claude", ""];
+const PATTERNS: &[&str] = &[
+    "*",
+    "?",
+    "a*",
+    "ana",
+    "bob",
+    "svc:*",
+    "svc:*:app",
+    "dev*",
+    "dev",
+    "dba",
+    "analysts",
+    "*s",
+    "web*",
+    "cli",
+    "GET",
+    "POST",
+    "P*",
+    "/v1/*",
+    "/v1",
+    "/v1/chat*",
+    "/v1/chat/completions",
+    "/v?/files*",
+    "*/b",
+    "/*",
+    "/v1/*/completions",
+    "gpt-*",
+    "gpt-?",
+    "gpt-4",
+    "claude",
+    "**4*",
+];
+
+pub(super) fn random_rules(dice: &mut Dice, count: usize) -> Vec<RuleSpec> {
+    (0..count)
+        .map(|place| {
+            let deny = dice.one_in(6);
+            let effect = if deny { Effect::Deny } else { Effect::Allow };
+            let mut rule = RuleSpec::new(format!("r{place}"), effect);
+            if dice.one_in(5) {
+                rule.who.iss = Some(vec![IssuerId(dice.below(3) as u16)]);
+            }
+            rule.who.sub = dice.patterns(4, PATTERNS);
+            rule.who.groups = dice.patterns(3, PATTERNS);
+            rule.who.not_groups = dice.patterns(8, PATTERNS);
+            rule.who.client_id = dice.patterns(8, PATTERNS);
+            rule.who.actor = dice.patterns(8, PATTERNS);
+            if !dice.one_in(4) {
+                rule.what.resource = Some(
+                    (0..=dice.below(2)).map(|_| ResourceId(dice.below(RESOURCES) as u16)).collect(),
+                );
+            }
+            rule.what.method = dice.patterns(3, PATTERNS);
+            rule.what.path = dice.patterns(2, PATTERNS);
+            rule.what.model = dice.patterns(4, PATTERNS);
+            if !deny {
+                if dice.one_in(3) {
+                    rule.then.masks = MaskSet::EMPTY.with(MaskId(dice.below(64) as u16));
+                }
+                if dice.one_in(2) {
+                    rule.then.record = RecordLevel::Meta;
+                }
+                if dice.one_in(10) {
+                    rule.then.credential = Some(CredentialId(dice.below(2) as u16));
+                }
+                if dice.one_in(10) {
+                    rule.then.durable = Durable::Each;
+                }
+            }
+            rule
+        })
+        .collect()
+}
+
+pub(super) fn random_case(dice: &mut Dice) -> Case {
+    let who = CaseWho {
+        issuer: [None, Some(IssuerId(0)), Some(IssuerId(1)), Some(IssuerId(9))]
+            .get(dice.below(4))
+            .copied()
+            .flatten(),
+        sub: (!dice.one_in(5)).then(|| dice.pick(SUBS).to_owned()),
+        groups: (0..dice.below(4)).map(|_| dice.pick(GROUPS).into()).collect(),
+        client_id: dice.one_in(2).then(|| dice.pick(CLIENTS).to_owned()),
+        actors: (0..dice.below(3)).map(|_| dice.pick(SUBS).to_owned()).collect(),
+    };
+    let action = CaseAction {
+        resource: ResourceId(dice.below(RESOURCES + 1) as u16),
+        method: dice.pick(METHODS).to_owned(),
+        path: dice.pick(PATHS).to_owned(),
+        model: dice.one_in(2).then(|| dice.pick(MODELS).to_owned()),
+        unreadable: dice.one_in(6),
+    };
+    Case { who, action, expect: Expect::Allow, rule: None }
+}
+
+/// The table's answer in the interpreter's form.
+pub(super) fn said(table: &Table, case: &Case) -> Said {
+    case.lend(|who, action| match table.decide(&table.row_of(who), action) {
+        Decision::Deny(denial) => Err(denial.kind),
+        Decision::Permit(grant) => Ok(Obligations {
+            masks: grant.masks(),
+            record: grant.record(),
+            credential: grant.credential(),
+            durable: grant.durable(),
+        }),
+    })
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    const SEED: u64 = 0x5EED_0001;
+
+    /// Each table with its rules and some cases.
+    fn for_each(tables: usize, cases: usize, mut check: impl FnMut(&mut Dice, &[RuleSpec], Case)) {
+        let mut dice = Dice(SEED);
+        for _ in 0..tables {
+            let most = [3, 20, 150].get(dice.below(3)).copied().unwrap_or(3);
+            let count = dice.below(most);
+            let rules = random_rules(&mut dice, count);
+            for _ in 0..cases {
+                let case = random_case(&mut dice);
+                check(&mut dice, &rules, case);
+            }
+        }
+    }
+
+    #[test]
+    fn the_table_says_what_the_rules_mean() {
+        let mut dice = Dice(SEED);
+        let (mut permits, mut decisions) = (0, 0);
+        for round in 0..400 {
+            let count = dice.below([4, 30, 200].get(round % 3).copied().unwrap_or(4));
+            let rules = random_rules(&mut dice, count);
+            let table = Table::compile(rules.clone(), RESOURCES, 7).unwrap();
+            for _ in 0..300 {
+                let case = random_case(&mut dice);
+                let known = case.action.resource.index() < RESOURCES;
+                let expected = match known {
+                    true => case.lend(|who, action| interpret(&rules, who, action)),
+                    false => Err(DenialKind::NoRule),
+                };
+                let found = said(&table, &case);
+                assert_eq!(found, expected, "seed {SEED:#x} round {round}\n{case:#?}\n{rules:#?}");
+                decisions += 1;
+                permits += usize::from(found.is_ok());
+            }
+        }
+        assert!(decisions >= 100_000);
+        assert!((10_000..110_000).contains(&permits), "the draw is not one-sided: {permits}");
+    }
+
+    #[test]
+    fn the_order_of_rules_does_not_matter() {
+        for_each(60, 20, |dice, rules, case| {
+            let mut shuffled = rules.to_vec();
+            for place in (1..shuffled.len()).rev() {
+                shuffled.swap(place, dice.below(place + 1));
+            }
+            let one = Table::compile(rules.to_vec(), RESOURCES, 1).unwrap();
+            let other = Table::compile(shuffled, RESOURCES, 1).unwrap();
+            assert_eq!(one.digest(), other.digest());
+            case.lend(|who, action| {
+                let (one, other) = (one.explain(who, action), other.explain(who, action));
+                assert_eq!(one, other, "seed {SEED:#x}");
+            });
+        });
+    }
+
+    #[test]
+    fn a_deny_more_or_an_allow_less_never_widens() {
+        for_each(60, 20, |dice, rules, case| {
+            let before = said(&Table::compile(rules.to_vec(), RESOURCES, 1).unwrap(), &case);
+            let mut denied = rules.to_vec();
+            let mut more = random_rules(dice, 1);
+            for rule in &mut more {
+                rule.id = "one-more".to_owned();
+                rule.effect = Effect::Deny;
+                rule.then = Then::default();
+            }
+            denied.append(&mut more);
+            let after = said(&Table::compile(denied, RESOURCES, 1).unwrap(), &case);
+            assert!(after.is_err() || after == before, "seed {SEED:#x}");
+            // Without one allow, a permit stays one or ends; a conflict may be solved by it.
+            let allows: Vec<usize> = (0..rules.len())
+                .filter(|place| rules.get(*place).is_some_and(|r| r.effect == Effect::Allow))
+                .collect();
+            if let Some(place) = allows.first() {
+                let mut fewer = rules.to_vec();
+                fewer.remove(*place);
+                let after = said(&Table::compile(fewer, RESOURCES, 1).unwrap(), &case);
+                let widened =
+                    after.is_ok() && matches!(before, Err(DenialKind::Rule | DenialKind::NoRule));
+                assert!(!widened, "seed {SEED:#x}");
+            }
+        });
+    }
+
+    #[test]
+    fn fewer_groups_never_gain_through_rules_that_ask_for_groups() {
+        for_each(60, 20, |_, rules, case| {
+            // A deny on a group, or `not_groups`, is what a group can cost.
+            let asking = rules.iter().filter(|rule| {
+                rule.who.not_groups.is_none()
+                    && (rule.effect == Effect::Allow || rule.who.groups.is_none())
+            });
+            let table = Table::compile(asking.cloned().collect(), RESOURCES, 1).unwrap();
+            let before = said(&table, &case);
+            for place in 0..case.who.groups.len() {
+                let mut fewer = case.clone();
+                fewer.who.groups.remove(place);
+                let widened = said(&table, &fewer).is_ok() && before == Err(DenialKind::NoRule);
+                assert!(!widened, "seed {SEED:#x}");
+            }
+        });
+    }
+
+    #[test]
+    fn reading_the_model_is_asked_for_exactly_where_it_can_matter() {
+        for_each(60, 30, |_, rules, case| {
+            let table = Table::compile(rules.to_vec(), RESOURCES, 1).unwrap();
+            case.lend(|who, action| {
+                let row = table.row_of(who);
+                if table.reads_model(&row, action.resource) {
+                    return;
+                }
+                let with = |model| match table.decide(&row, &Action { model, ..*action }) {
+                    Decision::Deny(denial) => (Some(denial), None),
+                    Decision::Permit(grant) => (None, Some(grant)),
+                };
+                let absent = with(Attr::Absent);
+                assert_eq!(absent, with(Attr::Unreadable));
+                assert_eq!(absent, with(Attr::Value(b"gpt-4")));
+            });
+        });
+    }
+
+    #[test]
+    fn what_could_not_match_is_never_permitted() {
+        for_each(60, 30, |_, rules, case| {
+            let table = Table::compile(rules.to_vec(), RESOURCES, 1).unwrap();
+            case.lend(|who, action| {
+                let row = table.row_of(who);
+                if !table.could_match(&row, action.resource) {
+                    assert!(matches!(table.decide(&row, action), Decision::Deny(_)));
+                }
+            });
+        });
+    }
+}

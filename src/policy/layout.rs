@@ -1,0 +1,113 @@
+//! From a list of rules to the bits and rows of a table, and to its digest.
+
+use super::index::{Index, set};
+use super::pattern::Pattern;
+use super::rule::RuleSpec;
+use crate::base::IssuerId;
+use ring::digest::{Context, SHA256};
+use std::collections::BTreeMap;
+
+/// How rules stand in the words: deny rules from bit 0, allow rules from the next whole word.
+pub(super) struct Layout<'r> {
+    pub(super) rules: &'r [RuleSpec],
+    pub(super) denies: usize,
+    pub(super) deny_words: usize,
+    pub(super) words: usize,
+}
+
+impl<'r> Layout<'r> {
+    fn bit(&self, place: usize) -> usize {
+        if place < self.denies { place } else { self.deny_words * 64 + place - self.denies }
+    }
+
+    /// The index of one dimension. Bits without a rule count as not naming it; they are set in
+    /// no resource row.
+    pub(super) fn index(&self, of: impl Fn(&'r RuleSpec) -> Option<&'r [Pattern]>) -> Index {
+        let mut list = vec![None; self.words * 64];
+        for (place, rule) in self.rules.iter().enumerate() {
+            if let Some(slot) = list.get_mut(self.bit(place)) {
+                *slot = of(rule);
+            }
+        }
+        Index::build(self.words, self.deny_words, &list)
+    }
+
+    /// One row for each resource: the rules that are about it.
+    pub(super) fn resources(&self, count: usize) -> Vec<Vec<u64>> {
+        let mut rows = vec![vec![0; self.words]; count];
+        for (place, rule) in self.rules.iter().enumerate() {
+            let bit = self.bit(place);
+            match &rule.what.resource {
+                None => rows.iter_mut().for_each(|row| set(row, bit)),
+                Some(list) => {
+                    for id in list {
+                        if let Some(row) = rows.get_mut(id.index()) {
+                            set(row, bit);
+                        }
+                    }
+                }
+            }
+        }
+        rows
+    }
+
+    /// The rules that name no issuer.
+    pub(super) fn unnamed_issuer(&self) -> Vec<u64> {
+        let mut row = vec![0; self.words];
+        for (place, rule) in self.rules.iter().enumerate() {
+            if rule.who.iss.is_none() {
+                set(&mut row, self.bit(place));
+            }
+        }
+        row
+    }
+
+    /// One row for each issuer that some rule names.
+    pub(super) fn issuers(&self) -> BTreeMap<IssuerId, Vec<u64>> {
+        let mut rows = BTreeMap::new();
+        for (place, rule) in self.rules.iter().enumerate() {
+            for id in rule.who.iss.iter().flatten() {
+                let row = rows.entry(*id).or_insert_with(|| self.unnamed_issuer());
+                set(row, self.bit(place));
+            }
+        }
+        rows
+    }
+}
+
+/// Every field is tagged and has its length, so that no two policies feed the same bytes.
+pub(super) fn digest(rules: &[RuleSpec]) -> [u8; 32] {
+    fn feed(context: &mut Context, tag: u8, bytes: &[u8]) {
+        context.update(&[tag]);
+        context.update(&(bytes.len() as u64).to_le_bytes());
+        context.update(bytes);
+    }
+    let mut context = Context::new(&SHA256);
+    for rule in rules {
+        feed(&mut context, 0, rule.id.as_bytes());
+        feed(
+            &mut context,
+            1,
+            &[rule.effect as u8, rule.then.record as u8, rule.then.durable as u8],
+        );
+        for mask in rule.then.masks.iter() {
+            feed(&mut context, 2, &mask.0.to_le_bytes());
+        }
+        if let Some(credential) = rule.then.credential {
+            feed(&mut context, 3, &credential.0.to_le_bytes());
+        }
+        for id in rule.who.iss.iter().flatten() {
+            feed(&mut context, 4, &id.0.to_le_bytes());
+        }
+        for id in rule.what.resource.iter().flatten() {
+            feed(&mut context, 5, &id.0.to_le_bytes());
+        }
+        for (tag, (_, list)) in (6..).zip(rule.patterns()) {
+            list.into_iter().flatten().for_each(|pattern| feed(&mut context, tag, pattern.text()));
+        }
+    }
+    let mut digest = [0; 32];
+    let made = context.finish();
+    digest.iter_mut().zip(made.as_ref()).for_each(|(to, from)| *to = *from);
+    digest
+}

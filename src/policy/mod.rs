@@ -1,0 +1,43 @@
+//! Rules, compiled to a table of bits, and what the table decides.
+//!
+//! A rule says who, does what, with which obligations. The order of rules does not matter:
+//! a matching deny wins over any allow, and where nothing matches the answer is deny. The
+//! obligations of *every* matching allow rule unite, the strictest wins.
+//!
+//! Each rule is one bit; deny rules have the low words, allow rules the high ones. Each dimension
+//! (`method`, `path`, ...) maps a value to a row of bits: the rules that this value satisfies or
+//! that do not name the dimension. The rows of who-dimensions are ANDed once per token ([`Row`]);
+//! a decision ANDs the four what-rows, word by word, and allocates nothing.
+//!
+//! What this module does not know: tokens (it sees a verified `Principal`), masks and
+//! credentials (it names them by id), protocols, files, clocks.
+//!
+//! Absent and unreadable attributes: an absent one is matched by no rule that names it, an
+//! unreadable one by every deny rule that names it and by no allow rule that does.
+
+mod case;
+mod decision;
+mod explain;
+mod index;
+mod layout;
+mod pattern;
+mod rule;
+mod table;
+mod who;
+
+#[cfg(test)]
+mod interpreter;
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests;
+
+pub use case::{Case, CaseAction, CaseFailure, CaseWho, Expect};
+pub use decision::{Decision, Denial, DenialKind, Grant, Obligations};
+pub use explain::{Dimension, Explanation, Nearest};
+pub use pattern::Pattern;
+pub use rule::{
+    Durable, Effect, PATTERN_LEN_MAX, RULES_MAX, RecordLevel, RuleError, RuleFault, RuleSpec, Then,
+    What, WhoRule,
+};
+pub use table::{Action, Attr, Row, Table};
+pub use who::Who;

@@ -1,0 +1,208 @@
+//! A rule as data: what the config hands to the compiler of the table.
+
+use super::pattern::Pattern;
+use crate::base::{CredentialId, IssuerId, MaskSet, ResourceId};
+use std::fmt;
+
+/// What a matching rule does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Effect {
+    /// Refuses, whatever else matches.
+    Deny,
+    /// Permits, with its obligations, unless a deny matches too.
+    Allow,
+}
+
+/// How much of an exchange is recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RecordLevel {
+    /// Heads, decision, timings, sizes; no bodies.
+    Meta,
+    /// Everything that was released. Wins over [`Self::Meta`].
+    #[default]
+    Full,
+}
+
+/// When an exchange's record must be on stable storage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durable {
+    /// Within the drain window.
+    #[default]
+    Window,
+    /// Before anything of it is released. Wins over [`Self::Window`].
+    Each,
+}
+
+/// Who a rule is about. `None`: everybody, also where the attribute is absent.
+///
+/// The alternatives inside one key are ORed, the keys are ANDed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WhoRule {
+    /// Issuers of the token.
+    pub iss: Option<Vec<IssuerId>>,
+    /// Subject.
+    pub sub: Option<Vec<Pattern>>,
+    /// At least one group of the caller matches at least one of these.
+    pub groups: Option<Vec<Pattern>>,
+    /// No group of the caller matches any of these. A caller without groups passes.
+    pub not_groups: Option<Vec<Pattern>>,
+    /// The OAuth client.
+    pub client_id: Option<Vec<Pattern>>,
+    /// Who acts for the subject (RFC 8693, `act`). An allow rule looks at the current actor only,
+    /// since section 4.1 forbids to grant by earlier ones; a deny rule looks at the whole chain.
+    pub actor: Option<Vec<Pattern>>,
+}
+
+/// What a rule is about. `None`: anything, also where the attribute is absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct What {
+    /// Resources.
+    pub resource: Option<Vec<ResourceId>>,
+    /// Request method, case-sensitive (RFC 9110, section 9.1).
+    pub method: Option<Vec<Pattern>>,
+    /// Canonical path after the resource segment.
+    pub path: Option<Vec<Pattern>>,
+    /// Model that the request asks for.
+    pub model: Option<Vec<Pattern>>,
+}
+
+/// Obligations of an allow rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Then {
+    /// Masks that the exchange goes through.
+    pub masks: MaskSet,
+    /// Level of the record; full where nothing is said.
+    pub record: RecordLevel,
+    /// A credential in place of the resource's own.
+    pub credential: Option<CredentialId>,
+    /// When the record must be on stable storage.
+    pub durable: Durable,
+}
+
+/// One `[[rule]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleSpec {
+    /// Unique name; goes to the record and to refusals.
+    pub id: String,
+    /// What it does when it matches.
+    pub effect: Effect,
+    /// Who.
+    pub who: WhoRule,
+    /// What.
+    pub what: What,
+    /// Obligations; must be the default on a deny rule.
+    pub then: Then,
+}
+
+impl RuleSpec {
+    /// A rule about everybody and everything, without obligations.
+    #[must_use]
+    pub fn new(id: impl Into<String>, effect: Effect) -> Self {
+        Self {
+            id: id.into(),
+            effect,
+            who: WhoRule::default(),
+            what: What::default(),
+            then: Then::default(),
+        }
+    }
+
+    /// The lists of patterns with their keys.
+    pub(super) fn patterns(&self) -> [(&'static str, Option<&[Pattern]>); 8] {
+        [
+            ("sub", self.who.sub.as_deref()),
+            ("groups", self.who.groups.as_deref()),
+            ("not_groups", self.who.not_groups.as_deref()),
+            ("client_id", self.who.client_id.as_deref()),
+            ("actor", self.who.actor.as_deref()),
+            ("method", self.what.method.as_deref()),
+            ("path", self.what.path.as_deref()),
+            ("model", self.what.model.as_deref()),
+        ]
+    }
+
+    /// What is wrong with this rule alone.
+    pub(super) fn faults(&self, resources: usize) -> Vec<RuleFault> {
+        let mut faults = Vec::new();
+        if self.id.is_empty() {
+            faults.push(RuleFault::NoId);
+        }
+        for (key, list) in self.patterns() {
+            let Some(list) = list else { continue };
+            if list.is_empty() {
+                faults.push(RuleFault::EmptyList(key));
+            }
+            if list.iter().any(|pattern| pattern.text().len() > PATTERN_LEN_MAX) {
+                faults.push(RuleFault::PatternTooLong(key));
+            }
+        }
+        if self.who.iss.as_ref().is_some_and(Vec::is_empty) {
+            faults.push(RuleFault::EmptyList("iss"));
+        }
+        if let Some(list) = &self.what.resource {
+            if list.is_empty() {
+                faults.push(RuleFault::EmptyList("resource"));
+            }
+            if list.iter().any(|id| id.index() >= resources) {
+                faults.push(RuleFault::UnknownResource);
+            }
+        }
+        if self.effect == Effect::Deny && self.then != Then::default() {
+            faults.push(RuleFault::DenyWithObligations);
+        }
+        faults
+    }
+}
+
+/// How many rules one table holds.
+pub const RULES_MAX: usize = 1 << 14;
+/// Longest pattern in bytes; it bounds the depth of the index that is built from them.
+pub const PATTERN_LEN_MAX: usize = 512;
+
+/// A rule that the table cannot be built with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleError {
+    /// Position in the list that was given.
+    pub rule: usize,
+    /// Why.
+    pub fault: RuleFault,
+}
+
+/// Why a rule is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RuleFault {
+    /// The id is empty.
+    NoId,
+    /// Another rule has the same id.
+    DuplicateId,
+    /// A list without an entry would match nothing.
+    EmptyList(&'static str),
+    /// Longer than [`PATTERN_LEN_MAX`].
+    PatternTooLong(&'static str),
+    /// A resource id outside the config.
+    UnknownResource,
+    /// A deny has nothing to oblige.
+    DenyWithObligations,
+    /// More than [`RULES_MAX`] rules.
+    TooMany,
+}
+
+impl fmt::Display for RuleFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoId => f.write_str("the rule has an empty id"),
+            Self::DuplicateId => f.write_str("another rule has the same id"),
+            Self::EmptyList(key) => write!(f, "`{key}` is an empty list and would match nothing"),
+            Self::PatternTooLong(key) => {
+                write!(f, "a pattern of `{key}` is longer than {PATTERN_LEN_MAX} bytes")
+            }
+            Self::UnknownResource => f.write_str("the rule names a resource that does not exist"),
+            Self::DenyWithObligations => {
+                f.write_str("a deny rule has `then`, but nothing happens after a deny")
+            }
+            Self::TooMany => write!(f, "more than {RULES_MAX} rules"),
+        }
+    }
+}

@@ -1,0 +1,443 @@
+//! The compiled table: rows, and the AND of them.
+//!
+//! Estimate for a decision with 100 rules (3 words): four walks over short values and 15 word
+//! ANDs, 100-200 ns; with 1,000 rules (17 words) 85 ANDs. No allocation.
+
+use super::decision::{Decision, Denial, DenialKind, Grant, Obligations};
+use super::index::Index;
+use super::layout::{Layout, digest};
+use super::pattern::Pattern;
+use super::rule::{Effect, RULES_MAX, RuleError, RuleFault, RuleSpec};
+use super::who::Who;
+use crate::base::{IssuerId, ResourceId, RuleId};
+use crate::identity::Principal;
+use std::collections::BTreeMap;
+
+/// An attribute of an action that may not be there, or not be readable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attr<'a> {
+    /// The request has none. No rule that names the attribute matches.
+    Absent,
+    /// There may be one, and it could not be read. Deny rules that name it match.
+    Unreadable,
+    /// The value.
+    Value(&'a [u8]),
+}
+
+/// What a caller wants to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Action<'a> {
+    /// On which resource.
+    pub resource: ResourceId,
+    /// Request method; empty counts as absent (a protocol without methods).
+    pub method: &'a [u8],
+    /// Canonical path after the resource segment; empty counts as absent.
+    pub path: &'a [u8],
+    /// Model that the body names.
+    pub model: Attr<'a>,
+}
+
+impl<'a> Action<'a> {
+    pub(super) fn method(&self) -> Attr<'a> {
+        if self.method.is_empty() { Attr::Absent } else { Attr::Value(self.method) }
+    }
+
+    pub(super) fn path(&self) -> Attr<'a> {
+        if self.path.is_empty() { Attr::Absent } else { Attr::Value(self.path) }
+    }
+}
+
+/// The rules that one caller satisfies: made once per token, kept beside it.
+///
+/// It fits the table generation that made it only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    generation: u64,
+    words: Box<[u64]>,
+}
+
+impl Row {
+    /// Of which table it is.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+}
+
+/// All rules, compiled. Immutable; published to workers by generation.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// Deny rules by id, then allow rules by id.
+    rules: Vec<RuleSpec>,
+    denies: usize,
+    deny_words: usize,
+    words: usize,
+    /// One row for each resource.
+    resources: Vec<Vec<u64>>,
+    /// One row for each issuer that a rule names, and the row of all others.
+    issuers: BTreeMap<IssuerId, Vec<u64>>,
+    no_issuer: Vec<u64>,
+    sub: Index,
+    groups: Index,
+    not_groups: Index,
+    client_id: Index,
+    actor: Index,
+    method: Index,
+    path: Index,
+    model: Index,
+    generation: u64,
+    digest: [u8; 32],
+}
+
+impl Table {
+    /// Compiles `rules` for a config with `resources` resources. Order does not matter.
+    ///
+    /// # Errors
+    /// Every fault of every rule.
+    pub fn compile(
+        mut rules: Vec<RuleSpec>,
+        resources: usize,
+        generation: u64,
+    ) -> Result<Self, Vec<RuleError>> {
+        let errors = faults(&rules, resources);
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        rules.sort_by(|one, other| (one.effect, &one.id).cmp(&(other.effect, &other.id)));
+        let denies = rules.iter().filter(|rule| rule.effect == Effect::Deny).count();
+        let deny_words = denies.div_ceil(64);
+        let words = deny_words + (rules.len() - denies).div_ceil(64);
+        let layout = Layout { rules: &rules, denies, deny_words, words };
+        Ok(Self {
+            denies,
+            deny_words,
+            words,
+            resources: layout.resources(resources),
+            issuers: layout.issuers(),
+            no_issuer: layout.unnamed_issuer(),
+            sub: layout.index(|rule| rule.who.sub.as_deref()),
+            groups: layout.index(|rule| rule.who.groups.as_deref()),
+            not_groups: layout.index(|rule| rule.who.not_groups.as_deref()),
+            client_id: layout.index(|rule| rule.who.client_id.as_deref()),
+            actor: layout.index(|rule| rule.who.actor.as_deref()),
+            method: layout.index(|rule| rule.what.method.as_deref()),
+            path: layout.index(|rule| rule.what.path.as_deref()),
+            model: layout.index(|rule| rule.what.model.as_deref()),
+            generation,
+            digest: digest(&rules),
+            rules,
+        })
+    }
+
+    /// A table without rules: it denies everything.
+    #[must_use]
+    pub fn empty() -> Self {
+        let layout = Layout { rules: &[], denies: 0, deny_words: 0, words: 0 };
+        let index = || layout.index(|_| None);
+        Self {
+            rules: Vec::new(),
+            denies: 0,
+            deny_words: 0,
+            words: 0,
+            resources: Vec::new(),
+            issuers: BTreeMap::new(),
+            no_issuer: Vec::new(),
+            sub: index(),
+            groups: index(),
+            not_groups: index(),
+            client_id: index(),
+            actor: index(),
+            method: index(),
+            path: index(),
+            model: index(),
+            generation: 0,
+            digest: digest(&[]),
+        }
+    }
+
+    /// The row of a caller. Made once per token and kept beside it; allocates.
+    #[must_use]
+    pub fn row(&self, principal: &Principal) -> Row {
+        Who::lend(principal, |who| self.row_of(who))
+    }
+
+    /// The row of a caller whose attributes are `who`. Private to the module: a row that decides
+    /// is made from a verified principal only.
+    pub(super) fn row_of(&self, who: &Who<'_>) -> Row {
+        let issuer = who.issuer.and_then(|issuer| self.issuers.get(&issuer));
+        let mut words = issuer.unwrap_or(&self.no_issuer).clone();
+        let mut side = vec![0; self.words];
+        let scalars =
+            [(&self.sub, who.sub, Part::Sub), (&self.client_id, who.client_id, Part::ClientId)];
+        for (index, value, part) in scalars {
+            side.copy_from_slice(index.absent());
+            if let Some(value) = value {
+                self.unite(index, value.as_bytes(), part, &mut side);
+            }
+            and(&mut words, &side);
+        }
+
+        side.copy_from_slice(self.groups.absent());
+        for group in who.groups {
+            self.unite(&self.groups, group.as_bytes(), Part::Groups, &mut side);
+        }
+        and(&mut words, &side);
+
+        side.fill(0);
+        for group in who.groups {
+            self.unite(&self.not_groups, group.as_bytes(), Part::NotGroups, &mut side);
+        }
+        for (word, (found, named)) in words.iter_mut().zip(side.iter().zip(self.not_groups.named()))
+        {
+            *word &= !(found & named);
+        }
+
+        // An allow rule sees the current actor only, a deny rule the whole chain.
+        side.copy_from_slice(self.actor.absent());
+        let mut earlier = side.clone();
+        for (place, actor) in who.actors.iter().enumerate() {
+            let into = if place == 0 { &mut side } else { &mut earlier };
+            self.unite(&self.actor, actor.as_bytes(), Part::Actor, into);
+        }
+        for (into, word) in side.iter_mut().zip(&earlier).take(self.deny_words) {
+            *into |= word;
+        }
+        and(&mut words, &side);
+        Row { generation: self.generation, words: words.into() }
+    }
+
+    /// Adds the rules that `value` satisfies in one dimension, maybes looked at.
+    fn unite(&self, index: &Index, value: &[u8], part: Part, into: &mut [u64]) {
+        for (place, (into, found)) in into.iter_mut().zip(index.find(value)).enumerate() {
+            let maybe = found & index.residual(place);
+            *into |= found & !maybe;
+            for bit in bits(maybe) {
+                let rule = self.rule_at(place, bit);
+                if rule.is_some_and(|(_, rule)| any(part.of(rule), value)) {
+                    *into |= 1 << bit;
+                }
+            }
+        }
+    }
+
+    /// Decides. Cost: one walk over method, path and model each, and the AND of five rows.
+    pub fn decide(&self, row: &Row, action: &Action<'_>) -> Decision {
+        if row.generation != self.generation || row.words.len() != self.words {
+            return Decision::Deny(Denial { rule: None, kind: DenialKind::StaleRow });
+        }
+        let no_rule = Decision::Deny(Denial { rule: None, kind: DenialKind::NoRule });
+        let Some(resource) = self.resources.get(action.resource.index()) else { return no_rule };
+        let dimensions = [
+            Look::new(&self.method, action.method(), Part::Method),
+            Look::new(&self.path, action.path(), Part::Path),
+            Look::new(&self.model, action.model, Part::Model),
+        ];
+        let [method, path, model] = &dimensions;
+        let mut first = None;
+        let mut obligations = Obligations::NONE;
+        let rows = row.words.iter().zip(resource).zip(method.row).zip(path.row).zip(model.row);
+        for (place, ((((who, resource), method), path), model)) in rows.enumerate() {
+            for bit in bits(who & resource & method & path & model) {
+                let Some((id, rule)) = self.rule_at(place, bit) else { continue };
+                if !dimensions.iter().all(|look| look.confirms(place, bit, rule)) {
+                    continue;
+                }
+                if rule.effect != Effect::Allow {
+                    return Decision::Deny(Denial { rule: Some(id), kind: DenialKind::Rule });
+                }
+                first = first.or(Some(id));
+                if !obligations.unite(&rule.then) {
+                    let kind = DenialKind::ConflictingCredential;
+                    return Decision::Deny(Denial { rule: Some(id), kind });
+                }
+            }
+        }
+        match first {
+            Some(rule) => Decision::Permit(Grant::new(rule, action.resource, obligations)),
+            None => no_rule,
+        }
+    }
+
+    /// Whether some rule that may match for this caller and resource names `model`, so that the
+    /// body must be read before a decision.
+    #[must_use]
+    pub fn reads_model(&self, row: &Row, resource: ResourceId) -> bool {
+        let Some(resource) = self.resources.get(resource.index()) else { return false };
+        row.words
+            .iter()
+            .zip(resource)
+            .zip(self.model.named())
+            .any(|((who, resource), named)| who & resource & named != 0)
+    }
+
+    /// Whether this caller may do anything at all on the resource: some allow rule could match,
+    /// and no deny rule matches whatever is done. The question that connecting asks.
+    #[must_use]
+    pub fn could_match(&self, row: &Row, resource: ResourceId) -> bool {
+        if row.generation != self.generation {
+            return false;
+        }
+        let Some(resource) = self.resources.get(resource.index()) else { return false };
+        let mut allowed = false;
+        for (place, (who, resource)) in row.words.iter().zip(resource).enumerate() {
+            let fits = who & resource;
+            if place >= self.deny_words {
+                allowed |= fits != 0;
+                continue;
+            }
+            let named = [&self.method, &self.path, &self.model]
+                .map(|index| index.named().get(place).copied().unwrap_or(0));
+            if fits & !named.iter().fold(0, |all, word| all | word) != 0 {
+                return false;
+            }
+        }
+        allowed
+    }
+
+    /// How many rules there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Whether there is no rule, so that all is denied.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// The rule's `id`; empty for a rule of another table.
+    #[must_use]
+    pub fn rule_name(&self, rule: RuleId) -> &str {
+        self.rules.get(rule.index()).map_or("", |rule| &rule.id)
+    }
+
+    /// All rules in compiled order: deny first, then by id.
+    pub fn rules(&self) -> impl Iterator<Item = (RuleId, &RuleSpec)> {
+        self.rules.iter().enumerate().map(|(place, rule)| (rule_id(place), rule))
+    }
+
+    /// Number of the snapshot.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Gives the table its number before it is published; rows of another number are refused.
+    #[must_use]
+    pub fn with_generation(mut self, generation: u64) -> Self {
+        self.generation = generation;
+        self
+    }
+
+    /// SHA-256 over all rules in compiled order: equal for equal policies in any file order.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    /// The rule whose bit stands at this place.
+    fn rule_at(&self, word: usize, bit: u32) -> Option<(RuleId, &RuleSpec)> {
+        let bit = word * 64 + bit as usize;
+        let place =
+            if word < self.deny_words { bit } else { bit - self.deny_words * 64 + self.denies };
+        self.rules.get(place).map(|rule| (rule_id(place), rule))
+    }
+}
+
+/// One what-dimension of one decision.
+struct Look<'t> {
+    index: &'t Index,
+    row: &'t [u64],
+    value: Option<&'t [u8]>,
+    part: Part,
+}
+
+impl<'t> Look<'t> {
+    fn new(index: &'t Index, attr: Attr<'t>, part: Part) -> Self {
+        let (row, value) = match attr {
+            Attr::Absent => (index.absent(), None),
+            Attr::Unreadable => (index.unreadable(), None),
+            Attr::Value(value) => (index.find(value), Some(value)),
+        };
+        Self { index, row, value, part }
+    }
+
+    /// Whether a surviving bit is no mere maybe.
+    fn confirms(&self, word: usize, bit: u32, rule: &RuleSpec) -> bool {
+        match self.value {
+            Some(value) if self.index.residual(word) >> bit & 1 == 1 => {
+                any(self.part.of(rule), value)
+            }
+            _ => true,
+        }
+    }
+}
+
+/// Which list of patterns of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Sub,
+    Groups,
+    NotGroups,
+    ClientId,
+    Actor,
+    Method,
+    Path,
+    Model,
+}
+
+impl Part {
+    fn of(self, rule: &RuleSpec) -> Option<&[Pattern]> {
+        match self {
+            Self::Sub => rule.who.sub.as_deref(),
+            Self::Groups => rule.who.groups.as_deref(),
+            Self::NotGroups => rule.who.not_groups.as_deref(),
+            Self::ClientId => rule.who.client_id.as_deref(),
+            Self::Actor => rule.who.actor.as_deref(),
+            Self::Method => rule.what.method.as_deref(),
+            Self::Path => rule.what.path.as_deref(),
+            Self::Model => rule.what.model.as_deref(),
+        }
+    }
+}
+
+fn faults(rules: &[RuleSpec], resources: usize) -> Vec<RuleError> {
+    let mut errors = Vec::new();
+    if rules.len() > RULES_MAX {
+        return vec![RuleError { rule: RULES_MAX, fault: RuleFault::TooMany }];
+    }
+    let mut seen = BTreeMap::new();
+    for (place, rule) in rules.iter().enumerate() {
+        let own = rule.faults(resources).into_iter();
+        errors.extend(own.map(|fault| RuleError { rule: place, fault }));
+        if seen.insert(rule.id.as_str(), place).is_some() {
+            errors.push(RuleError { rule: place, fault: RuleFault::DuplicateId });
+        }
+    }
+    errors
+}
+
+fn any(patterns: Option<&[Pattern]>, value: &[u8]) -> bool {
+    patterns.is_none_or(|list| list.iter().any(|pattern| pattern.matches(value)))
+}
+
+fn and(into: &mut [u64], other: &[u64]) {
+    into.iter_mut().zip(other).for_each(|(word, other)| *word &= other);
+}
+
+/// The set bits of a word, lowest first.
+fn bits(mut word: u64) -> impl Iterator<Item = u32> {
+    std::iter::from_fn(move || {
+        let bit = word.trailing_zeros();
+        (word != 0).then(|| {
+            word &= word - 1;
+            bit
+        })
+    })
+}
+
+/// `RULES_MAX` is far below the range of the id.
+fn rule_id(place: usize) -> RuleId {
+    RuleId(u32::try_from(place).unwrap_or(u32::MAX))
+}

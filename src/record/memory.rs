@@ -1,0 +1,107 @@
+//! A journal in memory, for tests of sessions.
+
+use crate::base::Now;
+use crate::record::{BODY_MAX, EntryMeta, Flags, Full, Journal, Position, segment};
+
+/// One entry that a [`MemoryJournal`] holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryEntry {
+    /// Counts from 1.
+    pub sequence: u64,
+    /// What the session said.
+    pub meta: EntryMeta,
+    /// When.
+    pub now: Now,
+    /// The whole body of this entry.
+    pub body: Vec<u8>,
+}
+
+/// Keeps entries in a list. Bodies are split as in a real journal.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryJournal {
+    entries: Vec<MemoryEntry>,
+    position: u64,
+    room: Option<u64>,
+}
+
+impl MemoryJournal {
+    /// Without a bound.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes `bytes` and is full then.
+    #[must_use]
+    pub fn with_room(bytes: u64) -> Self {
+        Self { room: Some(bytes), ..Self::default() }
+    }
+
+    /// Sets the room that is left; `None`: no bound.
+    pub fn set_room(&mut self, bytes: Option<u64>) {
+        self.room = bytes;
+    }
+
+    /// What was appended, in order.
+    #[must_use]
+    pub fn entries(&self) -> &[MemoryEntry] {
+        &self.entries
+    }
+
+    /// Forgets the entries; sequences and positions go on.
+    pub fn take(&mut self) -> Vec<MemoryEntry> {
+        std::mem::take(&mut self.entries)
+    }
+}
+
+impl Journal for MemoryJournal {
+    fn append<'a, I>(&mut self, meta: EntryMeta, body: I, now: Now) -> Result<Position, Full>
+    where
+        I: Iterator<Item = &'a [u8]> + Clone,
+    {
+        let bytes: Vec<u8> = body.flatten().copied().collect();
+        let parts: Vec<&[u8]> =
+            if bytes.is_empty() { vec![&[]] } else { bytes.chunks(BODY_MAX).collect() };
+        let need: u64 = parts.iter().map(|part| segment::padded(part.len()) as u64).sum();
+        if let Some(room) = &mut self.room {
+            *room = room.checked_sub(need).ok_or(Full)?;
+        }
+        let last = parts.len() - 1;
+        for (index, part) in parts.into_iter().enumerate() {
+            let mut meta = meta;
+            if index > 0 {
+                meta.flags = meta.flags.with(Flags::CONTINUED);
+            }
+            if index < last {
+                meta.flags = meta.flags.with(Flags::MORE);
+            }
+            let sequence = self.entries.last().map_or(1, |entry| entry.sequence + 1);
+            self.entries.push(MemoryEntry { sequence, meta, now, body: part.to_vec() });
+        }
+        self.position += need;
+        Ok(Position(self.position))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{ConnectionId, ExchangeId};
+    use crate::record::Kind;
+
+    #[test]
+    fn long_bodies_are_split_and_a_full_journal_takes_nothing() {
+        let meta = EntryMeta::new(Kind::RequestBody, ConnectionId(1), ExchangeId(2));
+        let long = vec![7u8; 2 * BODY_MAX + 1];
+        let mut journal = MemoryJournal::new();
+        let end = journal.append(meta, [&long[..]].into_iter(), Now::default());
+        assert!(end.is_ok());
+        let flags: Vec<u16> = journal.entries().iter().map(|e| e.meta.flags.0).collect();
+        assert_eq!(flags, [2, 3, 1]);
+        assert_eq!(journal.entries().iter().map(|e| e.body.len()).sum::<usize>(), long.len());
+        let mut small = MemoryJournal::with_room(128);
+        assert_eq!(small.append(meta, [&b"x"[..]].into_iter(), Now::default()), Ok(Position(128)));
+        assert_eq!(small.append(meta, std::iter::empty(), Now::default()), Err(Full));
+        assert_eq!(small.entries().len(), 1);
+    }
+}

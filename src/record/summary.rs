@@ -1,0 +1,217 @@
+//! What happened, a line for each exchange: entries of a worker folded into rows.
+
+use std::collections::HashMap;
+
+use crate::base::{ConnectionId, ExchangeId};
+use crate::record::Kind;
+use crate::record::fields::{Field, Reader, Tag};
+use crate::record::reader::OwnedEntry;
+
+/// One exchange, as far as the record tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Row {
+    /// The exchange: the request id that the caller saw.
+    pub id: u128,
+    /// Whose worker.
+    pub worker: u32,
+    /// The caller's connection.
+    pub connection: u64,
+    /// Hybrid clock of its first entry, nanoseconds.
+    pub start_ns: u64,
+    /// Hybrid clock of its last entry.
+    pub last_ns: u64,
+    /// Whether a close was recorded.
+    pub closed: bool,
+    /// Issuer of the caller's token.
+    pub iss: Option<String>,
+    /// Subject.
+    pub sub: Option<String>,
+    /// Actors, outermost first.
+    pub actors: Vec<String>,
+    /// Groups.
+    pub groups: Vec<String>,
+    /// Client id.
+    pub client_id: Option<String>,
+    /// Resource.
+    pub resource: Option<String>,
+    /// Listener.
+    pub listener: Option<String>,
+    /// Protocol.
+    pub protocol: Option<String>,
+    /// Rule that decided.
+    pub rule: Option<String>,
+    /// The decision.
+    pub decision: Option<String>,
+    /// Label of the refusal.
+    pub refusal: Option<String>,
+    /// Request method.
+    pub method: Option<String>,
+    /// Path after the resource segment.
+    pub path: Option<String>,
+    /// Model.
+    pub model: Option<String>,
+    /// Credential that was put in.
+    pub credential: Option<String>,
+    /// Address of the caller.
+    pub peer: Option<String>,
+    /// Status of the answer.
+    pub status: Option<u64>,
+    /// Body bytes from the caller: as the close says, else as recorded.
+    pub bytes_in: u64,
+    /// Body bytes to the caller.
+    pub bytes_out: u64,
+    /// How many values were masked.
+    pub masked: u64,
+    /// How it ended or failed.
+    pub ending: Option<String>,
+}
+
+impl Row {
+    fn take(&mut self, kind: Kind, field: &Field<'_>) {
+        let Some(tag) = field.tag() else { return };
+        let text = |to: &mut Option<String>| *to = Some(field.as_text().into_owned());
+        match tag {
+            Tag::Iss => text(&mut self.iss),
+            Tag::Sub => text(&mut self.sub),
+            Tag::ClientId => text(&mut self.client_id),
+            Tag::Resource => text(&mut self.resource),
+            Tag::Listener => text(&mut self.listener),
+            Tag::Protocol => text(&mut self.protocol),
+            Tag::Rule => text(&mut self.rule),
+            Tag::Decision => text(&mut self.decision),
+            Tag::Refusal => text(&mut self.refusal),
+            Tag::Method => text(&mut self.method),
+            Tag::Path => text(&mut self.path),
+            Tag::Model => text(&mut self.model),
+            Tag::Credential => text(&mut self.credential),
+            Tag::Peer => text(&mut self.peer),
+            Tag::Ending | Tag::Failure => text(&mut self.ending),
+            Tag::Actor => {
+                let actor = field.as_text().into_owned();
+                if !self.actors.contains(&actor) {
+                    self.actors.push(actor);
+                }
+            }
+            Tag::Group => {
+                let group = field.as_text().into_owned();
+                if !self.groups.contains(&group) {
+                    self.groups.push(group);
+                }
+            }
+            Tag::Status => self.status = field.as_number(),
+            Tag::BytesIn => self.bytes_in = field.as_number().unwrap_or(0),
+            Tag::BytesOut => self.bytes_out = field.as_number().unwrap_or(0),
+            Tag::Count if kind == Kind::MaskEvents => {
+                self.masked = self.masked.saturating_add(field.as_number().unwrap_or(0));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Folds entries into rows. Feed the entries of each worker in their order.
+#[derive(Debug, Default)]
+pub struct Summaries {
+    rows: HashMap<u128, Row>,
+    /// What an open entry said about a connection as a whole.
+    connections: HashMap<(u32, ConnectionId), Row>,
+}
+
+impl Summaries {
+    /// Without rows.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next whole entry.
+    pub fn push(&mut self, entry: &OwnedEntry) {
+        let meta = &entry.meta;
+        let connection = (entry.worker, meta.connection);
+        if meta.exchange == ExchangeId(0) {
+            match meta.kind {
+                Kind::Open => {
+                    let mut row = Row::default();
+                    read_fields(&mut row, entry);
+                    self.connections.insert(connection, row);
+                }
+                Kind::Close => {
+                    self.connections.remove(&connection);
+                }
+                _ => {}
+            }
+            return;
+        }
+        let row = self.rows.entry(meta.exchange.0).or_insert_with(|| Row {
+            id: meta.exchange.0,
+            worker: entry.worker,
+            connection: meta.connection.0,
+            start_ns: entry.time_ns,
+            ..self.connections.get(&connection).cloned().unwrap_or_default()
+        });
+        row.last_ns = entry.time_ns;
+        let len = entry.body.len() as u64;
+        match meta.kind {
+            Kind::RequestBody => row.bytes_in += len,
+            Kind::ResponseBody => row.bytes_out += len,
+            Kind::Data if meta.flags.has(crate::record::Flags::TO_CALLER) => row.bytes_out += len,
+            Kind::Data => row.bytes_in += len,
+            _ => read_fields(row, entry),
+        }
+        row.closed |= meta.kind == Kind::Close;
+    }
+
+    /// The rows, oldest first.
+    #[must_use]
+    pub fn into_rows(self) -> Vec<Row> {
+        let mut rows: Vec<Row> = self.rows.into_values().collect();
+        rows.sort_by_key(|row| (row.start_ns, row.id));
+        rows
+    }
+}
+
+fn read_fields(row: &mut Row, entry: &OwnedEntry) {
+    for field in Reader::new(&entry.body).map_while(Result::ok) {
+        row.take(entry.meta.kind, &field);
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::record::EntryMeta;
+    use crate::record::fields::Writer;
+
+    fn entry(sequence: u64, kind: Kind, exchange: u128, body: Vec<u8>) -> OwnedEntry {
+        let meta = EntryMeta::new(kind, ConnectionId(4), ExchangeId(exchange));
+        OwnedEntry { worker: 0, sequence, time_ns: 100 + sequence, meta, body }
+    }
+
+    #[test]
+    fn rows_take_from_connection_heads_decisions_and_bodies() {
+        let mut body = Vec::new();
+        let mut all = Summaries::new();
+        Writer::new(&mut body).text(Tag::Peer, "10.0.0.1:5").text(Tag::Listener, "api");
+        all.push(&entry(1, Kind::Open, 0, body.clone()));
+        Writer::new(&mut body)
+            .text(Tag::Sub, "ana")
+            .text(Tag::Actor, "agent")
+            .text(Tag::Decision, "permit");
+        all.push(&entry(2, Kind::Decision, 9, body.clone()));
+        all.push(&entry(3, Kind::RequestBody, 9, vec![1; 10]));
+        all.push(&entry(4, Kind::ResponseBody, 9, vec![1; 20]));
+        Writer::new(&mut body).text(Tag::Detector, "email").number(Tag::Count, 3);
+        all.push(&entry(5, Kind::MaskEvents, 9, body.clone()));
+        Writer::new(&mut body).number(Tag::Status, 200).number(Tag::BytesOut, 25);
+        all.push(&entry(6, Kind::Close, 9, body));
+        let rows = all.into_rows();
+        assert_eq!(rows.len(), 1);
+        let row = &rows[0];
+        assert_eq!((row.start_ns, row.last_ns, row.closed), (102, 106, true));
+        assert_eq!((row.bytes_in, row.bytes_out, row.masked), (10, 25, 3));
+        assert_eq!((row.status, row.actors.len()), (Some(200), 1));
+        assert_eq!(row.peer.as_deref(), Some("10.0.0.1:5"));
+        assert_eq!(row.sub.as_deref(), Some("ana"));
+    }
+}

@@ -1,0 +1,174 @@
+//! Buffers of the worker: one size for heads and small bodies, one for long bodies.
+//!
+//! A buffer is owned by whoever may touch it: the connection, a read in flight, or a write in
+//! flight. It goes by value, so that the kernel never writes to memory that someone else reads.
+
+/// The size of a buffer for heads and small bodies.
+pub(super) const SMALL: usize = 16 << 10;
+/// The size of a buffer once a body is long, or a head did not fit.
+pub(super) const LARGE: usize = 64 << 10;
+/// Above this no buffer grows; a session that still cannot consume anything is broken off.
+pub(super) const MAX: usize = 256 << 10;
+
+/// How many free buffers of each size a worker keeps.
+const KEEP_SMALL: usize = 256;
+const KEEP_LARGE: usize = 32;
+
+/// A run of memory with unconsumed bytes at `start..end`.
+///
+/// All of `mem` is initialised from the start, so no read of it can be undefined.
+#[derive(Debug)]
+pub(super) struct Buffer {
+    mem: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Buffer {
+    fn with_size(size: usize) -> Self {
+        Self { mem: vec![0; size], start: 0, end: 0 }
+    }
+
+    /// The unconsumed bytes.
+    pub(super) fn filled(&self) -> &[u8] {
+        self.mem.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// The bytes from `base` on, consumed ones included: what pieces made at `base` name.
+    pub(super) fn from(&self, base: usize) -> &[u8] {
+        self.mem.get(base..self.end).unwrap_or_default()
+    }
+
+    /// Where the unconsumed bytes start in the memory.
+    pub(super) fn start(&self) -> usize {
+        self.start
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.start >= self.end
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.mem.len()
+    }
+
+    /// Marks `count` bytes at the front as consumed.
+    pub(super) fn consume(&mut self, count: usize) {
+        debug_assert!(count <= self.filled().len(), "consumed more than was shown");
+        self.start = self.start.saturating_add(count).min(self.end);
+    }
+
+    /// Room behind the bytes.
+    pub(super) fn room(&mut self) -> &mut [u8] {
+        self.mem.get_mut(self.end..).unwrap_or_default()
+    }
+
+    /// Notes that `count` bytes were put into the room.
+    pub(super) fn extend(&mut self, count: usize) {
+        debug_assert!(count <= self.mem.len().saturating_sub(self.end));
+        self.end = self.end.saturating_add(count).min(self.mem.len());
+    }
+
+    /// Moves the unconsumed bytes to the front.
+    pub(super) fn compact(&mut self) {
+        if self.start >= self.end {
+            self.start = 0;
+            self.end = 0;
+        } else if self.start > 0 {
+            self.mem.copy_within(self.start..self.end, 0);
+            self.end = self.end.saturating_sub(self.start);
+            self.start = 0;
+        }
+    }
+
+    fn clear(&mut self) {
+        self.start = 0;
+        self.end = 0;
+    }
+}
+
+/// The worker's free buffers.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    small: Vec<Buffer>,
+    large: Vec<Buffer>,
+}
+
+impl Buffers {
+    /// A buffer for heads and small bodies.
+    pub(super) fn take_small(&mut self) -> Buffer {
+        self.small.pop().unwrap_or_else(|| Buffer::with_size(SMALL))
+    }
+
+    /// A buffer for a long body.
+    pub(super) fn take_large(&mut self) -> Buffer {
+        self.large.pop().unwrap_or_else(|| Buffer::with_size(LARGE))
+    }
+
+    /// A larger buffer with the same bytes, or `None` when `from` is as large as any may be.
+    pub(super) fn grow(&mut self, from: Buffer) -> Result<Buffer, Buffer> {
+        let mut to = match from.size() {
+            size if size < LARGE => self.take_large(),
+            size if size < MAX => Buffer::with_size(size.saturating_mul(2).min(MAX)),
+            _ => return Err(from),
+        };
+        let bytes = from.filled();
+        let count = bytes.len();
+        if let Some(room) = to.room().get_mut(..count) {
+            room.copy_from_slice(bytes);
+        }
+        to.extend(count);
+        self.put(from);
+        Ok(to)
+    }
+
+    /// Gives a buffer back.
+    pub(super) fn put(&mut self, mut buffer: Buffer) {
+        buffer.clear();
+        let (shelf, keep) = match buffer.size() {
+            SMALL => (&mut self.small, KEEP_SMALL),
+            LARGE => (&mut self.large, KEEP_LARGE),
+            _ => return,
+        };
+        if shelf.len() < keep {
+            shelf.push(buffer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unconsumed_bytes_survive_compaction_and_growth() {
+        let mut buffers = Buffers::default();
+        let mut buffer = buffers.take_small();
+        buffer.room().fill(7);
+        buffer.extend(SMALL);
+        buffer.consume(SMALL - 3);
+        buffer.compact();
+        assert_eq!(buffer.filled(), [7, 7, 7]);
+        let mut buffer = buffers.grow(buffer).expect("small grows");
+        assert_eq!((buffer.size(), buffer.filled()), (LARGE, [7, 7, 7].as_slice()));
+        while let Ok(larger) = {
+            let fill = buffer.room().len();
+            buffer.extend(fill);
+            buffers.grow(buffer)
+        } {
+            buffer = larger;
+            assert!(buffer.size() <= MAX);
+        }
+        assert_eq!((buffers.small.len(), buffers.large.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_buffer_that_comes_back_is_lent_again_empty() {
+        let mut buffers = Buffers::default();
+        let mut buffer = buffers.take_small();
+        buffer.extend(100);
+        buffers.put(buffer);
+        assert_eq!(buffers.small.len(), 1);
+        assert!(buffers.take_small().is_empty());
+    }
+}

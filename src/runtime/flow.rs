@@ -1,0 +1,352 @@
+//! One direction of a connection: the buffer that is read into, and the message that goes out.
+
+use super::buffer::{Buffer, SMALL};
+use super::shared::Shared;
+use super::socket::{Socket, WriteDone, WriteJob};
+use super::sys::{self, Gather};
+use crate::base::{Now, Piece, Pieces};
+use crate::session::io::Ending;
+use std::io;
+
+/// How far the end of a direction went on its way out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum HalfClose {
+    #[default]
+    Open,
+    /// After what is queued.
+    Wanted,
+    Done,
+}
+
+/// Bytes of one side on their way through the session to the other side.
+///
+/// `buffer` is here, or in a read in flight, or lent to `gather`: never in two places.
+#[derive(Debug, Default)]
+pub(super) struct Flow {
+    pub(super) buffer: Option<Buffer>,
+    /// The buffer is away with the gather.
+    pub(super) lent: bool,
+    /// Something changed since the session last left all of it unconsumed.
+    pub(super) fresh: bool,
+    /// The socket is known to have bytes.
+    pub(super) ready: bool,
+    /// Nothing came for a while: the next read waits without a buffer.
+    pub(super) quiet: bool,
+    /// When the read in flight that holds a buffer began.
+    pub(super) filling_ns: Option<u64>,
+    /// Reads in a row that filled the buffer.
+    streak: u8,
+    /// What is left when the buffer comes back belongs to an exchange that is over.
+    drop_rest: bool,
+    pub(super) end: Option<Ending>,
+    pub(super) told: bool,
+    /// Boxed once for the connection, so that a write in flight is small.
+    gather: Option<Box<Gather>>,
+    queued: Pieces,
+    spare: Pieces,
+    sealed: bool,
+    /// When the write in flight started.
+    pub(super) since_ns: u64,
+    pub(super) half_close: HalfClose,
+    /// The way out is broken; what is meant for it is dropped.
+    pub(super) dead: bool,
+}
+
+impl Flow {
+    pub(super) fn new() -> Self {
+        Self { gather: Some(Box::default()), fresh: true, ..Self::default() }
+    }
+
+    /// Unconsumed bytes that stand ready to be shown.
+    pub(super) fn rest(&self) -> &[u8] {
+        self.buffer.as_ref().map_or(&[], Buffer::filled)
+    }
+
+    /// Whether nothing is on its way out.
+    pub(super) fn is_idle(&self) -> bool {
+        self.queued.is_empty() && self.gather.as_ref().is_some_and(|gather| gather.is_empty())
+    }
+
+    /// Takes what the session made; `swap` gets it, `base` is where its input started.
+    ///
+    /// Returns whether the pieces could be kept; they name a buffer that is not there otherwise.
+    pub(super) fn take(&mut self, base: Option<usize>, swap: impl FnOnce(&mut Pieces)) -> bool {
+        let idle = self.is_idle();
+        let to = match self.gather.as_mut() {
+            Some(gather) if idle => {
+                gather.clear();
+                gather.pieces_mut()
+            }
+            _ => &mut self.spare,
+        };
+        swap(to);
+        if self.dead {
+            self.forget();
+            return true;
+        }
+        let named = to.list().iter().any(|piece| matches!(piece, Piece::Source(_)));
+        if idle {
+            if !named {
+                return true;
+            }
+            let (Some(base), Some(buffer)) = (base, self.buffer.take()) else { return false };
+            self.lent = true;
+            if let Some(gather) = self.gather.as_mut() {
+                gather.lend(buffer, base);
+            }
+            return true;
+        }
+        self.queued.append_at(&self.spare, 0);
+        self.spare.clear();
+        !named
+    }
+
+    /// Drops what is on its way out and not in flight.
+    pub(super) fn forget(&mut self) {
+        self.queued.clear();
+        self.spare.clear();
+        if let Some(mut gather) = self.gather.take() {
+            gather.clear();
+            self.take_back(&mut gather);
+            self.gather = Some(gather);
+            self.sealed = false;
+        }
+    }
+
+    /// Gives back room that only long messages need.
+    pub(super) fn tidy(&mut self) {
+        if !self.is_idle() {
+            return;
+        }
+        self.spare = Pieces::new();
+        self.queued = Pieces::new();
+        self.gather = Some(Box::default());
+    }
+
+    /// Drops what the session left of an exchange that is over.
+    pub(super) fn drop_rest(&mut self) {
+        self.drop_rest = self.lent;
+        if let Some(buffer) = self.buffer.as_mut() {
+            let count = buffer.filled().len();
+            buffer.consume(count);
+        }
+    }
+
+    /// Gives the buffer to the worker when nothing is in it.
+    pub(super) fn return_buffer(&mut self, shared: &Shared) {
+        if let Some(buffer) = self.buffer.take_if(|buffer| buffer.is_empty()) {
+            shared.put(buffer);
+        }
+    }
+
+    /// A new connection feeds this direction.
+    pub(super) fn restart_in(&mut self) {
+        self.end = None;
+        self.told = false;
+        self.ready = false;
+        self.quiet = false;
+        self.filling_ns = None;
+        self.streak = 0;
+        self.fresh = true;
+    }
+
+    /// A new connection takes what this direction sends.
+    pub(super) fn restart_out(&mut self) {
+        self.dead = false;
+        self.half_close = HalfClose::Open;
+    }
+
+    fn take_back(&mut self, gather: &mut Gather) {
+        if let Some(source) = gather.reclaim() {
+            self.give_back(source);
+        }
+    }
+
+    fn give_back(&mut self, source: Buffer) {
+        debug_assert!(self.buffer.is_none() && self.lent);
+        self.lent = false;
+        self.buffer = Some(source);
+        if self.drop_rest {
+            self.drop_rest();
+        }
+    }
+
+    /// The next write to `socket`, when there is something to write and nothing in flight.
+    pub(super) fn write_job(&mut self, socket: &mut Socket, now: Now) -> Option<WriteJob> {
+        if self.dead {
+            return None;
+        }
+        socket.write.as_ref()?;
+        let gather = self.gather.as_mut()?;
+        if gather.is_empty() && !self.queued.is_empty() {
+            gather.clear();
+            std::mem::swap(gather.pieces_mut(), &mut self.queued);
+        }
+        if let Some(tls) = socket.tls.as_mut().filter(|_| !self.sealed)
+            && (!gather.is_empty() || tls.wants_write())
+        {
+            self.sealed = true;
+            match tls.seal(gather) {
+                Ok(Some(source)) => self.give_back(source),
+                Ok(None) => {}
+                Err(_) => {
+                    self.dead = true;
+                    self.forget();
+                    return None;
+                }
+            }
+        }
+        if self.gather.as_ref().is_none_or(|gather| gather.is_empty()) {
+            self.sealed = false;
+            return None;
+        }
+        let half = socket.write.take()?;
+        let gather = self.gather.take()?;
+        self.since_ns = now.mono_ns;
+        Some(WriteJob { half, gather })
+    }
+
+    /// Notes what came of a write; `stale`: what it was for is over.
+    pub(super) fn wrote(&mut self, done: WriteDone, stale: bool) -> Option<sys::WriteHalf> {
+        let WriteDone { half, mut gather, result } = done;
+        match result {
+            Ok(count) if count > 0 && !stale => gather.advance(count),
+            _ if stale => gather.clear(),
+            _ => {
+                self.dead = true;
+                gather.clear();
+            }
+        }
+        if gather.is_empty() {
+            gather.clear();
+            gather.pieces_mut().shrink_arena(ARENA_KEEP);
+            self.take_back(&mut gather);
+            self.sealed = false;
+        }
+        self.gather = Some(gather);
+        if self.dead {
+            self.queued.clear();
+        }
+        (!stale).then_some(half)
+    }
+
+    /// Whether more bytes would help a session that wants them.
+    pub(super) fn is_hungry(&self) -> bool {
+        !self.lent && (self.rest().is_empty() || !self.fresh)
+    }
+
+    /// A buffer with room for a read. `None`: it is lent, or can grow no more.
+    pub(super) fn room(&mut self, shared: &Shared) -> Option<Buffer> {
+        if self.lent {
+            return None;
+        }
+        let Some(mut buffer) = self.buffer.take() else {
+            return Some(if self.streak >= STREAK {
+                shared.take_large()
+            } else {
+                shared.take_small()
+            });
+        };
+        buffer.compact();
+        if buffer.is_empty() && self.streak >= STREAK && buffer.size() == SMALL {
+            shared.put(buffer);
+            return Some(shared.take_large());
+        }
+        if !buffer.room().is_empty() {
+            return Some(buffer);
+        }
+        match shared.grow(buffer) {
+            Ok(buffer) => Some(buffer),
+            Err(buffer) => {
+                self.buffer = Some(buffer);
+                None
+            }
+        }
+    }
+
+    /// Notes what came of a read that was not a wait.
+    pub(super) fn filled(
+        &mut self,
+        socket: &mut Socket,
+        mut buffer: Buffer,
+        result: io::Result<usize>,
+        shared: &Shared,
+    ) {
+        self.ready = false;
+        self.quiet = false;
+        self.filling_ns = None;
+        let count = match result {
+            Ok(count) => count,
+            Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => {
+                self.quiet = true;
+                if socket.tls.is_some() {
+                    shared.put(buffer);
+                } else {
+                    self.buffer = Some(buffer);
+                    self.return_buffer(shared);
+                }
+                return;
+            }
+            Err(_) => {
+                self.end = Some(Ending::Cut);
+                0
+            }
+        };
+        let full = count > 0 && buffer.room().is_empty();
+        self.streak = if full { self.streak.saturating_add(1) } else { 0 };
+        match socket.tls.as_mut() {
+            Some(tls) if count > 0 => tls.take_sealed(buffer),
+            Some(_) => {
+                // A FIN that no close_notify came before.
+                self.end = self.end.or(Some(Ending::Cut));
+                shared.put(buffer);
+            }
+            None => {
+                if count == 0 {
+                    self.end = self.end.or(Some(Ending::Clean));
+                }
+                self.fresh |= count > 0;
+                self.buffer = Some(buffer);
+                self.return_buffer(shared);
+            }
+        }
+    }
+
+    /// Opens what came under TLS, as far as there is room for it.
+    pub(super) fn pump(&mut self, socket: &mut Socket, wanted: bool, shared: &Shared) {
+        let Some(tls) = socket.tls.as_mut() else { return };
+        loop {
+            if tls.open().is_err() {
+                self.end = self.end.or(Some(Ending::Cut));
+                if let Some(buffer) = tls.abandon() {
+                    shared.put(buffer);
+                }
+                return;
+            }
+            if let Some(buffer) = tls.spent() {
+                shared.put(buffer);
+            }
+            if tls.is_ended() {
+                self.end = self.end.or(Some(Ending::Clean));
+            }
+            if tls.opened() == 0 || !wanted || !self.is_hungry() {
+                return;
+            }
+            let Some(mut buffer) = self.room(shared) else { return };
+            self.fresh |= tls.read(&mut buffer) > 0;
+            self.buffer = Some(buffer);
+        }
+    }
+
+    /// Gives everything back at the end of the connection.
+    pub(super) fn finish(&mut self, shared: &Shared) {
+        self.forget();
+        self.drop_rest();
+        self.return_buffer(shared);
+    }
+}
+
+/// Reads in a row that fill a buffer before a larger one is taken.
+const STREAK: u8 = 2;
+/// Room of an arena that is kept between messages.
+const ARENA_KEEP: usize = 80 << 10;

@@ -1,0 +1,89 @@
+//! The workers: sockets, TLS, upstream connections and time, around sessions that know none of it.
+//!
+//! A worker is a thread with its own driver (io_uring, or epoll where that is refused). Nothing but
+//! this module names monoio, so that the driver can be replaced. Workers share only what is
+//! published whole: see [`Published`].
+//!
+//! Cost of an exchange on a kept connection: one wait and four transfers, no allocation, no lock;
+//! three looks at the clocks for each transfer.
+
+mod buffer;
+mod certificates;
+mod clock;
+mod connection;
+mod drive;
+mod driver;
+mod flow;
+pub mod map;
+mod published;
+mod shared;
+mod signal;
+mod socket;
+mod sys;
+mod tls;
+mod upstreams;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+pub use certificates::{CertificateError, listener_tls, upstream_tls};
+pub use clock::now;
+pub use driver::{DriverKind, Probe, probe};
+pub use published::Published;
+pub use upstreams::{Addresses, Upstream, Upstreams};
+pub use worker::{ListenerPlan, Worker, WorkerPlan};
+
+use crate::base::{ListenerId, Now};
+use crate::session::io::{Input, Interest, Out};
+use std::net::SocketAddr;
+
+/// One caller connection as a pure function of its inputs; see [`crate::session::io`].
+///
+/// Its journal is inside of it.
+pub trait Session {
+    /// Advances by one input; returns how many of the input's bytes were consumed.
+    fn handle(&mut self, input: Input<'_>, now: Now, out: &mut Out) -> usize;
+    /// Which sides it wants to hear from.
+    fn interest(&self) -> Interest;
+    /// When it wants [`Input::Timer`], in [`Now::mono_ns`].
+    fn deadline(&self) -> Option<u64>;
+    /// Whether it is done: what is queued is written, then the connection ends.
+    fn is_closed(&self) -> bool;
+}
+
+/// Makes the sessions of one worker, on that worker's thread.
+pub trait Sessions {
+    /// What it makes.
+    type S: Session;
+
+    /// A session for a connection that was accepted, after its handshake.
+    ///
+    /// `client_cert` is the caller's leaf certificate in DER, verified; `sni` the name it asked for.
+    fn open(
+        &self,
+        peer: SocketAddr,
+        listener: ListenerId,
+        client_cert: Option<Vec<u8>>,
+        sni: Option<String>,
+    ) -> Self::S;
+
+    /// Called about four times a second, for what is due by time and not by a connection.
+    fn tick(&self, now: Now) {
+        let _ = now;
+    }
+}
+
+/// No core dumps, and no attaching by other processes of the same user: memory holds secrets.
+///
+/// # Errors
+/// What the system refused.
+pub fn protect_memory() -> std::io::Result<()> {
+    sys::protect_memory()
+}
+
+/// The cores that this process may use.
+#[must_use]
+pub fn cores() -> Vec<usize> {
+    sys::allowed_cores()
+}

@@ -1,0 +1,255 @@
+//! What the connections of one worker share: limits, free buffers, idle upstream connections.
+//!
+//! Nothing here is borrowed across an await.
+
+use super::buffer::{Buffer, Buffers};
+use super::published::{Published, Watch};
+use super::signal::Signal;
+use super::socket::{ConnectJob, Socket};
+use super::upstreams::{Addresses, Upstreams};
+use super::{sys, tls};
+use crate::base::{CredentialId, Limits, Now, ResourceId};
+use crate::session::io::UpstreamFault;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a pooled connection may serve: one resource with one credential, of one config.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) resource: ResourceId,
+    pub(super) credential: CredentialId,
+    generation: u64,
+}
+
+struct Idle {
+    socket: Socket,
+    since_ns: u64,
+}
+
+/// One worker's shared state; `Rc`.
+pub(super) struct Shared {
+    pub(super) limits: Limits,
+    pub(super) signal: Signal,
+    buffers: RefCell<Buffers>,
+    upstreams: RefCell<Watch<Upstreams>>,
+    addresses: RefCell<Watch<Addresses>>,
+    idle: RefCell<HashMap<Key, Vec<Idle>>>,
+    counts: Rc<RefCell<HashMap<ResourceId, Count>>>,
+    /// Caller connections that are open.
+    pub(super) connections: Cell<u32>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Count {
+    open: u32,
+    idle: u32,
+}
+
+/// A place among the upstream connections that a resource may have; given back when dropped.
+pub(super) struct Place {
+    counts: Rc<RefCell<HashMap<ResourceId, Count>>>,
+    resource: ResourceId,
+}
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Place").field(&self.resource).finish()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(count) = self.counts.borrow_mut().get_mut(&self.resource) {
+            count.open = count.open.saturating_sub(1);
+        }
+    }
+}
+
+/// What a wish for an upstream connection comes to.
+pub(super) enum Found {
+    /// An idle one was there.
+    Pooled(Socket),
+    /// One must be made.
+    Connect(ConnectJob),
+}
+
+impl Shared {
+    pub(super) fn new(
+        limits: Limits,
+        upstreams: Arc<Published<Upstreams>>,
+        addresses: Arc<Published<Addresses>>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            limits,
+            signal: Signal::default(),
+            buffers: RefCell::default(),
+            upstreams: RefCell::new(Watch::new(upstreams)),
+            addresses: RefCell::new(Watch::new(addresses)),
+            idle: RefCell::default(),
+            counts: Rc::default(),
+            connections: Cell::new(0),
+        })
+    }
+
+    pub(super) fn take_small(&self) -> Buffer {
+        self.buffers.borrow_mut().take_small()
+    }
+
+    pub(super) fn take_large(&self) -> Buffer {
+        self.buffers.borrow_mut().take_large()
+    }
+
+    pub(super) fn grow(&self, buffer: Buffer) -> Result<Buffer, Buffer> {
+        self.buffers.borrow_mut().grow(buffer)
+    }
+
+    pub(super) fn put(&self, buffer: Buffer) {
+        self.buffers.borrow_mut().put(buffer);
+    }
+
+    /// The key under which a connection for these is kept, and when the config changes, is not.
+    pub(super) fn key(&self, resource: ResourceId, credential: CredentialId) -> Key {
+        let (_, generation) = self.upstreams.borrow_mut().get();
+        Key { resource, credential, generation }
+    }
+
+    /// Finds an idle connection, or says how to make one. With `fresh` only the second.
+    pub(super) fn find(&self, key: Key, fresh: bool, now: Now) -> Result<Found, UpstreamFault> {
+        let reusable = || if fresh { None } else { self.take_idle(key) };
+        while let Some(idle) = reusable() {
+            let age_ns = now.mono_ns.saturating_sub(idle.since_ns);
+            let young = age_ns < self.limits.upstream_idle_ms.saturating_mul(1_000_000);
+            let mut socket = idle.socket;
+            if young && self.is_healthy(&mut socket) {
+                return Ok(Found::Pooled(socket));
+            }
+        }
+        let mut upstreams = self.upstreams.borrow_mut();
+        let upstream = upstreams.get().0.find(key.resource).ok_or(UpstreamFault::Unresolved)?;
+        let addresses = self.addresses.borrow_mut().get().0.of(upstream);
+        if addresses.is_empty() {
+            return Err(UpstreamFault::Unresolved);
+        }
+        let tls = match &upstream.tls {
+            None => None,
+            Some((config, name)) => {
+                let made = tls::client(config, name).map_err(|_| UpstreamFault::Tls)?;
+                Some(Box::new(made))
+            }
+        };
+        drop(upstreams);
+        let place = self.place(key.resource)?;
+        let within = Duration::from_millis(self.limits.connect_ms);
+        Ok(Found::Connect(ConnectJob { addresses, tls, place, within }))
+    }
+
+    /// Keeps a connection for another exchange, or closes it when there are enough.
+    pub(super) fn keep(&self, key: Key, socket: Socket, now: Now) {
+        let stale = self.key(key.resource, key.credential) != key;
+        if stale || !socket.is_whole() || self.signal.is_draining() {
+            return;
+        }
+        let mut counts = self.counts.borrow_mut();
+        let count = counts.entry(key.resource).or_default();
+        if count.idle >= self.limits.upstream_idle_max {
+            drop(counts);
+            return;
+        }
+        count.idle = count.idle.saturating_add(1);
+        drop(counts);
+        let idle = Idle { socket, since_ns: now.mono_ns };
+        self.idle.borrow_mut().entry(key).or_default().push(idle);
+    }
+
+    /// Closes what is idle for too long or was made under an older config.
+    pub(super) fn sweep(&self, now: Now) {
+        let bound_ns = self.limits.upstream_idle_ms.saturating_mul(1_000_000);
+        let draining = self.signal.is_draining();
+        let (_, generation) = self.upstreams.borrow_mut().get();
+        let mut closed = Vec::new();
+        self.idle.borrow_mut().retain(|key, list| {
+            let keep = |idle: &Idle| {
+                key.generation == generation
+                    && !draining
+                    && now.mono_ns.saturating_sub(idle.since_ns) < bound_ns
+            };
+            let old = list.extract_if(.., |idle| !keep(idle));
+            closed.extend(old.map(|idle| (key.resource, idle)));
+            !list.is_empty()
+        });
+        let mut counts = self.counts.borrow_mut();
+        for (resource, _) in &closed {
+            if let Some(count) = counts.get_mut(resource) {
+                count.idle = count.idle.saturating_sub(1);
+            }
+        }
+        // Places are given back as the sockets are dropped.
+        drop(counts);
+        drop(closed);
+    }
+
+    fn take_idle(&self, key: Key) -> Option<Idle> {
+        let idle = self.idle.borrow_mut().get_mut(&key)?.pop()?;
+        if let Some(count) = self.counts.borrow_mut().get_mut(&key.resource) {
+            count.idle = count.idle.saturating_sub(1);
+        }
+        Some(idle)
+    }
+
+    fn place(&self, resource: ResourceId) -> Result<Place, UpstreamFault> {
+        let full = |count: Count| count.open >= self.limits.upstream_connections_max;
+        let now = self.counts.borrow().get(&resource).copied().unwrap_or_default();
+        if full(now) {
+            // Idle ones of other credentials hold places too; one of them has to go.
+            let victim = self
+                .idle
+                .borrow()
+                .iter()
+                .find(|(key, list)| key.resource == resource && !list.is_empty())
+                .map(|(key, _)| *key);
+            drop(victim.and_then(|key| self.take_idle(key)));
+        }
+        let mut counts = self.counts.borrow_mut();
+        let count = counts.entry(resource).or_default();
+        if full(*count) {
+            return Err(UpstreamFault::Exhausted);
+        }
+        count.open = count.open.saturating_add(1);
+        Ok(Place { counts: Rc::clone(&self.counts), resource })
+    }
+
+    /// Whether an idle connection may serve again: nothing came meanwhile, neither bytes nor an
+    /// end. Under TLS session tickets may come and are taken in.
+    fn is_healthy(&self, socket: &mut Socket) -> bool {
+        let quiet = |error: &std::io::Error| error.kind() == std::io::ErrorKind::WouldBlock;
+        let Some(tls) = socket.tls.as_mut() else {
+            let mut byte = [0];
+            return sys::receive_now(socket.fd, &mut byte, true).is_err_and(|e| quiet(&e));
+        };
+        loop {
+            if !tls.is_drained() || tls.is_ended() || tls.wants_write() {
+                return false;
+            }
+            let mut buffer = self.take_small();
+            let result = sys::receive_now(socket.fd, buffer.room(), false);
+            match result {
+                Ok(count) if count > 0 => buffer.extend(count),
+                result => {
+                    self.put(buffer);
+                    return result.is_err_and(|error| quiet(&error));
+                }
+            }
+            tls.take_sealed(buffer);
+            let opened = tls.open();
+            if let Some(buffer) = tls.spent() {
+                self.put(buffer);
+            }
+            if opened.is_err() {
+                return false;
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Tells the connections of a worker that it stops. One thread: no lock, no atomic.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::{Poll, Waker};
+
+/// How far a worker's stop went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    /// It serves.
+    #[default]
+    Open,
+    /// It takes no connection, and those that are open finish the exchange in hand.
+    Draining,
+    /// Every connection ends at once.
+    Stopped,
+}
+
+/// The phase, and who wants to hear of a change.
+#[derive(Debug, Default)]
+pub(super) struct Signal {
+    phase: Cell<Phase>,
+    wakers: RefCell<Vec<Option<Waker>>>,
+    free: RefCell<Vec<usize>>,
+}
+
+impl Signal {
+    pub(super) fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.phase() >= Phase::Draining
+    }
+
+    /// Moves on to `phase` and wakes everyone.
+    pub(super) fn advance(&self, phase: Phase) {
+        if phase <= self.phase() {
+            return;
+        }
+        self.phase.set(phase);
+        self.wake_all();
+    }
+
+    /// Wakes everyone without a change of phase.
+    pub(super) fn wake_all(&self) {
+        let wakers: Vec<Waker> = self.wakers.borrow().iter().flatten().cloned().collect();
+        wakers.iter().for_each(Waker::wake_by_ref);
+    }
+
+    /// Runs `task`, but gives up when everything stops.
+    pub(super) async fn unless_stopped<F: Future>(&self, task: F) -> Option<F::Output> {
+        let listener = self.listen();
+        let mut task = pin!(task);
+        poll_fn(|cx| {
+            listener.register(cx.waker());
+            if self.phase() == Phase::Stopped {
+                return Poll::Ready(None);
+            }
+            task.as_mut().poll(cx).map(Some)
+        })
+        .await
+    }
+
+    /// A place for the waker of one task.
+    pub(super) fn listen(&self) -> Listener<'_> {
+        let mut wakers = self.wakers.borrow_mut();
+        let index = self.free.borrow_mut().pop().unwrap_or_else(|| {
+            wakers.push(None);
+            wakers.len().saturating_sub(1)
+        });
+        Listener { signal: self, index, set: Cell::new(false) }
+    }
+}
+
+/// One task's place; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Listener<'s> {
+    signal: &'s Signal,
+    index: usize,
+    set: Cell<bool>,
+}
+
+impl Listener<'_> {
+    /// Notes whom to wake; a task's waker stays the same, so this is done once.
+    pub(super) fn register(&self, waker: &Waker) {
+        if self.set.replace(true) {
+            return;
+        }
+        if let Some(place) = self.signal.wakers.borrow_mut().get_mut(self.index) {
+            *place = Some(waker.clone());
+        }
+    }
+}
+
+impl Drop for Listener<'_> {
+    fn drop(&mut self) {
+        if let Some(place) = self.signal.wakers.borrow_mut().get_mut(self.index) {
+            *place = None;
+        }
+        self.signal.free.borrow_mut().push(self.index);
+    }
+}

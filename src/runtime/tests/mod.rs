@@ -1,0 +1,55 @@
+//! Whole workers between real sockets, with a session that is made up.
+
+#![expect(clippy::indexing_slicing, reason = "tests")]
+
+mod ends;
+mod fake;
+mod leaks;
+mod peers;
+mod plain;
+mod secure;
+
+use super::{Addresses, ListenerPlan, Published, Upstream, Upstreams, Worker, WorkerPlan};
+use crate::base::{Limits, ListenerId};
+use fake::Fakes;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// Runs `test` on each driver that this kernel offers.
+fn on_both_drivers(test: impl Fn(bool)) {
+    test(false);
+    test(true);
+}
+
+fn plan(upstream: SocketAddr, force_legacy: bool) -> WorkerPlan {
+    let there = Upstream { host: upstream.ip().to_string(), port: upstream.port(), tls: None };
+    WorkerPlan {
+        name: "worker-test".to_owned(),
+        core: None,
+        force_legacy,
+        limits: Limits { drain_ms: 5_000, linger_ms: 300, ..Limits::default() },
+        listeners: vec![ListenerPlan {
+            id: ListenerId(0),
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            tls: None,
+        }],
+        upstreams: Published::new(Upstreams::new(vec![there])),
+        addresses: Published::new(Addresses::default()),
+    }
+}
+
+fn start(plan: WorkerPlan, fakes: &Fakes) -> (Worker, SocketAddr) {
+    let fakes = fakes.clone();
+    let worker = Worker::start(plan, move || fakes).expect("the worker starts");
+    let address = *worker.addresses().first().expect("one listener");
+    (worker, address)
+}
+
+/// Waits until `done` holds.
+fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < peers::PATIENCE, "never: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

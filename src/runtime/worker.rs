@@ -1,0 +1,485 @@
+//! One worker: a thread with its own driver, listeners, connections, pool and buffers.
+//!
+//! It accepts until it is told to stop, then finishes what is in hand within the drain time, ends
+//! the rest, and leaves no thread and no descriptor behind. An accept is never dropped in flight:
+//! the loop ends because its listening socket is shut down.
+
+use super::driver::{self, DriverKind};
+use super::published::{Published, Watch};
+use super::shared::Shared;
+use super::signal::Phase;
+use super::socket::{self, Socket};
+use super::upstreams::{Addresses, Upstreams};
+use super::{Sessions, clock, drive, sys, tls};
+use crate::base::{Limits, ListenerId};
+use monoio::io::AsyncReadRent;
+use monoio::net::{ListenerOpts, TcpListener, TcpStream, UnixStream};
+use monoio::time::{sleep, timeout};
+use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
+use rustls::ServerConfig;
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::{Arc, mpsc};
+use std::task::Poll;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// One address to listen on.
+#[derive(Clone, Debug)]
+pub struct ListenerPlan {
+    /// What the sessions know it by.
+    pub id: ListenerId,
+    /// Where; port 0 takes any, see [`Worker::addresses`].
+    pub address: SocketAddr,
+    /// What it shows; a swap holds for handshakes that start after it.
+    pub tls: Option<Arc<Published<ServerConfig>>>,
+}
+
+/// What a worker is to be.
+#[derive(Clone, Debug)]
+pub struct WorkerPlan {
+    /// The thread's name.
+    pub name: String,
+    /// The core to stay on.
+    pub core: Option<usize>,
+    /// Use epoll even where io_uring is offered.
+    pub force_legacy: bool,
+    /// Bounds and times.
+    pub limits: Limits,
+    /// Where to listen. Several workers may listen on one address; the kernel spreads.
+    pub listeners: Vec<ListenerPlan>,
+    /// Where resources are.
+    pub upstreams: Arc<Published<Upstreams>>,
+    /// What names resolve to.
+    pub addresses: Arc<Published<Addresses>>,
+}
+
+/// A running worker. A drop ends it at once; [`Worker::stop`] lets it drain.
+#[derive(Debug)]
+pub struct Worker {
+    command: std::os::unix::net::UnixStream,
+    thread: Option<JoinHandle<()>>,
+    driver: DriverKind,
+    addresses: Vec<SocketAddr>,
+}
+
+const DRAIN: &[u8] = b"d";
+const STOP: &[u8] = b"x";
+
+struct Ready {
+    driver: DriverKind,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Worker {
+    /// Starts the thread and returns when it listens. `make` runs on the thread, so the sessions
+    /// need not be `Send`.
+    ///
+    /// # Errors
+    /// The thread, the driver or a listening socket could not be made.
+    pub fn start<K, F>(plan: WorkerPlan, make: F) -> io::Result<Self>
+    where
+        K: Sessions + 'static,
+        F: FnOnce() -> K + Send + 'static,
+    {
+        let (command, inner) = std::os::unix::net::UnixStream::pair()?;
+        let (sender, ready) = mpsc::sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name(plan.name.clone())
+            .spawn(move || run(plan, make, inner, &sender))?;
+        let mut worker = Self {
+            command,
+            thread: Some(thread),
+            driver: DriverKind::Legacy,
+            addresses: Vec::new(),
+        };
+        match ready.recv() {
+            Ok(Ok(ready)) => {
+                worker.driver = ready.driver;
+                worker.addresses = ready.addresses;
+                Ok(worker)
+            }
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(io::Error::other("the worker ended before it listened")),
+        }
+    }
+
+    /// What it runs on.
+    #[must_use]
+    pub fn driver(&self) -> DriverKind {
+        self.driver
+    }
+
+    /// Where it listens, in the order of the plan.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Tells it to accept no more and to finish what is in hand, within `limits.drain_ms`.
+    pub fn drain(&self) {
+        // A worker that is gone already needs no command.
+        let _ = (&self.command).write_all(DRAIN);
+    }
+
+    /// Drains and waits for the end. Returns whether the thread ended without a panic.
+    #[must_use]
+    pub fn stop(mut self) -> bool {
+        self.drain();
+        self.join()
+    }
+
+    /// Ends every connection and waits. Returns whether the thread ended without a panic.
+    #[must_use]
+    pub fn kill(mut self) -> bool {
+        let _ = (&self.command).write_all(STOP);
+        self.join()
+    }
+
+    /// Whether its thread is still there.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
+    fn join(&mut self) -> bool {
+        self.thread.take().is_none_or(|thread| thread.join().is_ok())
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            let _ = (&self.command).write_all(STOP);
+            self.join();
+        }
+    }
+}
+
+fn run<K, F>(
+    plan: WorkerPlan,
+    make: F,
+    command: std::os::unix::net::UnixStream,
+    sender: &mpsc::SyncSender<io::Result<Ready>>,
+) where
+    K: Sessions + 'static,
+    F: FnOnce() -> K,
+{
+    if let Some(core) = plan.core
+        && let Err(error) = sys::pin_to_core(core)
+    {
+        tracing::warn!(core, %error, "a worker cannot stay on its core");
+    }
+    let probed = driver::probe();
+    if !plan.force_legacy && probed.driver == DriverKind::Uring {
+        let built = RuntimeBuilder::<IoUringDriver>::new()
+            .with_entries(RING_ENTRIES)
+            .enable_timer()
+            .build();
+        match built {
+            Ok(mut runtime) => {
+                runtime.block_on(work(plan, make, command, sender, DriverKind::Uring));
+                return;
+            }
+            Err(error) => tracing::warn!(%error, "io_uring failed; the worker runs on epoll"),
+        }
+    } else if let (false, Some(reason)) = (plan.force_legacy, &probed.reason) {
+        tracing::warn!(reason, "the worker runs on epoll");
+    }
+    match RuntimeBuilder::<LegacyDriver>::new().enable_timer().build() {
+        Ok(mut runtime) => {
+            runtime.block_on(work(plan, make, command, sender, DriverKind::Legacy));
+        }
+        Err(error) => {
+            let _ = sender.send(Err(error));
+        }
+    }
+}
+
+/// Everything that happens on the worker's thread.
+async fn work<K, F>(
+    plan: WorkerPlan,
+    make: F,
+    command: std::os::unix::net::UnixStream,
+    sender: &mpsc::SyncSender<io::Result<Ready>>,
+    driver: DriverKind,
+) where
+    K: Sessions + 'static,
+    F: FnOnce() -> K,
+{
+    let opened = open(&plan, command, driver);
+    let (listeners, addresses, command) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            let _ = sender.send(Err(error));
+            return;
+        }
+    };
+    let drain_ms = plan.limits.drain_ms;
+    let shared = Shared::new(plan.limits, plan.upstreams, plan.addresses);
+    let sessions = Rc::new(make());
+    let fds: Vec<_> = listeners.iter().map(AsRawFd::as_raw_fd).collect();
+    let loops: Vec<_> = listeners
+        .into_iter()
+        .zip(plan.listeners)
+        .map(|(listener, plan)| {
+            let (shared, sessions) = (Rc::clone(&shared), Rc::clone(&sessions));
+            monoio::spawn(accept_loop(listener, plan, shared, sessions))
+        })
+        .collect();
+    if sender.send(Ok(Ready { driver, addresses })).is_err() {
+        return;
+    }
+    let mut order = Order::Serve;
+    let mut until_ns = u64::MAX;
+    {
+        let mut read = pin!(Some(next_order(command)));
+        let listener = shared.signal.listen();
+        while order != Order::Stop {
+            let mut tick = pin!(sleep(Duration::from_millis(TICK_MS)));
+            let heard = poll_fn(|cx| {
+                listener.register(cx.waker());
+                let heard = read.as_mut().as_pin_mut().map(|read| read.poll(cx));
+                if let Some(Poll::Ready((order, command))) = heard {
+                    read.set((order != Order::Stop).then(|| next_order(command)));
+                    return Poll::Ready(Some(order));
+                }
+                if order == Order::Drain && shared.connections.get() == 0 {
+                    return Poll::Ready(Some(Order::Stop));
+                }
+                tick.as_mut().poll(cx).map(|()| None)
+            })
+            .await;
+            let now = clock::now();
+            match heard {
+                Some(Order::Drain) if order == Order::Serve => {
+                    order = Order::Drain;
+                    until_ns = now.after_ms(drain_ms);
+                    shared.signal.advance(Phase::Draining);
+                    fds.iter().for_each(|fd| sys::shutdown_both(*fd));
+                    shared.sweep(now);
+                }
+                Some(Order::Serve | Order::Drain) => {}
+                Some(Order::Stop) => order = Order::Stop,
+                None => {
+                    shared.sweep(now);
+                    sessions.tick(now);
+                    if now.mono_ns >= until_ns {
+                        tracing::warn!(
+                            connections = shared.connections.get(),
+                            "the drain time is over; connections are cut"
+                        );
+                        order = Order::Stop;
+                    }
+                }
+            }
+        }
+    }
+    if !shared.signal.is_draining() {
+        // Once only: after it the loops close the descriptors, and others may get their numbers.
+        fds.iter().for_each(|fd| sys::shutdown_both(*fd));
+    }
+    shared.signal.advance(Phase::Stopped);
+    for accepts in loops {
+        accepts.await;
+    }
+    wait_until_empty(&shared).await;
+    shared.sweep(clock::now());
+    drop((shared, sessions));
+    // Closes are queued in the ring; a pass through the driver carries them out.
+    sleep(Duration::from_millis(2)).await;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    Serve,
+    Drain,
+    Stop,
+}
+
+/// The next command; the stream goes in and comes back, so that the read owns it.
+async fn next_order(mut stream: UnixStream) -> (Order, UnixStream) {
+    let (result, byte) = stream.read(Vec::with_capacity(1)).await;
+    let order = match (result, byte.as_slice()) {
+        (Ok(1), DRAIN) => Order::Drain,
+        // An end of the stream, too: whoever held the handle is gone.
+        _ => Order::Stop,
+    };
+    (order, stream)
+}
+
+type Opened = (Vec<TcpListener>, Vec<SocketAddr>, UnixStream);
+
+fn open(
+    plan: &WorkerPlan,
+    command: std::os::unix::net::UnixStream,
+    driver: DriverKind,
+) -> io::Result<Opened> {
+    // A blocking descriptor would block the whole thread under epoll; under io_uring a
+    // non-blocking one would fail instead of waiting.
+    command.set_nonblocking(driver == DriverKind::Legacy)?;
+    let command = UnixStream::from_std(command)?;
+    let options = ListenerOpts::new().reuse_port(true).reuse_addr(true).backlog(BACKLOG);
+    let mut listeners = Vec::new();
+    let mut addresses = Vec::new();
+    for listener in &plan.listeners {
+        let opened = TcpListener::bind_with_config(listener.address, &options)?;
+        addresses.push(opened.local_addr()?);
+        listeners.push(opened);
+    }
+    Ok((listeners, addresses, command))
+}
+
+async fn accept_loop<K: Sessions + 'static>(
+    listener: TcpListener,
+    plan: ListenerPlan,
+    shared: Rc<Shared>,
+    sessions: Rc<K>,
+) {
+    let settings = plan.tls.clone().map(|tls| Rc::new(RefCell::new(Watch::new(tls))));
+    loop {
+        let accepted = listener.accept().await;
+        if shared.signal.is_draining() {
+            return;
+        }
+        match accepted {
+            Ok((stream, peer)) => {
+                let open = shared.connections.get();
+                if open >= shared.limits.connections_max {
+                    tracing::warn!(open, "as many connections as the limit allows; one is refused");
+                    sys::reset(stream.as_raw_fd());
+                    continue;
+                }
+                shared.connections.set(open.saturating_add(1));
+                let open = Open { shared: Rc::clone(&shared), counted: Cell::new(true) };
+                let settings =
+                    settings.as_ref().map(|watch| Arc::clone(watch.borrow_mut().get().0));
+                let sessions = Rc::clone(&sessions);
+                let task = admit(stream, peer, plan.id, settings, open, sessions);
+                monoio::spawn(caught(Box::pin(task)));
+            }
+            Err(error) if is_shortage(&error) => {
+                tracing::error!(%error, "no connection can be accepted for now");
+                sleep(Duration::from_millis(SHORTAGE_MS)).await;
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a connection was gone before it was accepted");
+                if error.raw_os_error() == Some(libc::EINVAL) {
+                    sleep(Duration::from_millis(SHORTAGE_MS)).await;
+                }
+            }
+        }
+    }
+}
+
+/// Counts an open connection; the last one of a worker that drains wakes it.
+struct Open {
+    shared: Rc<Shared>,
+    counted: Cell<bool>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if self.counted.replace(false) {
+            let left = self.shared.connections.get().saturating_sub(1);
+            self.shared.connections.set(left);
+            if left == 0 && self.shared.signal.is_draining() {
+                self.shared.signal.wake_all();
+            }
+        }
+    }
+}
+
+/// Handshake, then the session.
+async fn admit<K: Sessions>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    listener: ListenerId,
+    settings: Option<Arc<ServerConfig>>,
+    open: Open,
+    sessions: Rc<K>,
+) {
+    let shared = Rc::clone(&open.shared);
+    let mut socket = Socket::new(stream);
+    let (mut certificate, mut name) = (None, None);
+    if let Some(settings) = settings {
+        let Ok(made) = tls::server(&settings) else { return };
+        socket.tls = Some(Box::new(made));
+        let within = Duration::from_millis(shared.limits.handshake_ms);
+        let handshake = timeout(within, socket::handshake(&shared, &mut socket));
+        match shared.signal.unless_stopped(handshake).await {
+            Some(Ok(Ok(()))) => {}
+            Some(Ok(Err(error))) => {
+                tracing::debug!(%peer, %error, "a caller's handshake failed");
+                return;
+            }
+            Some(Err(_)) => {
+                tracing::debug!(%peer, "a caller's handshake took too long");
+                return;
+            }
+            None => return,
+        }
+        certificate = socket.tls.as_ref().and_then(|tls| tls.peer_certificate());
+        name = socket.tls.as_ref().and_then(|tls| tls.server_name());
+    }
+    let session = sessions.open(peer, listener, certificate, name);
+    drive::serve(shared, socket, session).await;
+    drop(open);
+}
+
+/// A panic ends its connection, not the worker.
+async fn caught(task: Pin<Box<impl Future<Output = ()>>>) {
+    let mut task = Some(task);
+    poll_fn(|cx| {
+        let Some(running) = task.as_mut() else { return Poll::Ready(()) };
+        let running = std::panic::AssertUnwindSafe(|| running.as_mut().poll(cx));
+        let polled = std::panic::catch_unwind(running);
+        match polled {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(())) => Poll::Ready(()),
+            Err(_) => {
+                tracing::error!("a connection failed by a bug and was closed");
+                task = None;
+                Poll::Ready(())
+            }
+        }
+    })
+    .await;
+}
+
+/// Every connection was told to end; none holds out longer than its sockets do.
+async fn wait_until_empty(shared: &Rc<Shared>) {
+    let listener = shared.signal.listen();
+    let mut bound = pin!(sleep(Duration::from_millis(HOLD_OUT_MS)));
+    poll_fn(|cx| {
+        listener.register(cx.waker());
+        if shared.connections.get() == 0 {
+            return Poll::Ready(());
+        }
+        bound.as_mut().poll(cx).map(|()| {
+            tracing::error!(left = shared.connections.get(), "connections outlive their worker");
+        })
+    })
+    .await;
+}
+
+fn is_shortage(error: &io::Error) -> bool {
+    let codes = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+    error.raw_os_error().is_some_and(|code| codes.contains(&code))
+}
+
+/// Entries of a worker's ring.
+const RING_ENTRIES: u32 = 2_048;
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1_024;
+/// How often idle connections and times are looked at.
+const TICK_MS: u64 = 250;
+/// Pause after a shortage of descriptors or memory.
+const SHORTAGE_MS: u64 = 50;
+/// How long connections that were told to end may take.
+const HOLD_OUT_MS: u64 = 5_000;

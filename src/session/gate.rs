@@ -1,0 +1,220 @@
+//! The one order of checks, for every protocol.
+//!
+//! To the upstream: identify, decide, (hold,) clear, admit, credential, forward.
+//! To the caller: clear, release.
+//!
+//! Each step hands out a proof that the next one asks for, and each proof has one constructor:
+//! `Principal` (only `identity` makes one) -> `Grant` (only `policy`) -> [`Admission`] and
+//! [`Admitted`] (only [`admit`]) toward the upstream, `Cleared` (only `mask`) -> [`Released`]
+//! (only [`release`]) toward the caller. `Out` takes nothing else. Protocols call these functions
+//! and have no order of their own.
+
+use crate::base::{ConnectionId, ExchangeId, Now, Pieces};
+use crate::credential::Credential;
+use crate::identity::Principal;
+use crate::mask::Cleared;
+use crate::policy::{Action, Decision, Grant, RecordLevel, Row, Table};
+use crate::record::{EntryMeta, Flags, Full, Journal, Kind};
+
+/// Bytes for the caller that are masked and recorded. Only [`release`] makes one.
+#[must_use]
+pub struct Released<'p> {
+    pieces: &'p mut Pieces,
+    wrap: Wrap,
+}
+
+/// Bytes for the upstream that a grant covers and that are recorded. Only an [`Admission`] makes
+/// one.
+#[must_use]
+pub struct Admitted<'p> {
+    pieces: &'p mut Pieces,
+    wrap: Wrap,
+}
+
+/// How the bytes stand in the output: where their source begins in the input of this call, and
+/// whether they are one chunk (RFC 9112, section 7.1). Framing is no content: it is not recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wrap {
+    /// Offset of the pieces' source in the input of the call.
+    pub offset: usize,
+    /// Write a chunk head before and a line end behind.
+    pub chunked: bool,
+    /// The source is not the input of the call but a buffer that does not outlive it.
+    pub detach: bool,
+}
+
+impl Wrap {
+    fn move_to(self, from: &mut Pieces, to: &mut Pieces) {
+        if !from.is_empty() {
+            if self.chunked {
+                let len = from.len();
+                to.write_with(|arena| crate::wire::http1::chunk_head(len, arena));
+            }
+            to.append_at(from, self.offset);
+            if self.chunked {
+                to.literal(b"\r\n");
+            }
+        }
+        from.clear();
+    }
+}
+
+impl Released<'_> {
+    pub(super) fn move_to(self, to: &mut Pieces) {
+        self.wrap.move_to(self.pieces, to);
+    }
+}
+
+impl Admitted<'_> {
+    pub(super) fn move_to(self, to: &mut Pieces) {
+        self.wrap.move_to(self.pieces, to);
+    }
+}
+
+/// Which exchange an entry belongs to, and how much of it the record takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject {
+    /// The caller's connection.
+    pub connection: ConnectionId,
+    /// The exchange.
+    pub exchange: ExchangeId,
+    /// Bodies too, or only what they weigh.
+    pub level: RecordLevel,
+}
+
+impl Subject {
+    fn meta(self, kind: Kind, masked: bool) -> EntryMeta {
+        let flags = if masked { Flags::MASKED } else { Flags::NONE };
+        EntryMeta { kind, flags, connection: self.connection, exchange: self.exchange }
+    }
+
+    fn takes(self, kind: Kind) -> bool {
+        let body = matches!(kind, Kind::RequestBody | Kind::ResponseBody | Kind::Data);
+        !body || self.level == RecordLevel::Full
+    }
+}
+
+/// Decides one action of a principal. The `Row` came out of the same principal's token.
+#[must_use]
+pub fn decide(policy: &Table, _of: &Principal, row: &Row, action: &Action<'_>) -> Decision {
+    policy.decide(row, action)
+}
+
+/// Writes an entry of facts (who, what, why) that stands before the bytes it speaks of.
+///
+/// # Errors
+/// [`Full`] when the journal has no room; the exchange must be refused.
+pub fn note(
+    subject: Subject,
+    kind: Kind,
+    facts: &[u8],
+    journal: &mut impl Journal,
+    now: Now,
+) -> Result<(), Full> {
+    journal.append(subject.meta(kind, false), std::iter::once(facts), now).map(drop)
+}
+
+/// Records bytes that a grant lets to the upstream, in their cleared form, and hands out the
+/// proof with which the bytes themselves may go.
+///
+/// # Errors
+/// [`Full`] when the journal has no room; nothing may be sent then.
+pub fn admit(
+    _grant: &Grant,
+    subject: Subject,
+    kind: Kind,
+    cleared: Cleared<'_>,
+    source: &[u8],
+    journal: &mut impl Journal,
+    now: Now,
+) -> Result<Admission, Full> {
+    let masked = cleared.is_masked();
+    if subject.takes(kind) && !cleared.pieces().is_empty() {
+        journal.append(subject.meta(kind, masked), cleared.pieces().slices(source), now)?;
+    }
+    Ok(Admission(()))
+}
+
+/// The right to send the bytes whose cleared form was recorded; used once.
+#[must_use]
+pub struct Admission(());
+
+impl Admission {
+    /// The bytes go as they are.
+    pub fn forward(self, pieces: &mut Pieces, wrap: Wrap) -> Admitted<'_> {
+        Admitted { pieces, wrap }
+    }
+
+    /// A head goes, with the credential that the grant opens put in behind its last field. `head`
+    /// ends with the line end of that field; the blank line is added here.
+    pub fn forward_head<'p>(
+        self,
+        head: &[u8],
+        grant: &Grant,
+        credential: &Credential,
+        pieces: &'p mut Pieces,
+    ) -> Admitted<'p> {
+        pieces.clear();
+        pieces.write_with(|arena| {
+            arena.extend_from_slice(head);
+            credential.place(grant, arena);
+            arena.extend_from_slice(b"\r\n");
+        });
+        Admitted { pieces, wrap: Wrap::default() }
+    }
+}
+
+/// Records bytes for the caller and lets them go.
+///
+/// # Errors
+/// [`Full`] when the journal has no room; nothing may be sent then.
+pub fn release<'p>(
+    cleared: Cleared<'p>,
+    subject: Subject,
+    kind: Kind,
+    source: &[u8],
+    wrap: Wrap,
+    journal: &mut impl Journal,
+    now: Now,
+) -> Result<Released<'p>, Full> {
+    let masked = cleared.is_masked();
+    if subject.takes(kind) && !cleared.pieces().is_empty() {
+        let mut meta = subject.meta(kind, masked);
+        meta.flags = meta.flags.with(Flags::TO_CALLER);
+        journal.append(meta, cleared.pieces().slices(source), now)?;
+    }
+    let pieces = cleared.into_pieces();
+    if wrap.detach {
+        pieces.detach(source);
+    }
+    Ok(Released { pieces, wrap })
+}
+
+/// Proof that a refusal of somebody unknown was counted; the worker writes the counts to the
+/// record at most once a second, so that a flood cannot fill the disk.
+#[must_use]
+pub struct Counted(pub(super) ());
+
+/// Lets a refusal of the gateway's own making go to a caller who is not identified.
+pub fn release_counted<'p>(cleared: Cleared<'p>, _counted: Counted) -> Released<'p> {
+    Released { pieces: cleared.into_pieces(), wrap: Wrap::default() }
+}
+
+/// Lets the framing of what was released go: the last chunk, an interim `100`. Text of the
+/// program only, never content.
+pub fn release_framing<'p>(pieces: &'p mut Pieces, text: &'static [u8]) -> Released<'p> {
+    pieces.clear();
+    pieces.literal(text);
+    Released { pieces, wrap: Wrap::default() }
+}
+
+/// Lets the framing of what was admitted go upstream: the last chunk.
+pub fn admit_framing<'p>(
+    _grant: &Grant,
+    pieces: &'p mut Pieces,
+    text: &'static [u8],
+) -> Admitted<'p> {
+    pieces.clear();
+    pieces.literal(text);
+    Admitted { pieces, wrap: Wrap::default() }
+}

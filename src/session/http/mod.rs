@@ -1,0 +1,548 @@
+//! HTTP/1.1 between one caller and the upstreams of its exchanges.
+//!
+//! One exchange at a time (RFC 9112, section 9.3.2); later requests of a pipeline wait unread.
+//! The two legs of an exchange are two small machines:
+//!
+//! ```text
+//! request:  Head -> Gather -> Forward -> Done        Head -> Discard -> Done (refused, body dropped)
+//!              \-> Forward, when no rule asks for an attribute of the body
+//! answer:   None -> Head -> Body -> Done             None -> Done (our own answer)
+//! ```
+//!
+//! When both are `Done` the exchange is closed and both begin anew, or the connection ends.
+
+mod answer;
+mod head;
+mod request;
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice, reason = "tests")]
+mod tests;
+
+use super::gate::{self, Subject, Wrap};
+use super::io::{Act, Input, Interest, Out, UpstreamFault};
+use super::model::ModelScan;
+use super::refusal::{Refusal, write_problem};
+use super::worker::{Identified, Snapshot, Worker};
+use crate::base::{ConnectionId, CredentialId, ExchangeId, ListenerId, Now, Pieces, ResourceId};
+use crate::credential::EchoState;
+use crate::mask::{Cleared, Filter};
+use crate::policy::{Grant, RecordLevel};
+use crate::record::fields::{Tag, Writer};
+use crate::record::{Journal, Kind};
+use crate::wire::coding::Decoder;
+use crate::wire::http1::{BodyDecoder, HeadScan, RequestHead, ResponseHead};
+use std::sync::Arc;
+
+/// Where the request leg stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Request {
+    /// Waiting for a complete head.
+    Head,
+    /// Reading the body until the decision can be made.
+    Gather,
+    /// Permitted; the body goes on as it comes.
+    Forward,
+    /// Refused; the rest of a short body is read and dropped.
+    Discard,
+    /// The whole request was read.
+    Done,
+}
+
+/// Where the answer leg stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    /// No upstream is asked.
+    None,
+    /// Waiting for a final head.
+    Head,
+    /// The head is out, the body follows.
+    Body,
+    /// The whole answer is out.
+    Done,
+}
+
+/// How the body of the answer stands toward the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Framed {
+    /// By the length in the head.
+    Length,
+    /// In chunks.
+    Chunks,
+    /// By the end of the connection.
+    Close,
+}
+
+/// One request and its answer.
+struct Exchange {
+    id: ExchangeId,
+    snapshot: Arc<Snapshot>,
+    who: Option<Identified>,
+    resource: Option<ResourceId>,
+    grant: Option<Grant>,
+    credential: CredentialId,
+    rule: Option<String>,
+    started_ns: u64,
+    sent_ns: u64,
+    version_minor: u8,
+    keep_alive: bool,
+    is_head: bool,
+    /// May be sent again on another connection: no body, idempotent, nothing answered.
+    repeatable: bool,
+    model_scan: bool,
+    body_left: Option<u64>,
+    upstream_chunked: bool,
+    upstream_open: bool,
+    upstream_keep: bool,
+    framed: Framed,
+    interim: u32,
+    status: u16,
+    bytes_in: u64,
+    /// Source bytes of the body that went upstream.
+    bytes_sent: u64,
+    bytes_out: u64,
+    cut: bool,
+}
+
+/// One caller connection that speaks HTTP/1.
+pub struct Session {
+    listener: ListenerId,
+    connection: ConnectionId,
+    peer: String,
+    closed: bool,
+    draining: bool,
+    caller_ended: bool,
+    request: Request,
+    answer: Answer,
+    exchange: Option<Exchange>,
+    head: RequestHead,
+    head_scan: HeadScan,
+    answer_head: ResponseHead,
+    answer_scan: HeadScan,
+    body: Option<BodyDecoder>,
+    answer_body: Option<BodyDecoder>,
+    coding: Option<Decoder>,
+    request_filter: Option<Filter>,
+    answer_filter: Option<Filter>,
+    echo: EchoState,
+    model: ModelScan,
+    stage: Pieces,
+    /// The head toward the upstream, without the credential and the blank line.
+    head_out: Vec<u8>,
+    range_out: Vec<u8>,
+    path: Vec<u8>,
+    method: Vec<u8>,
+    content_type: Vec<u8>,
+    content_coded: bool,
+    /// Body bytes before the decision, or that the filter has not settled.
+    held: Vec<u8>,
+    facts: Vec<u8>,
+    text: Vec<u8>,
+    decoded: Vec<u8>,
+    last_ns: u64,
+    head_since_ns: Option<u64>,
+}
+
+impl Session {
+    /// A session for a connection that was just accepted. `peer` is the caller's address, for
+    /// the record.
+    #[must_use]
+    pub fn new(listener: ListenerId, connection: ConnectionId, peer: String, now: Now) -> Self {
+        Self {
+            listener,
+            connection,
+            peer,
+            closed: false,
+            draining: false,
+            caller_ended: false,
+            request: Request::Head,
+            answer: Answer::None,
+            exchange: None,
+            head: RequestHead::default(),
+            head_scan: HeadScan::default(),
+            answer_head: ResponseHead::default(),
+            answer_scan: HeadScan::default(),
+            body: None,
+            answer_body: None,
+            coding: None,
+            request_filter: None,
+            answer_filter: None,
+            echo: EchoState::default(),
+            model: ModelScan::default(),
+            stage: Pieces::new(),
+            head_out: Vec::new(),
+            range_out: Vec::new(),
+            path: Vec::new(),
+            method: Vec::new(),
+            content_type: Vec::new(),
+            content_coded: false,
+            held: Vec::new(),
+            facts: Vec::new(),
+            text: Vec::new(),
+            decoded: Vec::new(),
+            last_ns: now.mono_ns,
+            head_since_ns: None,
+        }
+    }
+
+    /// Advances by one input and returns how many of its bytes were consumed (0 for inputs
+    /// without bytes). Everything that must happen stands in `out` afterwards.
+    pub fn handle<J: Journal>(
+        &mut self,
+        input: Input<'_>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> usize {
+        if self.closed {
+            return match input {
+                Input::Caller(bytes) | Input::Upstream(_, bytes) => bytes.len(),
+                _ => 0,
+            };
+        }
+        let used = match input {
+            Input::Caller(bytes) => {
+                self.last_ns = now.mono_ns;
+                self.on_caller(bytes, now, worker, out)
+            }
+            Input::Upstream(id, bytes) if self.is_current(id) => {
+                self.last_ns = now.mono_ns;
+                self.on_upstream(bytes, now, worker, out)
+            }
+            // Of an exchange that is over: drop it.
+            Input::Upstream(_, bytes) => bytes.len(),
+            Input::CallerEnd => {
+                self.on_caller_end(now, worker, out);
+                0
+            }
+            Input::CallerGone => {
+                self.abandon(now, worker, out);
+                0
+            }
+            Input::Connected(_) => {
+                self.last_ns = now.mono_ns;
+                0
+            }
+            Input::ConnectFailed(id, fault) => {
+                if self.is_current(id) {
+                    self.on_connect_failed(fault, now, worker, out);
+                }
+                0
+            }
+            Input::UpstreamEnd(id, ending) => {
+                if self.is_current(id) {
+                    self.on_upstream_end(ending, now, worker, out);
+                }
+                0
+            }
+            Input::Timer => {
+                if self.deadline_of(&worker.snapshot).is_some_and(|at| at <= now.mono_ns) {
+                    self.on_deadline(now, worker, out);
+                }
+                0
+            }
+            Input::Drain => {
+                self.draining = true;
+                if self.exchange.is_none() && self.head_since_ns.is_none() {
+                    self.close(false, out);
+                }
+                0
+            }
+        };
+        self.check_invariants();
+        used
+    }
+
+    /// Which bytes it can use.
+    #[must_use]
+    pub fn interest(&self) -> Interest {
+        let caller = !self.closed
+            && !self.caller_ended
+            && match self.request {
+                Request::Head => self.exchange.is_none(),
+                Request::Gather | Request::Forward | Request::Discard => true,
+                Request::Done => false,
+            };
+        Interest {
+            caller,
+            upstream: !self.closed && matches!(self.answer, Answer::Head | Answer::Body),
+            idle: caller && self.exchange.is_none() && self.head_since_ns.is_none(),
+        }
+    }
+
+    /// Monotonic nanoseconds at which [`Input::Timer`] is due.
+    #[must_use]
+    pub fn deadline<J: Journal>(&self, worker: &Worker<J>) -> Option<u64> {
+        self.deadline_of(&worker.snapshot)
+    }
+
+    /// Whether nothing more will come of it.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    fn deadline_of(&self, snapshot: &Snapshot) -> Option<u64> {
+        if self.closed {
+            return None;
+        }
+        let limits = &snapshot.limits;
+        let after = |ns: u64, ms: u64| ns.saturating_add(ms.saturating_mul(1_000_000));
+        let Some(exchange) = &self.exchange else {
+            return Some(match self.head_since_ns {
+                Some(since) => after(since, limits.head_ms),
+                None => after(self.last_ns, limits.idle_ms),
+            });
+        };
+        let step = match (self.request, self.answer) {
+            (Request::Done, Answer::Head) => {
+                after(exchange.sent_ns.max(exchange.started_ns), limits.first_byte_ms)
+            }
+            (Request::Done, _) => after(self.last_ns, limits.answer_idle_ms),
+            _ => after(self.last_ns, limits.body_idle_ms),
+        };
+        Some(step.min(after(exchange.started_ns, limits.exchange_ms)))
+    }
+
+    fn is_current(&self, id: ExchangeId) -> bool {
+        self.exchange.as_ref().is_some_and(|exchange| exchange.id == id && exchange.upstream_open)
+    }
+
+    fn subject(&self) -> Subject {
+        let exchange = self.exchange.as_ref();
+        Subject {
+            connection: self.connection,
+            exchange: exchange.map_or(ExchangeId(0), |exchange| exchange.id),
+            level: exchange
+                .and_then(|exchange| exchange.grant.as_ref())
+                .map_or(RecordLevel::Full, Grant::record),
+        }
+    }
+
+    fn on_caller_end<J: Journal>(&mut self, now: Now, worker: &mut Worker<J>, out: &mut Out) {
+        self.caller_ended = true;
+        match self.request {
+            // A half-closed caller may still read its answer.
+            Request::Done => {}
+            Request::Head => self.close(false, out),
+            Request::Gather | Request::Forward | Request::Discard => {
+                self.abandon(now, worker, out);
+            }
+        }
+    }
+
+    /// The caller is gone or its request will never be whole: the upstream is let go at once.
+    fn abandon<J: Journal>(&mut self, now: Now, worker: &mut Worker<J>, out: &mut Out) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.cut = true;
+        }
+        self.end_exchange(now, worker, out);
+        self.closed = true;
+        out.act(Act::AbortCaller);
+    }
+
+    fn on_connect_failed<J: Journal>(
+        &mut self,
+        fault: UpstreamFault,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.upstream_open = false;
+        }
+        let refusal = match fault {
+            UpstreamFault::TimedOut => Refusal::UpstreamTimeout,
+            UpstreamFault::Exhausted => Refusal::Overloaded,
+            _ => Refusal::Unreachable,
+        };
+        tracing::warn!(connection = self.connection.0, ?fault, "no upstream connection");
+        self.refuse(refusal, now, worker, out);
+    }
+
+    fn on_deadline<J: Journal>(&mut self, now: Now, worker: &mut Worker<J>, out: &mut Out) {
+        match (&self.exchange, self.request) {
+            (None, _) if self.head_since_ns.is_none() => self.close(false, out),
+            (_, Request::Done) => self.refuse(Refusal::UpstreamTimeout, now, worker, out),
+            _ => self.refuse(Refusal::RequestTimeout, now, worker, out),
+        }
+    }
+
+    /// Answers with a refusal, or cuts the answer when its head is out already.
+    fn refuse<J: Journal>(
+        &mut self,
+        refusal: Refusal,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        if self.answer == Answer::Body || self.answer == Answer::Done {
+            worker.count(refusal);
+            worker.counts.cuts += 1;
+            tracing::warn!(connection = self.connection.0, refusal = refusal.label(), "answer cut");
+            return self.abandon(now, worker, out);
+        }
+        let id = match &mut self.exchange {
+            Some(exchange) => {
+                exchange.status = refusal.status();
+                exchange.id
+            }
+            None => worker.next_exchange(),
+        };
+        let known = self.exchange.as_ref().is_some_and(|exchange| exchange.who.is_some());
+        let keeps = known && self.may_discard(worker);
+        let rule = self.exchange.as_ref().and_then(|exchange| exchange.rule.as_deref());
+        self.text.clear();
+        write_problem(refusal, &id.hex(), rule, &mut self.text);
+        self.stage.clear();
+        let (text, is_head) =
+            (&self.text, self.exchange.as_ref().is_some_and(|exchange| exchange.is_head));
+        self.stage.write_with(|to| {
+            head::write_refusal(refusal, id, text.len(), keeps, to);
+            if !is_head {
+                to.extend_from_slice(text);
+            }
+        });
+        tracing::info!(
+            request = %id,
+            refusal = refusal.label(),
+            rule = rule.unwrap_or("-"),
+            "refused; `weirgate policy explain --request {id}` tells why"
+        );
+        let cleared = Cleared::generated(&mut self.stage);
+        if known {
+            worker.count(refusal);
+            let subject = Subject {
+                connection: self.connection,
+                exchange: id,
+                level: RecordLevel::Full,
+            };
+            let kind = Kind::ResponseHead;
+            let wrap = Wrap::default();
+            match gate::release(cleared, subject, kind, b"", wrap, &mut worker.journal, now) {
+                Ok(released) => out.to_caller(released),
+                // Not even the refusal can be recorded: nothing is said.
+                Err(_) => {
+                    worker.count(Refusal::Unrecordable);
+                    return self.abandon(now, worker, out);
+                }
+            }
+        } else {
+            let counted = worker.count_unknown(refusal, now);
+            out.to_caller(gate::release_counted(cleared, counted));
+        }
+        self.answer = Answer::Done;
+        if let Some(exchange) = &mut self.exchange {
+            exchange.keep_alive &= keeps;
+            exchange.upstream_keep = false;
+        }
+        if keeps && self.request != Request::Done {
+            self.release_upstream(out);
+            self.request = Request::Discard;
+            return;
+        }
+        self.end_exchange(now, worker, out);
+        if !keeps || self.draining {
+            self.close(self.request != Request::Done, out);
+        } else {
+            self.begin_anew(now);
+        }
+    }
+
+    /// Whether the connection can go on behind a refusal: the framing is certain and what is
+    /// left of the body is short.
+    fn may_discard<J>(&self, worker: &Worker<J>) -> bool {
+        let Some(exchange) = &self.exchange else { return false };
+        if !exchange.keep_alive || self.draining {
+            return false;
+        }
+        match self.request {
+            Request::Done => true,
+            Request::Head | Request::Discard => false,
+            Request::Gather | Request::Forward => {
+                let max = u64::from(worker.snapshot.limits.linger_max);
+                exchange.body_left.is_some_and(|left| left <= max)
+            }
+        }
+    }
+
+    fn release_upstream(&mut self, out: &mut Out) {
+        if let Some(exchange) = &mut self.exchange
+            && exchange.upstream_open
+        {
+            exchange.upstream_open = false;
+            let whole = self.request == Request::Done && self.answer == Answer::Done;
+            out.act(Act::Release {
+                exchange: exchange.id,
+                reuse: exchange.upstream_keep && whole && !exchange.cut,
+            });
+        }
+    }
+
+    /// Writes the exchange's last entry and lets its upstream go.
+    fn end_exchange<J: Journal>(&mut self, now: Now, worker: &mut Worker<J>, out: &mut Out) {
+        self.release_upstream(out);
+        worker.lookahead = worker.lookahead.saturating_sub(self.gathered());
+        self.held.clear();
+        self.echo.reset();
+        let subject = self.subject();
+        let Some(exchange) = self.exchange.take() else { return };
+        worker.counts.bytes[0] += exchange.bytes_in;
+        worker.counts.bytes[1] += exchange.bytes_out;
+        if let Some(filter) = self.answer_filter.as_ref().or(self.request_filter.as_ref()) {
+            worker.counts.masked += filter.finds().total();
+        }
+        if exchange.who.is_none() {
+            return;
+        }
+        self.facts.clear();
+        let mut writer = Writer::new(&mut self.facts);
+        writer.number(Tag::Status, u64::from(exchange.status));
+        writer.number(Tag::BytesIn, exchange.bytes_in);
+        writer.number(Tag::BytesOut, exchange.bytes_out);
+        writer.number(Tag::TotalNs, now.mono_ns.saturating_sub(exchange.started_ns));
+        writer.text(Tag::Ending, if exchange.cut { "cut" } else { "whole" });
+        // The exchange is over: where there is no room, its totals are lost, not its bytes.
+        let _ = gate::note(subject, Kind::Close, &self.facts, &mut worker.journal, now);
+    }
+
+    /// Both legs are done: close the books, then the connection, or begin anew.
+    fn finish<J: Journal>(&mut self, now: Now, worker: &mut Worker<J>, out: &mut Out) {
+        debug_assert!(self.answer == Answer::Done, "an exchange ends with its answer");
+        let keep = self.request == Request::Done
+            && !self.draining
+            && !self.caller_ended
+            && self.exchange.as_ref().is_some_and(|exchange| exchange.keep_alive);
+        let linger = self.request != Request::Done;
+        self.end_exchange(now, worker, out);
+        if keep { self.begin_anew(now) } else { self.close(linger, out) }
+    }
+
+    fn begin_anew(&mut self, now: Now) {
+        self.request = Request::Head;
+        self.answer = Answer::None;
+        self.head_since_ns = None;
+        self.last_ns = now.mono_ns;
+        self.head_scan = HeadScan::default();
+        self.body = None;
+    }
+
+    fn close(&mut self, linger: bool, out: &mut Out) {
+        self.closed = true;
+        out.act(Act::CloseCaller { linger });
+    }
+
+    /// Bytes of `held` that count against the worker's look-ahead budget.
+    fn gathered(&self) -> u64 {
+        if self.request == Request::Gather { self.held.len() as u64 } else { 0 }
+    }
+
+    fn check_invariants(&self) {
+        debug_assert!(self.exchange.is_some() || self.request == Request::Head || self.closed);
+        debug_assert!(self.answer != Answer::Body || self.exchange.is_some() || self.closed);
+        debug_assert!(
+            self.exchange.as_ref().is_none_or(|exchange| !exchange.upstream_open
+                || exchange.grant.is_some()),
+            "no upstream without a grant"
+        );
+    }
+}

@@ -1,0 +1,698 @@
+//! The request leg: head, who, decision, body.
+
+use super::head::{self, Slots};
+use super::{Answer, Exchange, Framed, Request, Session};
+use crate::base::{CredentialId, Now, Pieces, ResourceId};
+use crate::mask::{Cleared, Content, Filter, Plan};
+use crate::policy::{Action, Attr, Decision, Grant, RecordLevel};
+use crate::record::fields::{Tag, Writer};
+use crate::record::{Journal, Kind};
+use crate::session::gate::{self, Wrap};
+use crate::session::io::{Act, Out};
+use crate::session::model::{Model, ModelError};
+use crate::session::refusal::Refusal;
+use crate::session::worker::{Snapshot, Worker};
+use crate::wire::http1::{BodyDecoder, BodyStep, FieldId, Framing, parse_request, route};
+use std::sync::Arc;
+
+/// What a step of the request leg came to.
+enum Flow {
+    /// There may be more in the bytes at hand.
+    On,
+    /// Wait for more bytes, or for the answer.
+    Wait,
+    /// The exchange is refused.
+    Refuse(Refusal),
+}
+
+impl Session {
+    pub(super) fn on_caller<J: Journal>(
+        &mut self,
+        bytes: &[u8],
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> usize {
+        let mut used = 0;
+        loop {
+            let rest = bytes.get(used..).unwrap_or_default();
+            let flow = match self.request {
+                Request::Head if self.exchange.is_none() => self.on_head(rest, now, worker, out),
+                Request::Gather | Request::Forward | Request::Discard => {
+                    self.on_body(rest, used, now, worker, out)
+                }
+                Request::Head | Request::Done => (0, Flow::Wait),
+            };
+            used += flow.0;
+            match flow.1 {
+                Flow::On if !self.closed => {}
+                Flow::On | Flow::Wait => return used,
+                Flow::Refuse(refusal) => {
+                    self.refuse(refusal, now, worker, out);
+                    if self.closed {
+                        return bytes.len();
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_head<J: Journal>(
+        &mut self,
+        bytes: &[u8],
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> (usize, Flow) {
+        if bytes.is_empty() {
+            return (0, Flow::Wait);
+        }
+        let since = *self.head_since_ns.get_or_insert(now.mono_ns);
+        let snapshot = Arc::clone(&worker.snapshot);
+        match parse_request(&mut self.head, &mut self.head_scan, bytes, &snapshot.limits) {
+            Ok(false) => (0, Flow::Wait),
+            Err(error) => {
+                tracing::info!(connection = self.connection.0, reason = error.label(), "bad head");
+                (bytes.len(), Flow::Refuse(head::refusal_of(error.status())))
+            }
+            Ok(true) => {
+                let used = self.head.head_len as usize;
+                let id = worker.next_exchange();
+                self.exchange = Some(Exchange {
+                    id,
+                    snapshot: Arc::clone(&snapshot),
+                    who: None,
+                    resource: None,
+                    grant: None,
+                    credential: CredentialId(0),
+                    rule: None,
+                    started_ns: since,
+                    sent_ns: 0,
+                    version_minor: self.head.version_minor,
+                    keep_alive: self.head.keep_alive,
+                    is_head: self.head.method(bytes) == b"HEAD",
+                    repeatable: false,
+                    model_scan: false,
+                    body_left: match self.head.framing {
+                        Framing::Length(length) => Some(length),
+                        Framing::None => Some(0),
+                        _ => None,
+                    },
+                    upstream_chunked: self.head.framing == Framing::Chunked,
+                    upstream_open: false,
+                    upstream_keep: true,
+                    framed: Framed::Length,
+                    interim: 0,
+                    status: 0,
+                    bytes_in: 0,
+                    bytes_sent: 0,
+                    bytes_out: 0,
+                    cut: false,
+                });
+                self.body = Some(BodyDecoder::new(self.head.framing, &snapshot.limits));
+                let head_bytes = bytes.get(..used).unwrap_or_default();
+                let began = self.begin(head_bytes, &snapshot, now, worker);
+                self.head_since_ns = None;
+                let flow = match began {
+                    Err(refusal) => Flow::Refuse(refusal),
+                    Ok(()) if self.request == Request::Gather => self.welcome(now, worker, out),
+                    Ok(()) => self.decide(Attr::Absent, &snapshot, now, worker, out),
+                };
+                (used, flow)
+            }
+        }
+    }
+
+    /// Who calls what: everything that the head alone tells. Leaves the leg in `Gather` when a
+    /// rule asks for the model of a body, in `Forward` otherwise.
+    fn begin<J: Journal>(
+        &mut self,
+        bytes: &[u8],
+        snapshot: &Snapshot,
+        now: Now,
+        worker: &mut Worker<J>,
+    ) -> Result<(), Refusal> {
+        self.request = Request::Forward;
+        if worker.record_full {
+            return Err(Refusal::Unrecordable);
+        }
+        if self.head.upgrade {
+            return Err(Refusal::NotImplemented);
+        }
+        let listener = snapshot.listener(self.listener).ok_or(Refusal::NoResource)?;
+        if !listener.hosts.is_empty() && !head::host_is_served(&self.head, bytes, &listener.hosts) {
+            return Err(Refusal::Misdirected);
+        }
+        let token = match head::token(&self.head, bytes) {
+            Slots::One(token) => token,
+            Slots::None | Slots::Several => return Err(Refusal::Unauthenticated),
+        };
+        let identified = worker.identify(token, now).map_err(|error| {
+            tracing::info!(connection = self.connection.0, reason = error.label(), "token refused");
+            Refusal::Unauthenticated
+        })?;
+        let (resource, path) = match listener.resource {
+            Some(resource) => (resource, self.head.target.path.as_slice()),
+            None => {
+                let (name, path) = route(self.head.target.path.as_slice());
+                let name = std::str::from_utf8(name).unwrap_or_default();
+                let found = snapshot.names.get(name).copied();
+                let Some(found) = found else {
+                    self.set_who(identified);
+                    self.method.clear();
+                    return Err(Refusal::NoResource);
+                };
+                (found, path)
+            }
+        };
+        self.path.clear();
+        self.path.extend_from_slice(path);
+        self.method.clear();
+        self.method.extend_from_slice(self.head.method(bytes));
+        let reads_model = snapshot.policy.reads_model(&identified.1, resource);
+        self.set_who(identified);
+        let view = snapshot.resource(resource).ok_or(Refusal::NoResource)?;
+        if let Some(exchange) = &mut self.exchange {
+            exchange.resource = Some(resource);
+            if exchange.body_left.is_some_and(|length| length > view.body_max) {
+                return Err(Refusal::BodyTooLarge);
+            }
+            exchange.repeatable =
+                exchange.body_left == Some(0) && head::is_idempotent(&self.method);
+        }
+        self.content_type.clear();
+        self.content_type.extend_from_slice(head::content_type(&self.head, bytes));
+        self.content_coded = self.head.value(bytes, FieldId::ContentEncoding).is_some();
+        head::write_upstream(
+            &self.head,
+            bytes,
+            &self.path,
+            view,
+            &mut self.head_out,
+            &mut self.range_out,
+        );
+        if reads_model && self.head.framing != Framing::None {
+            self.model.reset();
+            self.held.clear();
+            self.request = Request::Gather;
+        }
+        Ok(())
+    }
+
+    fn set_who(&mut self, who: crate::session::worker::Identified) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.who = Some(who);
+        }
+    }
+
+    /// Says `100 Continue` to a caller that waits for it.
+    fn welcome<J: Journal>(&mut self, _now: Now, _worker: &mut Worker<J>, out: &mut Out) -> Flow {
+        let modern = self.exchange.as_ref().is_some_and(|exchange| exchange.version_minor == 1);
+        if self.head.expect_continue && modern && self.head.framing != Framing::None {
+            let text = b"HTTP/1.1 100 Continue\r\n\r\n";
+            out.to_caller(gate::release_framing(&mut self.stage, text));
+        }
+        Flow::On
+    }
+
+    /// Step two of the gate, and with a permit all that follows up to the forwarded head.
+    fn decide<J: Journal>(
+        &mut self,
+        model: Attr<'_>,
+        snapshot: &Arc<Snapshot>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> Flow {
+        let Some(exchange) = &mut self.exchange else { return Flow::Refuse(Refusal::BadRequest) };
+        let (Some((principal, row)), Some(resource)) = (&exchange.who, exchange.resource) else {
+            return Flow::Refuse(Refusal::Unauthenticated);
+        };
+        let action =
+            Action { resource, method: &self.method, path: &self.path, model };
+        let decision = gate::decide(&snapshot.policy, principal, row, &action);
+        let (grant, rule) = match decision {
+            Decision::Permit(grant) => {
+                let rule = grant.rule();
+                (Some(grant), Some(rule))
+            }
+            Decision::Deny(denial) => (None, denial.rule),
+        };
+        if let Some(counts) = worker.counts.decisions.get_mut(resource.index()) {
+            counts[usize::from(grant.is_none())] += 1;
+        }
+        exchange.rule = rule.map(|rule| snapshot.policy.rule_name(rule).to_owned());
+        let view = snapshot.resource(resource);
+        let (Some(view), level) =
+            (view, grant.as_ref().map_or(RecordLevel::Full, Grant::record))
+        else {
+            return Flow::Refuse(Refusal::NoResource);
+        };
+        let credential =
+            grant.as_ref().and_then(Grant::credential).unwrap_or(view.credential);
+        exchange.credential = credential;
+        let plan = grant.as_ref().map_or_else(
+            || snapshot.plans.united(crate::base::MaskSet::EMPTY),
+            |grant| snapshot.plans.united(grant.masks()),
+        );
+        let permitted = grant.is_some();
+        exchange.grant = grant;
+        if !self.write_facts(permitted, model, &plan, snapshot) {
+            return Flow::Refuse(Refusal::Denied);
+        }
+        let subject = self.subject();
+        if gate::note(subject, Kind::Open, &self.facts, &mut worker.journal, now).is_err() {
+            return Flow::Refuse(Refusal::Unrecordable);
+        }
+        if !permitted {
+            return Flow::Refuse(Refusal::Denied);
+        }
+        if let Err(refusal) = self.arm(&plan, view.shape, level, snapshot) {
+            return Flow::Refuse(refusal);
+        }
+        if let Err(refusal) = self.send_head(&plan, snapshot, now, worker, out) {
+            return Flow::Refuse(refusal);
+        }
+        worker.counts.decide_ns[1] += 1;
+        if self.request == Request::Forward { self.welcome(now, worker, out) } else { Flow::On }
+    }
+
+    /// Who, what, why: the entry that every exchange of a known caller begins with.
+    /// `false` when the mask blocks the path itself.
+    fn write_facts(
+        &mut self,
+        permitted: bool,
+        model: Attr<'_>,
+        plan: &Arc<Plan>,
+        snapshot: &Snapshot,
+    ) -> bool {
+        let Some(exchange) = &self.exchange else { return false };
+        let Some((principal, _)) = &exchange.who else { return false };
+        self.text.clear();
+        if crate::mask::clear_value(plan, &self.path, &mut self.text).is_err() {
+            return false;
+        }
+        self.facts.clear();
+        let mut writer = Writer::new(&mut self.facts);
+        writer.text(Tag::Iss, principal.iss());
+        writer.text(Tag::Sub, principal.sub());
+        for group in principal.groups() {
+            writer.text(Tag::Group, group);
+        }
+        for actor in principal.actors() {
+            writer.text(Tag::Actor, actor);
+        }
+        if let Some(client) = principal.client_id() {
+            writer.text(Tag::ClientId, client);
+        }
+        writer.bytes(Tag::TokenDigest, principal.token_digest());
+        writer.text(Tag::Peer, &self.peer);
+        if let Some(listener) = snapshot.listener(self.listener) {
+            writer.text(Tag::Listener, &listener.name);
+        }
+        if let Some(view) = exchange.resource.and_then(|id| snapshot.resource(id)) {
+            writer.text(Tag::Resource, &view.name);
+        }
+        writer.text(Tag::Protocol, "http");
+        writer.bytes(Tag::Method, &self.method);
+        writer.bytes(Tag::Path, &self.text);
+        if let Attr::Value(name) = model {
+            writer.bytes(Tag::Model, name);
+        }
+        writer.text(Tag::Decision, if permitted { "permit" } else { "deny" });
+        if let Some(rule) = &exchange.rule {
+            writer.text(Tag::Rule, rule);
+        }
+        if permitted && let Some(credential) = snapshot.credential(exchange.credential) {
+            writer.text(Tag::Credential, credential.name());
+        }
+        writer.bytes(Tag::PolicyDigest, &snapshot.policy.digest());
+        true
+    }
+
+    /// Makes the filters of the exchange ready, or says that its mask cannot be kept.
+    fn arm(
+        &mut self,
+        plan: &Arc<Plan>,
+        shape: crate::mask::Shape,
+        level: RecordLevel,
+        snapshot: &Snapshot,
+    ) -> Result<(), Refusal> {
+        self.request_filter = None;
+        self.answer_filter = None;
+        if plan.is_pass() || level != RecordLevel::Full || self.head.framing == Framing::None {
+            return Ok(());
+        }
+        if self.content_coded {
+            return Err(Refusal::UnsupportedBody);
+        }
+        let content = Content::of(&self.content_type, shape);
+        match Filter::new(plan, content, &snapshot.limits) {
+            Ok(filter) => self.request_filter = Some(filter),
+            Err(_) => return Err(Refusal::UnsupportedBody),
+        }
+        Ok(())
+    }
+
+    /// Steps three to six: the head is recorded in its cleared form, the credential is put in,
+    /// and it goes.
+    fn send_head<J: Journal>(
+        &mut self,
+        plan: &Arc<Plan>,
+        snapshot: &Snapshot,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> Result<(), Refusal> {
+        if plan.is_pass() {
+            self.head_out.extend_from_slice(&self.range_out);
+        }
+        let subject = self.subject();
+        let Some(exchange) = &mut self.exchange else { return Err(Refusal::BadRequest) };
+        let (Some(grant), Some(resource)) = (&exchange.grant, exchange.resource) else {
+            return Err(Refusal::Denied);
+        };
+        let credential = snapshot.credential(exchange.credential).ok_or(Refusal::Denied)?;
+        self.text.clear();
+        crate::mask::clear_value(plan, &self.head_out, &mut self.text)
+            .map_err(|_| Refusal::Denied)?;
+        self.stage.clear();
+        self.stage.text(&self.text);
+        let cleared = Cleared::generated(&mut self.stage);
+        let journal = &mut worker.journal;
+        let admission =
+            gate::admit(grant, subject, Kind::RequestHead, cleared, b"", journal, now)
+                .map_err(|_| Refusal::Unrecordable)?;
+        out.act(Act::Connect {
+            exchange: exchange.id,
+            resource,
+            credential: exchange.credential,
+            fresh: false,
+        });
+        out.to_upstream(admission.forward_head(&self.head_out, grant, credential, &mut self.stage));
+        exchange.upstream_open = true;
+        exchange.sent_ns = now.mono_ns;
+        worker.counts.decide_ns[0] += now.mono_ns.saturating_sub(exchange.started_ns);
+        self.answer = Answer::Head;
+        self.answer_scan = crate::wire::http1::HeadScan::default();
+        if self.head.framing == Framing::None {
+            self.request = Request::Done;
+        }
+        Ok(())
+    }
+
+    /// Sends the head once more, on a fresh connection, after a pooled one died unused.
+    pub(super) fn repeat<J: Journal>(&mut self, now: Now, worker: &mut Worker<J>, out: &mut Out) -> bool {
+        let subject = self.subject();
+        let Some(exchange) = &mut self.exchange else { return false };
+        if !exchange.repeatable || self.answer != Answer::Head || self.request != Request::Done {
+            return false;
+        }
+        exchange.repeatable = false;
+        let snapshot = Arc::clone(&exchange.snapshot);
+        let (Some(grant), Some(resource), Some(credential)) =
+            (&exchange.grant, exchange.resource, snapshot.credential(exchange.credential))
+        else {
+            return false;
+        };
+        self.stage.clear();
+        let cleared = Cleared::generated(&mut self.stage);
+        let kind = Kind::RequestHead;
+        let Ok(admission) =
+            gate::admit(grant, subject, kind, cleared, b"", &mut worker.journal, now)
+        else {
+            return false;
+        };
+        out.act(Act::Release { exchange: exchange.id, reuse: false });
+        out.act(Act::Connect {
+            exchange: exchange.id,
+            resource,
+            credential: exchange.credential,
+            fresh: true,
+        });
+        out.to_upstream(admission.forward_head(&self.head_out, grant, credential, &mut self.stage));
+        exchange.sent_ns = now.mono_ns;
+        true
+    }
+
+    fn on_body<J: Journal>(
+        &mut self,
+        bytes: &[u8],
+        offset: usize,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> (usize, Flow) {
+        let Some(body) = &mut self.body else { return (0, Flow::Refuse(Refusal::BadRequest)) };
+        match body.next(bytes) {
+            Err(error) => {
+                tracing::info!(connection = self.connection.0, reason = error.label(), "bad body");
+                (bytes.len(), Flow::Refuse(Refusal::BadRequest))
+            }
+            Ok(BodyStep::NeedMore { consumed }) => (consumed, Flow::Wait),
+            Ok(BodyStep::End { consumed }) => (consumed, self.body_end(now, worker, out)),
+            Ok(BodyStep::Data { range, consumed }) => {
+                let at = offset + range.start;
+                let data = bytes.get(range).unwrap_or_default();
+                (consumed, self.body_data(data, at, now, worker, out))
+            }
+        }
+    }
+
+    fn body_data<J: Journal>(
+        &mut self,
+        data: &[u8],
+        offset: usize,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> Flow {
+        let Some(exchange) = &mut self.exchange else { return Flow::Refuse(Refusal::BadRequest) };
+        exchange.bytes_in += data.len() as u64;
+        if let Some(left) = &mut exchange.body_left {
+            *left = left.saturating_sub(data.len() as u64);
+        }
+        let snapshot = Arc::clone(&exchange.snapshot);
+        let max = exchange
+            .resource
+            .and_then(|id| snapshot.resource(id))
+            .map_or(snapshot.limits.body_max, |view| view.body_max);
+        if exchange.bytes_in > max {
+            return Flow::Refuse(Refusal::BodyTooLarge);
+        }
+        let whole = exchange.body_left == Some(0);
+        match self.request {
+            Request::Discard => Flow::On,
+            Request::Gather => self.gather(data, offset, whole, &snapshot, now, worker, out),
+            _ => {
+                if let Err(refusal) = self.scan_model(data, whole) {
+                    return Flow::Refuse(refusal);
+                }
+                match self.forward_body(data, Some(offset), whole, now, worker, out) {
+                    Ok(()) => Flow::On,
+                    Err(refusal) => Flow::Refuse(refusal),
+                }
+            }
+        }
+    }
+
+    /// A body whose model was decided on is read to its end: what does not hold up to the last
+    /// byte is not sent to the last byte.
+    fn scan_model(&mut self, data: &[u8], whole: bool) -> Result<(), Refusal> {
+        let Some(exchange) = &self.exchange else { return Ok(()) };
+        if !exchange.model_scan {
+            return Ok(());
+        }
+        let end = |scan: &mut crate::session::model::ModelScan| {
+            if whole { scan.finish() } else { Ok(()) }
+        };
+        self.model
+            .push(data)
+            .and_then(|()| end(&mut self.model))
+            .map_err(|_: ModelError| Refusal::BadRequest)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one step of the leg, called from one place")]
+    fn gather<J: Journal>(
+        &mut self,
+        data: &[u8],
+        offset: usize,
+        whole: bool,
+        snapshot: &Arc<Snapshot>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> Flow {
+        let scanned = self.model.push(data).and_then(|()| if whole { self.model.finish() } else { Ok(()) });
+        match scanned {
+            Err(ModelError::Duplicate) => return Flow::Refuse(Refusal::BadRequest),
+            Ok(()) if self.model.model() == Model::Pending => {
+                let held = (self.held.len() + data.len()) as u64;
+                if held > u64::from(snapshot.limits.lookahead_max)
+                    || worker.lookahead + data.len() as u64 > snapshot.limits.lookahead_worker_max
+                {
+                    return Flow::Refuse(Refusal::BodyTooLarge);
+                }
+                worker.lookahead += data.len() as u64;
+                self.held.extend_from_slice(data);
+                return Flow::On;
+            }
+            _ => {}
+        }
+        let readable = scanned.is_ok();
+        if let Some(exchange) = &mut self.exchange {
+            exchange.model_scan = readable && !whole;
+        }
+        worker.lookahead = worker.lookahead.saturating_sub(self.held.len() as u64);
+        self.request = Request::Forward;
+        let flow = self.decide_on_model(readable, snapshot, now, worker, out);
+        if matches!(flow, Flow::Refuse(_)) {
+            return flow;
+        }
+        let mut before = std::mem::take(&mut self.held);
+        let mut sent = Ok(());
+        if !before.is_empty() {
+            sent = self.forward_body(&before, None, false, now, worker, out);
+        }
+        before.clear();
+        // Nothing else may be held between: the filter's own remainder went in there.
+        if self.held.is_empty() {
+            self.held = before;
+        }
+        match sent.and_then(|()| self.forward_body(data, Some(offset), whole, now, worker, out)) {
+            Ok(()) => Flow::On,
+            Err(refusal) => Flow::Refuse(refusal),
+        }
+    }
+
+    fn decide_on_model<J: Journal>(
+        &mut self,
+        readable: bool,
+        snapshot: &Arc<Snapshot>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> Flow {
+        let scan = std::mem::take(&mut self.model);
+        let model = match scan.model() {
+            Model::Found if readable => Attr::Value(scan.name()),
+            Model::Absent if readable => Attr::Absent,
+            _ => Attr::Unreadable,
+        };
+        let flow = self.decide(model, snapshot, now, worker, out);
+        self.model = scan;
+        flow
+    }
+
+    /// Records body bytes in their cleared form and sends the bytes themselves, as far as the
+    /// filter has settled them. `offset` is where `data` stands in the input of this call;
+    /// without one it is copied.
+    fn forward_body<J: Journal>(
+        &mut self,
+        data: &[u8],
+        offset: Option<usize>,
+        whole: bool,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> Result<(), Refusal> {
+        let subject = self.subject();
+        let Some(exchange) = &mut self.exchange else { return Err(Refusal::BadRequest) };
+        let Some(grant) = &exchange.grant else { return Err(Refusal::Denied) };
+        let mut forwarded = Pieces::new();
+        let admission = {
+            self.stage.clear();
+            let cleared = match &mut self.request_filter {
+                Some(filter) => {
+                    filter.push(data, whole, &mut self.stage).map_err(|_| Refusal::UnsupportedBody)?
+                }
+                None => Cleared::pass(data.len(), &mut self.stage),
+            };
+            gate::admit(grant, subject, Kind::RequestBody, cleared, data, &mut worker.journal, now)
+                .map_err(|_| Refusal::Unrecordable)?
+        };
+        let wrap = Wrap {
+            offset: offset.unwrap_or(0),
+            chunked: exchange.upstream_chunked,
+            detach: false,
+        };
+        let settled = match &self.request_filter {
+            None => data.len(),
+            Some(_) if whole => data.len(),
+            Some(filter) => {
+                let fresh = filter.cleared().saturating_sub(exchange.bytes_sent);
+                let fresh = usize::try_from(fresh).unwrap_or(usize::MAX);
+                let from_held = fresh.min(self.held.len());
+                forwarded.text(self.held.get(..from_held).unwrap_or_default());
+                self.held.drain(..from_held);
+                if self.held.is_empty() { (fresh - from_held).min(data.len()) } else { 0 }
+            }
+        };
+        if whole && self.request_filter.is_some() {
+            forwarded.text(&self.held);
+            self.held.clear();
+        }
+        match offset {
+            Some(_) => forwarded.source(0..settled),
+            None => forwarded.text(data.get(..settled).unwrap_or_default()),
+        }
+        self.held.extend_from_slice(data.get(settled..).unwrap_or_default());
+        exchange.bytes_sent += forwarded.len() as u64;
+        out.to_upstream(admission.forward(&mut forwarded, wrap));
+        Ok(())
+    }
+
+    fn body_end<J: Journal>(&mut self, now: Now, worker: &mut Worker<J>, out: &mut Out) -> Flow {
+        if self.request == Request::Discard {
+            self.request = Request::Done;
+            self.finish(now, worker, out);
+            return Flow::On;
+        }
+        let Some(exchange) = &mut self.exchange else { return Flow::Refuse(Refusal::BadRequest) };
+        let snapshot = Arc::clone(&exchange.snapshot);
+        if self.request == Request::Gather {
+            // Chunked: only the last chunk says that the body is whole.
+            let readable = self.model.finish().is_ok();
+            worker.lookahead = worker.lookahead.saturating_sub(self.held.len() as u64);
+            self.request = Request::Forward;
+            let flow = self.decide_on_model(readable, &snapshot, now, worker, out);
+            if matches!(flow, Flow::Refuse(_)) {
+                return flow;
+            }
+            let before = std::mem::take(&mut self.held);
+            if let Err(refusal) = self.forward_body(&before, None, true, now, worker, out) {
+                return Flow::Refuse(refusal);
+            }
+        } else {
+            let counted = exchange.body_left == Some(0);
+            if exchange.model_scan && !counted && self.model.finish().is_err() {
+                return Flow::Refuse(Refusal::BadRequest);
+            }
+            // A counted body was finished with its last data.
+            if !counted
+                && self.request_filter.is_some()
+                && let Err(refusal) = self.forward_body(b"", None, true, now, worker, out)
+            {
+                return Flow::Refuse(refusal);
+            }
+        }
+        let Some(exchange) = &mut self.exchange else { return Flow::Wait };
+        if exchange.upstream_chunked
+            && let Some(grant) = &exchange.grant
+        {
+            let text = crate::wire::http1::LAST_CHUNK;
+            out.to_upstream(gate::admit_framing(grant, &mut self.stage, text));
+        }
+        exchange.sent_ns = now.mono_ns;
+        self.request = Request::Done;
+        if self.answer == Answer::Done {
+            self.finish(now, worker, out);
+        }
+        Flow::On
+    }
+
+    /// The resource of the exchange in hand.
+    pub(super) fn resource(&self) -> Option<ResourceId> {
+        self.exchange.as_ref().and_then(|exchange| exchange.resource)
+    }
+}

@@ -1,0 +1,20 @@
+//! The flow of each protocol as a pure function, and the one order of checks.
+//!
+//! A session knows policy, masks, the record and its protocol; it knows no socket, no clock and
+//! no thread. [`gate`] is the only place where the order of checks is written.
+
+pub mod gate;
+pub mod http;
+pub mod io;
+#[cfg(test)]
+mod kit;
+mod model;
+#[cfg(test)]
+mod multiplex;
+mod refusal;
+pub mod tcp;
+mod worker;
+
+pub use io::{Act, Ending, Input, Interest, Out, UpstreamFault};
+pub use refusal::Refusal;
+pub use worker::{Counts, Identified, ListenerView, ResourceView, Snapshot, Worker};

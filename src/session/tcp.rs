@@ -1,0 +1,282 @@
+//! Opaque bytes between a caller and one resource.
+//!
+//! The caller is who its client certificate says (`identity`); the connection as a whole is the
+//! one exchange that is decided, recorded and relayed. A mask cannot be kept on bytes that are
+//! not understood: `config` refuses it, and a grant with one is refused here too.
+//!
+//! ```text
+//! New --first Timer or bytes--> Relaying --both ends, or any failure--> Closed
+//! ```
+
+use super::gate::{self, Subject, Wrap};
+use super::io::{Act, Ending, Input, Interest, Out};
+use super::refusal::Refusal;
+use super::worker::Worker;
+use crate::base::{ConnectionId, CredentialId, ExchangeId, ListenerId, Now, Pieces};
+use crate::identity::Principal;
+use crate::mask::Cleared;
+use crate::policy::{Action, Attr, Decision, Grant};
+use crate::record::fields::{Tag, Writer};
+use crate::record::{Journal, Kind};
+
+/// One relayed connection.
+pub struct Session {
+    listener: ListenerId,
+    connection: ConnectionId,
+    peer: String,
+    principal: Option<Principal>,
+    state: State,
+    exchange: ExchangeId,
+    stage: Pieces,
+    caller_ended: bool,
+    upstream_ended: bool,
+    bytes: [u64; 2],
+    started_ns: u64,
+    last_ns: u64,
+}
+
+enum State {
+    New,
+    Relaying(Grant),
+    Closed,
+}
+
+impl Session {
+    /// A session for a connection whose client certificate was verified by the listener.
+    #[must_use]
+    pub fn new(
+        listener: ListenerId,
+        connection: ConnectionId,
+        peer: String,
+        principal: Option<Principal>,
+        now: Now,
+    ) -> Self {
+        Self {
+            listener,
+            connection,
+            peer,
+            principal,
+            state: State::New,
+            exchange: ExchangeId(0),
+            stage: Pieces::new(),
+            caller_ended: false,
+            upstream_ended: false,
+            bytes: [0; 2],
+            started_ns: now.mono_ns,
+            last_ns: now.mono_ns,
+        }
+    }
+
+    /// Advances by one input; see [`super::http::Session::handle`].
+    pub fn handle<J: Journal>(
+        &mut self,
+        input: Input<'_>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> usize {
+        if matches!(self.state, State::New) {
+            self.open(now, worker, out);
+        }
+        if self.is_closed() {
+            return match input {
+                Input::Caller(bytes) | Input::Upstream(_, bytes) => bytes.len(),
+                _ => 0,
+            };
+        }
+        match input {
+            Input::Caller(bytes) => self.relay(bytes, false, now, worker, out),
+            Input::Upstream(_, bytes) => self.relay(bytes, true, now, worker, out),
+            Input::CallerEnd => {
+                self.caller_ended = true;
+                out.act(Act::EndUpstream { exchange: self.exchange });
+                self.end_if_both(now, worker, out);
+                0
+            }
+            Input::UpstreamEnd(_, Ending::Clean) => {
+                self.upstream_ended = true;
+                out.act(Act::EndCaller);
+                self.end_if_both(now, worker, out);
+                0
+            }
+            Input::CallerGone | Input::UpstreamEnd(_, Ending::Cut) | Input::ConnectFailed(..) => {
+                self.end(true, now, worker, out);
+                0
+            }
+            Input::Timer => {
+                if self.deadline(worker).is_some_and(|at| at <= now.mono_ns) {
+                    self.end(true, now, worker, out);
+                }
+                0
+            }
+            Input::Connected(_) | Input::Drain => 0,
+        }
+    }
+
+    /// Which bytes it can use.
+    #[must_use]
+    pub fn interest(&self) -> Interest {
+        let open = !self.is_closed();
+        Interest {
+            caller: open && !self.caller_ended,
+            upstream: open && !self.upstream_ended && matches!(self.state, State::Relaying(_)),
+            idle: false,
+        }
+    }
+
+    /// When [`Input::Timer`] is due, in monotonic nanoseconds.
+    #[must_use]
+    pub fn deadline<J: Journal>(&self, worker: &Worker<J>) -> Option<u64> {
+        match self.state {
+            State::New => Some(self.started_ns),
+            State::Relaying(_) => {
+                let ms = worker.snapshot.limits.exchange_ms;
+                Some(self.last_ns.saturating_add(ms.saturating_mul(1_000_000)))
+            }
+            State::Closed => None,
+        }
+    }
+
+    /// Whether nothing more will come of it.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    fn open<J: Journal>(&mut self, now: Now, worker: &mut Worker<J>, out: &mut Out) {
+        self.exchange = worker.next_exchange();
+        let refusal = match self.decide(now, worker) {
+            Ok((grant, credential)) => {
+                out.act(Act::Connect {
+                    exchange: self.exchange,
+                    resource: grant.resource(),
+                    credential,
+                    fresh: true,
+                });
+                self.state = State::Relaying(grant);
+                return;
+            }
+            Err(refusal) => refusal,
+        };
+        // Nothing can be said in a protocol that is not known.
+        if self.principal.is_some() {
+            worker.count(refusal);
+        } else {
+            drop(worker.count_unknown(refusal, now));
+        }
+        tracing::info!(request = %self.exchange, refusal = refusal.label(), "connection refused");
+        self.state = State::Closed;
+        out.act(Act::AbortCaller);
+    }
+
+    fn decide<J: Journal>(
+        &mut self,
+        now: Now,
+        worker: &mut Worker<J>,
+    ) -> Result<(Grant, CredentialId), Refusal> {
+        if worker.record_full {
+            return Err(Refusal::Unrecordable);
+        }
+        let snapshot = std::sync::Arc::clone(&worker.snapshot);
+        let principal = self.principal.as_ref().ok_or(Refusal::Unauthenticated)?;
+        let listener = snapshot.listener(self.listener).ok_or(Refusal::NoResource)?;
+        let resource = listener.resource.ok_or(Refusal::NoResource)?;
+        let view = snapshot.resource(resource).ok_or(Refusal::NoResource)?;
+        let row = snapshot.policy.row(principal);
+        let action = Action { resource, method: b"", path: b"", model: Attr::Absent };
+        let (grant, rule) = match gate::decide(&snapshot.policy, principal, &row, &action) {
+            Decision::Permit(grant) if grant.masks().is_empty() => {
+                let rule = grant.rule();
+                (Some(grant), Some(rule))
+            }
+            Decision::Permit(grant) => (None, Some(grant.rule())),
+            Decision::Deny(denial) => (None, denial.rule),
+        };
+        if let Some(counts) = worker.counts.decisions.get_mut(resource.index()) {
+            counts[usize::from(grant.is_none())] += 1;
+        }
+        let mut facts = Vec::with_capacity(256);
+        let mut writer = Writer::new(&mut facts);
+        writer.text(Tag::Iss, principal.iss());
+        writer.text(Tag::Sub, principal.sub());
+        writer.text(Tag::Peer, &self.peer);
+        writer.text(Tag::Listener, &listener.name);
+        writer.text(Tag::Resource, &view.name);
+        writer.text(Tag::Protocol, "tcp");
+        writer.text(Tag::Decision, if grant.is_some() { "permit" } else { "deny" });
+        writer.maybe(Tag::Rule, rule.map(|rule| snapshot.policy.rule_name(rule)));
+        writer.bytes(Tag::PolicyDigest, &snapshot.policy.digest());
+        let subject = Subject {
+            connection: self.connection,
+            exchange: self.exchange,
+            level: crate::policy::RecordLevel::Full,
+        };
+        gate::note(subject, Kind::Open, &facts, &mut worker.journal, now)
+            .map_err(|_| Refusal::Unrecordable)?;
+        grant.map(|grant| (grant, view.credential)).ok_or(Refusal::Denied)
+    }
+
+    fn relay<J: Journal>(
+        &mut self,
+        bytes: &[u8],
+        to_caller: bool,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> usize {
+        let State::Relaying(grant) = &self.state else { return bytes.len() };
+        self.last_ns = now.mono_ns;
+        let subject = Subject {
+            connection: self.connection,
+            exchange: self.exchange,
+            level: grant.record(),
+        };
+        self.stage.clear();
+        let cleared = Cleared::pass(bytes.len(), &mut self.stage);
+        let journal = &mut worker.journal;
+        let wrap = Wrap::default();
+        let sent = if to_caller {
+            gate::release(cleared, subject, Kind::Data, bytes, wrap, journal, now)
+                .map(|released| out.to_caller(released))
+        } else {
+            gate::admit(grant, subject, Kind::Data, cleared, bytes, journal, now)
+                .map(|admission| out.to_upstream(admission.forward(&mut self.stage, wrap)))
+        };
+        match sent {
+            Ok(()) => {
+                self.bytes[usize::from(to_caller)] += bytes.len() as u64;
+                worker.counts.bytes[usize::from(to_caller)] += bytes.len() as u64;
+            }
+            Err(_) => {
+                worker.count(Refusal::Unrecordable);
+                self.end(true, now, worker, out);
+            }
+        }
+        bytes.len()
+    }
+
+    fn end_if_both<J: Journal>(&mut self, now: Now, worker: &mut Worker<J>, out: &mut Out) {
+        if self.caller_ended && self.upstream_ended {
+            self.end(false, now, worker, out);
+        }
+    }
+
+    fn end<J: Journal>(&mut self, cut: bool, now: Now, worker: &mut Worker<J>, out: &mut Out) {
+        let mut facts = Vec::with_capacity(64);
+        let mut writer = Writer::new(&mut facts);
+        writer.number(Tag::BytesIn, self.bytes[0]);
+        writer.number(Tag::BytesOut, self.bytes[1]);
+        writer.number(Tag::TotalNs, now.mono_ns.saturating_sub(self.started_ns));
+        writer.text(Tag::Ending, if cut { "cut" } else { "whole" });
+        let subject = Subject {
+            connection: self.connection,
+            exchange: self.exchange,
+            level: crate::policy::RecordLevel::Full,
+        };
+        // The bytes are recorded; only their totals are lost where there is no room.
+        let _ = gate::note(subject, Kind::Close, &facts, &mut worker.journal, now);
+        self.state = State::Closed;
+        out.act(Act::Release { exchange: self.exchange, reuse: false });
+        out.act(if cut { Act::AbortCaller } else { Act::CloseCaller { linger: false } });
+    }
+}

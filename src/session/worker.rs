@@ -1,0 +1,294 @@
+//! What the sessions of one worker share: the snapshot they decide by, and the worker's own state.
+
+use super::gate::Counted;
+use super::refusal::Refusal;
+use crate::base::{
+    ConnectionId, CredentialId, ExchangeId, Limits, ListenerId, Now, ResourceId,
+};
+use crate::credential::Credential;
+use crate::identity::{Cached, KeySnapshot, Principal, TokenCache, TokenError, Verifier};
+use crate::mask::{Plans, Shape};
+use crate::policy::{Row, Table};
+use crate::record::fields::{Tag, Writer};
+use crate::record::{EntryMeta, Flags, Journal, Kind};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// A resource, as a session sees it.
+#[derive(Debug)]
+pub struct ResourceView {
+    /// Its name, the first path segment.
+    pub name: String,
+    /// How its bodies are built.
+    pub shape: Shape,
+    /// The credential where no rule names another.
+    pub credential: CredentialId,
+    /// Path in front of what callers ask for, without a trailing slash; often empty.
+    pub base_path: String,
+    /// Value of the `Host` field toward it.
+    pub authority: String,
+    /// Bytes of a request body (413).
+    pub body_max: u64,
+    /// Whether cookies pass in either direction.
+    pub cookies: bool,
+}
+
+/// A listener, as a session sees it.
+#[derive(Debug)]
+pub struct ListenerView {
+    /// Its name.
+    pub name: String,
+    /// The resource that it is pinned to.
+    pub resource: Option<ResourceId>,
+    /// Host names served, lower case; empty: any well-formed one.
+    pub hosts: Vec<String>,
+}
+
+/// One generation of everything that is decided by. Immutable; exchanges keep theirs to the end.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Grows with every reload.
+    pub generation: u64,
+    /// The bounds.
+    pub limits: Limits,
+    /// The issuers' rules.
+    pub verifier: Verifier,
+    /// The compiled rules.
+    pub policy: Table,
+    /// The compiled masks.
+    pub plans: Plans,
+    /// By [`ResourceId`].
+    pub resources: Vec<ResourceView>,
+    /// First path segment to resource.
+    pub names: HashMap<String, ResourceId>,
+    /// By [`ListenerId`].
+    pub listeners: Vec<ListenerView>,
+    /// By [`CredentialId`].
+    pub credentials: Vec<Credential>,
+}
+
+impl Snapshot {
+    /// A resource by id.
+    #[must_use]
+    pub fn resource(&self, id: ResourceId) -> Option<&ResourceView> {
+        self.resources.get(id.index())
+    }
+
+    /// A listener by id.
+    #[must_use]
+    pub fn listener(&self, id: ListenerId) -> Option<&ListenerView> {
+        self.listeners.get(id.index())
+    }
+
+    /// A credential by id.
+    #[must_use]
+    pub fn credential(&self, id: CredentialId) -> Option<&Credential> {
+        self.credentials.get(id.index())
+    }
+}
+
+/// Who calls, with the rules that could ever match them.
+pub type Identified = (Rc<Principal>, Rc<Row>);
+
+/// What a worker counts; read by metrics.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    /// Exchanges begun.
+    pub exchanges: u64,
+    /// Refusals by [`Refusal::index`].
+    pub refusals: [u64; Refusal::ALL.len()],
+    /// By resource: permitted, denied.
+    pub decisions: Vec<[u64; 2]>,
+    /// Bytes from callers and to callers.
+    pub bytes: [u64; 2],
+    /// Values masked.
+    pub masked: u64,
+    /// Exchanges cut after their head was out.
+    pub cuts: u64,
+    /// Nanoseconds from the complete head to the forwarded request, summed, and how many.
+    pub decide_ns: [u64; 2],
+}
+
+impl Counts {
+    /// Adds another worker's, of the same generation.
+    pub fn add(&mut self, other: &Self) {
+        self.exchanges += other.exchanges;
+        self.masked += other.masked;
+        self.cuts += other.cuts;
+        for (sum, more) in self.refusals.iter_mut().zip(other.refusals) {
+            *sum += more;
+        }
+        let pairs = self.decisions.iter_mut().zip(&other.decisions);
+        let all = pairs
+            .chain([(&mut self.bytes, &other.bytes), (&mut self.decide_ns, &other.decide_ns)]);
+        for (sum, more) in all {
+            let ([a, b], [c, d]) = (sum, more);
+            *a += c;
+            *b += d;
+        }
+    }
+}
+
+/// The state that the sessions of one worker share. One thread, no locks.
+pub struct Worker<J> {
+    /// The generation in force.
+    pub snapshot: Arc<Snapshot>,
+    /// The key sets in force.
+    pub keys: Arc<KeySnapshot>,
+    /// Verified tokens.
+    pub tokens: TokenCache<Rc<Row>>,
+    /// The journal.
+    pub journal: J,
+    /// What metrics read.
+    pub counts: Counts,
+    /// Issuers whose key set lacks a key that a token names; control fetches it.
+    pub key_wanted: Option<(crate::base::IssuerId, u64)>,
+    /// New work is refused: the disk is full.
+    pub record_full: bool,
+    /// Bytes held for look-ahead by all sessions.
+    pub lookahead: u64,
+    exchange_high: u64,
+    exchange_low: u64,
+    connections: u64,
+    unknown: [u32; Refusal::ALL.len()],
+    unknown_since_ns: u64,
+}
+
+impl<J: Journal> Worker<J> {
+    /// A worker's state; `seed` is random for each worker and start.
+    pub fn new(
+        snapshot: Arc<Snapshot>,
+        keys: Arc<KeySnapshot>,
+        journal: J,
+        seed: [u64; 4],
+    ) -> Self {
+        let limits = &snapshot.limits;
+        let tokens = TokenCache::new(
+            limits.token_cache_entries as usize,
+            limits.token_cache_bytes as usize,
+            seed,
+        );
+        let [high, ..] = seed;
+        let counts =
+            Counts { decisions: vec![[0; 2]; snapshot.resources.len()], ..Counts::default() };
+        Self {
+            tokens,
+            counts,
+            snapshot,
+            keys,
+            journal,
+            key_wanted: None,
+            record_full: false,
+            lookahead: 0,
+            exchange_high: high,
+            exchange_low: 0,
+            connections: high & 0xffff_ffff_0000_0000,
+            unknown: [0; Refusal::ALL.len()],
+            unknown_since_ns: 0,
+        }
+    }
+
+    /// A new generation is in force for every exchange that begins from here.
+    pub fn reload(&mut self, snapshot: Arc<Snapshot>) {
+        self.counts.decisions.resize(snapshot.resources.len(), [0; 2]);
+        self.snapshot = snapshot;
+    }
+
+    /// The id of the next exchange.
+    pub fn next_exchange(&mut self) -> ExchangeId {
+        self.exchange_low += 1;
+        self.counts.exchanges += 1;
+        ExchangeId(u128::from(self.exchange_high) << 64 | u128::from(self.exchange_low))
+    }
+
+    /// The id of the next connection.
+    pub fn next_connection(&mut self) -> ConnectionId {
+        self.connections += 1;
+        ConnectionId(self.connections)
+    }
+
+    /// Step one of the gate: whose token is it?
+    ///
+    /// # Errors
+    /// What is wrong with the token; the caller hears only that it does not hold.
+    pub fn identify(&mut self, token: &[u8], now: Now) -> Result<Identified, TokenError> {
+        let generation = self.snapshot.generation;
+        let keys = self.keys.generation;
+        match self.tokens.get(token, now, keys, generation) {
+            Some(Cached::Verified(principal, row)) => {
+                return Ok((Rc::clone(principal), Rc::clone(row)));
+            }
+            Some(Cached::Refused(error)) => return Err(error),
+            None => {}
+        }
+        match self.snapshot.verifier.verify(token, &self.keys, now) {
+            Ok(principal) => {
+                let row = Rc::new(self.snapshot.policy.row(&principal));
+                let principal = Rc::new(principal);
+                let (who, what) = (Rc::clone(&principal), Rc::clone(&row));
+                self.tokens.insert(token, who, what, now, keys, generation);
+                Ok((principal, row))
+            }
+            Err(error) => {
+                match error {
+                    TokenError::UnknownKey { issuer, kid_hash } => {
+                        self.key_wanted = Some((issuer, kid_hash));
+                    }
+                    TokenError::NoKeys { issuer } => self.key_wanted = Some((issuer, 0)),
+                    _ => {}
+                }
+                self.tokens.insert_refused(token, error, now, keys, generation);
+                Err(error)
+            }
+        }
+    }
+
+    /// Counts a refusal of somebody who is not identified.
+    pub fn count_unknown(&mut self, refusal: Refusal, now: Now) -> Counted {
+        self.count(refusal);
+        if let Some(count) = self.unknown.get_mut(refusal.index()) {
+            *count = count.saturating_add(1);
+        }
+        self.summarise(now);
+        Counted(())
+    }
+
+    /// Counts a refusal for the metrics.
+    pub fn count(&mut self, refusal: Refusal) {
+        if let Some(count) = self.counts.refusals.get_mut(refusal.index()) {
+            *count += 1;
+        }
+    }
+
+    /// Writes the counts of unidentified refusals when the last ones are a second old. The
+    /// runtime calls it on its own tick too, so that the last of a burst are not kept back.
+    pub fn summarise(&mut self, now: Now) {
+        const EVERY_NS: u64 = 1_000_000_000;
+        if self.unknown.iter().all(|count| *count == 0)
+            || now.mono_ns.saturating_sub(self.unknown_since_ns) < EVERY_NS
+        {
+            return;
+        }
+        let mut facts = Vec::with_capacity(256);
+        let mut writer = Writer::new(&mut facts);
+        for refusal in Refusal::ALL {
+            let count = self.unknown.get(refusal.index()).copied().unwrap_or(0);
+            if count > 0 {
+                writer.text(Tag::Refusal, refusal.label());
+                writer.number(Tag::Count, u64::from(count));
+            }
+        }
+        let meta = EntryMeta {
+            kind: Kind::RefusalSummary,
+            flags: Flags::NONE,
+            connection: ConnectionId(0),
+            exchange: ExchangeId(0),
+        };
+        // With a full journal the counts stay and are written when there is room again.
+        if self.journal.append(meta, std::iter::once(facts.as_slice()), now).is_ok() {
+            self.unknown = [0; Refusal::ALL.len()];
+            self.unknown_since_ns = now.mono_ns;
+        }
+    }
+}
