@@ -123,6 +123,10 @@ fn each_string_is_a_text_of_its_own() {
         ),
         ("\"sk-Abcdefghij0123456789-_xyz\\u0041bcdefgh d\"", "\"[SECRET] d\""),
         (r#""tel\n415-555-2671""#, r#""tel\n[PHONE]""#),
+        (
+            r#"["{\"m\":\"x\\nbob@example.com\\t4111111111111111\"}"]"#,
+            r#"["{\"m\":\"x\\n[EMAIL]\\t[PAN]\"}"]"#,
+        ),
     ] {
         assert_eq!(json(&[], "redact", body), expected);
     }
