@@ -252,7 +252,7 @@ fn naive(text: &[u8]) -> Vec<u8> {
     let mut floor = 0;
     while at < text.len() {
         let longest = |is: &dyn Fn(&[u8], &Around<'_>) -> bool| {
-            (at + 1..=text.len().min(at + 120))
+            (at + 1..=text.len().min(at + 400))
                 .rev()
                 .find(|end| is(&text[at..*end], &Around { text, start: at, end: *end }))
         };
@@ -349,7 +349,7 @@ fn the_engine_agrees_with_the_oracle_on_random_text() {
     let seed = 0x0dd_ba11;
     let mut random = Random(seed);
     let plan = plan(ALL, &[], "redact");
-    for round in 0..1_000 {
+    for round in 0..500 {
         let count = 1 + random.below(9);
         let text: String = (0..count).map(|_| *random.pick(FRAGMENTS)).collect();
         let expected = String::from_utf8(naive(text.as_bytes())).unwrap();
