@@ -116,7 +116,7 @@ impl Filter {
         }
         self.engine = match content {
             _ if plan.is_pass() => Engine::Pass,
-            Content::Text if !plan.fields().is_empty() => Engine::Undecided,
+            Content::Text if plan.fields().has_rules() => Engine::Undecided,
             Content::Text => Engine::Text,
             Content::Json | Content::Ndjson => Engine::Json,
             Content::Sse(shape) => {

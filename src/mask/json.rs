@@ -527,6 +527,8 @@ fn field(context: &mut Context<'_>, act: &Act) -> Result<(), MaskError> {
     if act.operator == Operator::Block {
         return Err(MaskError::Blocked(What::Field));
     }
-    context.finds.add(What::Field);
+    if act.counted {
+        context.finds.add(What::Field);
+    }
     Ok(())
 }

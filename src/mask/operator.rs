@@ -128,6 +128,8 @@ pub(super) struct Act {
     pub(super) operator: Operator,
     pub(super) text: Box<[u8]>,
     pub(super) key: Option<hmac::Key>,
+    /// Whether what it masks is counted as found.
+    pub(super) counted: bool,
 }
 
 impl Act {
@@ -143,7 +145,11 @@ impl Act {
             let of_entity = hmac::sign(&of_mask, format!("weirgate mask 1 {entity}").as_bytes());
             hmac::Key::new(hmac::HMAC_SHA256, of_entity.as_ref())
         });
-        Self { operator: operator.clone(), text, key }
+        Self { operator: operator.clone(), text, key, counted: true }
+    }
+
+    pub(super) fn uncounted(self) -> Self {
+        Self { counted: false, ..self }
     }
 }
 
