@@ -132,7 +132,7 @@ fn the_reference_config_compiles_and_its_cases_hold() {
     assert_eq!(config.table.run(&cases), []);
     assert_eq!(config.table.len(), 3);
     let openai = &config.resources[config.resource_id("openai").unwrap().index()];
-    assert_eq!(openai.limits.first_byte_ms, 600_000);
+    assert_eq!(openai.limits, Limits { body_max: 32 << 20, ..Limits::default() });
     assert_eq!(openai.tls.as_ref().unwrap().server_name, "api.openai.com");
     assert_eq!(config.gateway.data_dir, Path::new("data"));
 }
