@@ -224,6 +224,7 @@ async fn work<K, F>(
     let (listeners, addresses, command) = match opened {
         Ok(opened) => opened,
         Err(error) => {
+            flush_closes().await;
             let _ = sender.send(Err(error));
             return;
         }
@@ -300,7 +301,11 @@ async fn work<K, F>(
     wait_until_empty(&shared).await;
     shared.sweep(clock::now());
     drop((shared, sessions));
-    // Closes are queued in the ring; a pass through the driver carries them out.
+    flush_closes().await;
+}
+
+/// Closes are queued in the ring; a pass through the driver carries them out.
+async fn flush_closes() {
     sleep(Duration::from_millis(2)).await;
 }
 
