@@ -40,15 +40,18 @@ pub(super) async fn accept_loop<K: Sessions + 'static>(
                 let open = shared.connections.get();
                 if open >= shared.limits.connections_max {
                     tracing::warn!(open, "as many connections as the limit allows; one is refused");
+                    shared.counters.refused.add();
                     sys::reset(stream.as_raw_fd());
                     continue;
                 }
                 shared.connections.set(open.saturating_add(1));
+                shared.counters.accepted.add();
+                shared.counters.open.set(u64::from(open.saturating_add(1)));
                 let open = Open { shared: Rc::clone(&shared), counted: Cell::new(true) };
                 let settings = settings.as_mut().map(|watch| Arc::clone(watch.get().0));
                 let sessions = Rc::clone(&sessions);
                 let task = admit(stream, peer, plan.id, settings, open, sessions);
-                monoio::spawn(caught(Box::pin(task)));
+                monoio::spawn(caught(Rc::clone(&shared), Box::pin(task)));
             }
             Err(error) if is_shortage(&error) => {
                 tracing::error!(%error, "no connection can be accepted for now");
@@ -75,6 +78,7 @@ impl Drop for Open {
         if self.counted.replace(false) {
             let left = self.shared.connections.get().saturating_sub(1);
             self.shared.connections.set(left);
+            self.shared.counters.open.set(u64::from(left));
             if left == 0 && self.shared.signal.is_draining() {
                 self.shared.signal.wake_all();
             }
@@ -102,10 +106,12 @@ async fn admit<K: Sessions>(
         match shared.signal.unless_stopped(handshake).await {
             Some(Ok(Ok(()))) => {}
             Some(Ok(Err(error))) => {
+                shared.counters.handshakes_failed.add();
                 tracing::debug!(%peer, %error, "a caller's handshake failed");
                 return;
             }
             Some(Err(_)) => {
+                shared.counters.handshakes_failed.add();
                 tracing::debug!(%peer, "a caller's handshake took too long");
                 return;
             }
@@ -120,7 +126,7 @@ async fn admit<K: Sessions>(
 }
 
 /// A panic ends its connection, not the worker.
-async fn caught(task: Pin<Box<impl Future<Output = ()>>>) {
+async fn caught(shared: Rc<Shared>, task: Pin<Box<impl Future<Output = ()>>>) {
     let mut task = Some(task);
     poll_fn(|cx| {
         let Some(running) = task.as_mut() else { return Poll::Ready(()) };
@@ -130,6 +136,7 @@ async fn caught(task: Pin<Box<impl Future<Output = ()>>>) {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(())) => Poll::Ready(()),
             Err(_) => {
+                shared.counters.failed.add();
                 tracing::error!("a connection failed by a bug and was closed");
                 task = None;
                 Poll::Ready(())

@@ -12,6 +12,7 @@ mod buffer;
 mod certificates;
 mod clock;
 mod connection;
+mod counters;
 mod drive;
 mod driver;
 mod flow;
@@ -30,6 +31,7 @@ mod tests;
 
 pub use certificates::{CertificateError, listener_tls, upstream_tls};
 pub use clock::now;
+pub use counters::{Count, Counters};
 pub use driver::{DriverKind, Probe, probe};
 pub use published::Published;
 pub use upstreams::{Addresses, Upstream, Upstreams};

@@ -3,6 +3,7 @@
 //! Nothing here is borrowed across an await.
 
 use super::buffer::{Buffer, Buffers};
+use super::counters::Counters;
 use super::published::{Published, Watch};
 use super::signal::Signal;
 use super::socket::{ConnectJob, Socket};
@@ -33,6 +34,7 @@ struct Idle {
 pub(super) struct Shared {
     pub(super) limits: Limits,
     pub(super) signal: Signal,
+    pub(super) counters: Arc<Counters>,
     buffers: RefCell<Buffers>,
     upstreams: RefCell<Watch<Upstreams>>,
     addresses: RefCell<Watch<Addresses>>,
@@ -85,6 +87,7 @@ impl Shared {
         Rc::new(Self {
             limits,
             signal: Signal::default(),
+            counters: Arc::default(),
             buffers: RefCell::default(),
             upstreams: RefCell::new(Watch::new(upstreams)),
             addresses: RefCell::new(Watch::new(addresses)),

@@ -3,6 +3,7 @@
 //! It accepts until it is told to stop, then finishes what is in hand within the drain time, ends
 //! the rest, and leaves no thread and no descriptor behind.
 
+use super::counters::Counters;
 use super::driver::{self, DriverKind};
 use super::published::Published;
 use super::shared::Shared;
@@ -63,6 +64,7 @@ pub struct Worker {
     thread: Option<JoinHandle<()>>,
     driver: DriverKind,
     addresses: Vec<SocketAddr>,
+    counters: Arc<Counters>,
 }
 
 const DRAIN: &[u8] = b"d";
@@ -71,6 +73,7 @@ const STOP: &[u8] = b"x";
 struct Ready {
     driver: DriverKind,
     addresses: Vec<SocketAddr>,
+    counters: Arc<Counters>,
 }
 
 impl Worker {
@@ -94,11 +97,13 @@ impl Worker {
             thread: Some(thread),
             driver: DriverKind::Legacy,
             addresses: Vec::new(),
+            counters: Arc::default(),
         };
         match ready.recv() {
             Ok(Ok(ready)) => {
                 worker.driver = ready.driver;
                 worker.addresses = ready.addresses;
+                worker.counters = ready.counters;
                 Ok(worker)
             }
             Ok(Err(error)) => Err(error),
@@ -116,6 +121,12 @@ impl Worker {
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// What it counts.
+    #[must_use]
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
     }
 
     /// Tells it to accept no more and to finish what is in hand, within `limits.drain_ms`.
@@ -213,6 +224,7 @@ async fn work<K, F>(
     let (listeners, addresses, command) = match opened {
         Ok(opened) => opened,
         Err(error) => {
+            flush_closes().await;
             let _ = sender.send(Err(error));
             return;
         }
@@ -229,7 +241,8 @@ async fn work<K, F>(
             monoio::spawn(accept::accept_loop(listener, plan, shared, sessions))
         })
         .collect();
-    if sender.send(Ok(Ready { driver, addresses })).is_err() {
+    let counters = Arc::clone(&shared.counters);
+    if sender.send(Ok(Ready { driver, addresses, counters })).is_err() {
         return;
     }
     let mut order = Order::Serve;
@@ -288,7 +301,11 @@ async fn work<K, F>(
     wait_until_empty(&shared).await;
     shared.sweep(clock::now());
     drop((shared, sessions));
-    // Closes are queued in the ring; a pass through the driver carries them out.
+    flush_closes().await;
+}
+
+/// Closes are queued in the ring; a pass through the driver carries them out.
+async fn flush_closes() {
     sleep(Duration::from_millis(2)).await;
 }
 

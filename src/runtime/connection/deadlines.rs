@@ -12,10 +12,12 @@ impl<S: Session> Connection<S> {
         let late = |since: u64| now.mono_ns >= since.saturating_add(write_ns);
         if self.caller.write.is_none() && late(self.down.since_ns) {
             tracing::warn!("a caller takes no bytes");
+            self.shared.counters.stalled.add();
             self.gone(now);
         }
         if self.upstream_writing && !self.up.dead && late(self.up.since_ns) {
             tracing::warn!("an upstream takes no bytes");
+            self.shared.counters.stalled.add();
             self.up.dead = true;
             if let Some(upstream) = &self.upstream {
                 sys::shutdown_both(upstream.fd);

@@ -363,7 +363,10 @@ impl<S: Session> Connection<S> {
             let key = self.shared.key(want.resource, want.credential);
             self.key = Some(key);
             match self.shared.find(key, want.fresh, now) {
-                Ok(Found::Pooled(socket)) => self.connected = Some(socket),
+                Ok(Found::Pooled(socket)) => {
+                    self.shared.counters.upstream_reused.add();
+                    self.connected = Some(socket);
+                }
                 Ok(Found::Connect(job)) => {
                     self.connect_job = Some(job);
                     self.connecting = true;
@@ -384,6 +387,7 @@ impl<S: Session> Connection<S> {
     }
 
     fn connect_failed(&mut self, exchange: ExchangeId, fault: UpstreamFault, now: Now) {
+        self.shared.counters.upstream_failed.add();
         self.release(false, now);
         self.tell(Input::ConnectFailed(exchange, fault), now);
     }
@@ -443,7 +447,10 @@ impl<S: Session> Connection<S> {
         self.connecting = false;
         let Some(exchange) = self.exchange else { return };
         match result {
-            Ok(socket) => self.connected = Some(socket),
+            Ok(socket) => {
+                self.shared.counters.upstream_made.add();
+                self.connected = Some(socket);
+            }
             Err(fault) => self.connect_failed(exchange, fault, now),
         }
     }
