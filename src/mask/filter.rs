@@ -174,8 +174,7 @@ impl Filter {
             self.settled = self.fed;
             return Ok(());
         }
-        let plan = Arc::clone(&self.plan);
-        let mut context = Context { plan: &plan, finds: &mut self.finds };
+        let mut context = Context { plan: &self.plan, finds: &mut self.finds };
         let mut sink = PieceSink(out);
         let mut start = 0;
         if self.engine == Engine::Undecided {

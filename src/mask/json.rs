@@ -90,7 +90,9 @@ impl JsonMask {
         self.string = StringMode::Value;
         self.scalar = ScalarMode::Keep;
         self.skipped = 0;
+        self.blank = false;
         self.channel.begin();
+        self.replacer.forget();
         self.number.clear();
         self.armed = false;
     }

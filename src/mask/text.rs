@@ -73,7 +73,9 @@ impl Channel {
         self.map.clear();
         self.fresh = None;
         self.left = [0; 2];
-        self.swallow = None;
+        if self.swallow.take().is_some() {
+            self.replacer.forget();
+        }
     }
 
     /// Tells that a fresh input begins, so that no held byte is named as part of it.
