@@ -41,6 +41,13 @@ ring_dir = "{ring}"
 [admin]
 address = "{admin}"
 
+# The memory rows hold thousands of streams, and are read after a while.
+[limits]
+upstream_connections_max = 8192
+idle_ms = 120000
+answer_idle_ms = 120000
+drain_ms = 1000
+
 [[issuer]]
 name = "bench"
 issuer = "{ISSUER}"
@@ -154,7 +161,7 @@ fn policy(full: bool, relays: bool) -> String {
         );
     };
     let resources = "resource = [\"bench\", \"bench-tls\"]";
-    let here = format!("{resources}, method = [\"POST\"], path = [\"/v1/*\"]");
+    let here = format!("{resources}, method = [\"POST\"], path = [\"*/v1/*\"]");
     let record = if full { "record = \"full\"" } else { "record = \"meta\"" };
     if full {
         let what = format!("{here}, model = [\"gpt-4o*\", \"gpt-5*\"]");
@@ -183,7 +190,7 @@ fn policy(full: bool, relays: bool) -> String {
                 &id,
                 "deny",
                 "groups = [\"analysts\"]",
-                &format!("{resources}, path = [\"/v1/files/{index}/*\"]"),
+                &format!("{resources}, path = [\"*/v1/files/{index}/*\"]"),
                 "",
             ),
             1 => rule(

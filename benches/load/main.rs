@@ -119,7 +119,9 @@ async fn run(
                 eprint!("\rload: {:<24} round {} {:<20}", row.name, round + 1, one.subject.label());
                 let pid = one.process.as_ref().map(Running::pid);
                 match drive::cell(&row.load, row.tls, &one.target, pid, &plan).await {
-                    Ok(sample) => report.push(row, one.subject, round, Cell::Timed(sample)),
+                    Ok(sample) => {
+                        report.push(row, one.subject, round, Cell::Timed(Box::new(sample)))
+                    }
                     Err(error) => {
                         report.give_up(row, one.subject, error.to_string());
                         eprintln!("\nload: {} {}: {error}", row.name, one.subject.label());

@@ -156,8 +156,7 @@ fn pad(head: &str, tail: &str, len: usize) -> String {
     const WORDS: &[&str] =
         &["the", "quick", "model", "answers", "plain", "questions", "about", "ports"];
     let mut text = head.to_owned();
-    let mut words = WORDS.iter().cycle();
-    while let Some(word) = words.next() {
+    for word in WORDS.iter().cycle() {
         if text.len() + word.len() + 1 + tail.len() > len {
             break;
         }

@@ -20,7 +20,7 @@ const LOAD_MAX: f64 = 4.0;
 
 /// What one cell gave.
 pub(crate) enum Cell {
-    Timed(Sample),
+    Timed(Box<Sample>),
     Idle(Growth),
 }
 
