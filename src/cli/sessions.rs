@@ -535,12 +535,7 @@ mod tests {
         assert!(text(|o, e| list(&data, &Filter::default(), false, o, e)).1.contains(" ana "));
         let (code, out, _) = text(|o, e| replay(&data, "abcd", Replay::default(), o, e));
         assert_eq!(code, 0);
-        assert!(
-            out.contains(
-                "POST /v1/x
-"
-            ) && out.contains("HTTP/1.1 200 OK")
-        );
+        assert!(out.contains("POST /v1/x HTTP/1.1") && out.contains("HTTP/1.1 200 OK"));
         assert!(out.contains("ask \\u{1b}[31m me"), "nothing steers the terminal");
         assert!(out.contains(&"z".repeat(100_000)), "parts are joined");
         let (code, out, _) = text(|o, e| show(&data, id, true, o, e));
