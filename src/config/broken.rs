@@ -22,7 +22,6 @@ pub(super) const BROKEN: &[(&str, &str, &str, &str, &str)] = &[
     ("{ resource = [\"llm\"], path = [\"/chat\"], model = [\"gpt-*\"] }", "{ resource = [\"llm\", \"raw\"] }", "mask = [\"pii\"]", "`mask` cannot be enforced on the tcp resource `raw`", "http resources"),
     ("{ resource = [\"llm\"], path = [\"/chat\"], model = [\"gpt-*\"] }", "{}", "mask = [\"pii\"]", "`mask` cannot be enforced on the tcp resource `raw`", "http resources"),
     ("resource = [\"llm\"]", "resource = [\"raw\"]", "[[rule]]", "`raw` has no `path`", "speaks tcp"),
-    ("resource = [\"llm\"]", "resource = [\"wiki\"]", "[[rule]]", "`wiki` has no `model`", "set `shape`"),
     ("path = [\"/chat\"]", "path = [\"chat\"]", "\"chat\"], model", "`chat` matches no path", "begins with `/`"),
     ("path = [\"/chat\"]", "path = [\"/a/../b\"]", "/a/../b", "matches no path", "canonical"),
     ("path = [\"/chat\"]", "method = [\"post\"]", "post", "`post` is no method", "upper case"),

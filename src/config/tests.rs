@@ -228,6 +228,12 @@ fn a_broken_config_says_what_is_wrong_and_where() {
 }
 
 #[test]
+fn a_rule_may_name_the_model_of_any_http_resource() {
+    // Sessions read it out of any JSON body, whatever the resource's shape.
+    assert!(check(&GOOD.replace("resource = [\"llm\"]", "resource = [\"wiki\", \"llm\"]")).is_ok());
+}
+
+#[test]
 fn all_errors_come_at_once_in_the_order_of_the_file() {
     let text = GOOD
         .replace("profile = \"rfc9068\"", "profile = \"x\"")
