@@ -89,6 +89,8 @@ fn drained_files_hold_what_was_appended_and_verify_live_and_after_the_stop() {
         let handle = opened.drain.handle();
         let end = opened.journals[0].position();
         assert!(opened.drain.stop());
+        let late = opened.journals[0].append(meta(0), std::iter::empty(), now());
+        assert!(late.is_err(), "nothing is released without a drain");
         assert_eq!(handle.durable(0), end);
         assert_eq!(handle.metrics().errors, 0);
         assert!(ring_paths(data).iter().all(|ring| !ring.exists()));
