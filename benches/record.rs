@@ -44,7 +44,7 @@
 //! high, so B is used. B's drain CPU is hashing (half of it, by `perf`), A has none. Buffered
 //! writes cost up to 1.8 times the drain CPU, and at 256 B the ring was full at times. C is as
 //! good as B while the kernel's own writeback (every 30 s) is not in the cell: it is the choice
-//! where memory does not outlive the process. p99.99 is the other load on both cores.
+//! where memory does not outlive the process. p99.99 differs from run to run with the other load.
 #![expect(clippy::indexing_slicing, reason = "a bench: its own tables")]
 
 use std::fs::File;

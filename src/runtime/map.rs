@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::base::Now;
 use crate::record::ring::{
-    CURSOR_PLACES, Cursor, DATA_START, GENERATION_PLACE, RingSetup, TAIL_PLACE,
+    CURSOR_PLACES, Cursor, DATA_START, GENERATION_PLACE, RingSetup, SHUT_PLACE, TAIL_PLACE,
 };
 use crate::record::segment::{
     self, ENTRY_HEADER_LEN, ENTRY_LEN_MAX, EntryHeader, SegmentId, padded,
@@ -310,6 +310,10 @@ impl RingJournal {
             _ => self.reserve,
         };
         let need = need + kept;
+        // Without a drain nothing would ever leave the ring: the record is over.
+        if self.ring.mapping.word64(SHUT_PLACE).load(Ordering::Acquire) != 0 {
+            return Err(Full);
+        }
         if self.ring.bytes - (self.cursor.position.0 - self.tail) >= need || self.free() >= need {
             Ok(())
         } else {
@@ -490,6 +494,11 @@ impl Tail {
         Ok(Batch { end, rolled: false })
     }
 
+    /// Ends the journal: every append from here on is [`Full`]. Read once more after it.
+    pub fn shut(&self) {
+        self.ring.mapping.word64(SHUT_PLACE).store(1, Ordering::Release);
+    }
+
     /// Gives everything before `end` back to the writer, wiped. Call it when the bytes are on disk.
     pub fn release(&mut self, end: Cursor) {
         let from = self.cursor.position.0;
@@ -640,6 +649,8 @@ mod tests {
         let image = std::fs::read(&path).unwrap();
         let parsed = RingImage::parse(&image).unwrap();
         assert_eq!(parsed.cursor(), batch.end);
+        tail.shut();
+        assert_eq!(journal.append(close, std::iter::empty(), Now::default()), Err(Full));
     }
 
     #[test]
