@@ -99,7 +99,7 @@ fn a_bug_in_a_session_ends_its_connection_only() {
         assert!(ask(&mut dial(address), 'p', b"").is_err());
         assert_eq!(ask(&mut other, 'e', b"2").expect("an answer"), b"2");
         let counters = worker.counters();
-        super::eventually("one is left", || counters.open.get() == 1);
+        eventually("one is left", || counters.open.get() == 1);
         assert_eq!((counters.failed.get(), counters.accepted.get()), (1, 2));
         assert_eq!((counters.upstream_made.get(), counters.upstream_reused.get()), (1, 1));
         drop(other);
