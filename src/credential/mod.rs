@@ -88,6 +88,12 @@ impl Credential {
         &self.name
     }
 
+    /// The field that carries it, lower case; empty where nothing is placed.
+    #[must_use]
+    pub fn field(&self) -> &[u8] {
+        self.line.expose().split(|byte| *byte == b':').next().unwrap_or_default()
+    }
+
     /// What to look for in answers; `None` where nothing is placed.
     #[must_use]
     pub fn echo(&self) -> Option<&Echo> {

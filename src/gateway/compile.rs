@@ -85,7 +85,11 @@ fn listener_view(listener: &Listener) -> ListenerView {
 }
 
 /// Where the resources are, with the TLS that each asks for.
-pub(super) fn upstreams(config: &Config, source: &dyn Source) -> Result<Upstreams, StartError> {
+pub(super) fn upstreams(
+    config: &Config,
+    source: &dyn Source,
+    generation: u64,
+) -> Result<Upstreams, StartError> {
     let list = config
         .resources
         .iter()
@@ -107,7 +111,7 @@ pub(super) fn upstreams(config: &Config, source: &dyn Source) -> Result<Upstream
             Ok(Upstream { host, port, tls })
         })
         .collect::<Result<_, StartError>>()?;
-    Ok(Upstreams::new(list))
+    Ok(Upstreams::new(generation, list))
 }
 
 /// What a listener shows.

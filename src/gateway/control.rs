@@ -194,8 +194,10 @@ fn refresh(live: &Arc<Live>) {
         }
     };
     let generation = live.snapshot.load().0.generation + 1;
-    let made = compile::snapshot(&config, &secrets, generation)
-        .and_then(|snapshot| compile::upstreams(&config, &*live.source).map(|up| (snapshot, up)));
+    let made = compile::snapshot(&config, &secrets, generation).and_then(|snapshot| {
+        let made = compile::upstreams(&config, &*live.source, generation)?;
+        Ok((snapshot, made.after(&live.upstreams.load().0)))
+    });
     match made {
         Ok((snapshot, upstreams)) => {
             live.upstreams.publish(Arc::new(upstreams));

@@ -140,7 +140,7 @@ impl Gateway {
     pub fn start(config: Config, source: SharedSource) -> Result<Self, StartError> {
         let secrets = config.resolve_secrets(&*source).map_err(StartError::Config)?;
         let snapshot = compile::snapshot(&config, &secrets, 1)?;
-        let upstreams = compile::upstreams(&config, &*source)?;
+        let upstreams = compile::upstreams(&config, &*source, 1)?;
         let servers: Vec<_> = config
             .listeners
             .iter()
@@ -317,7 +317,8 @@ impl Live {
         let secrets = config.resolve_secrets(&*self.source).map_err(StartError::Config)?;
         let generation = self.snapshot.load().0.generation + 1;
         let snapshot = compile::snapshot(&config, &secrets, generation)?;
-        let upstreams = compile::upstreams(&config, &*self.source)?;
+        let upstreams = compile::upstreams(&config, &*self.source, generation)?;
+        let upstreams = upstreams.after(&self.upstreams.load().0);
         let servers: Vec<_> = config
             .listeners
             .iter()

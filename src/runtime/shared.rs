@@ -22,7 +22,7 @@ use std::time::Duration;
 pub(super) struct Key {
     pub(super) resource: ResourceId,
     pub(super) credential: CredentialId,
-    generation: u64,
+    pub(super) generation: u64,
 }
 
 struct Idle {
@@ -113,12 +113,6 @@ impl Shared {
         self.buffers.borrow_mut().put(buffer);
     }
 
-    /// The key under which a connection for these is kept, and when the config changes, is not.
-    pub(super) fn key(&self, resource: ResourceId, credential: CredentialId) -> Key {
-        let (_, generation) = self.upstreams.borrow_mut().get();
-        Key { resource, credential, generation }
-    }
-
     /// Finds an idle connection, or says how to make one. With `fresh` only the second.
     pub(super) fn find(&self, key: Key, fresh: bool, now: Now) -> Result<Found, UpstreamFault> {
         let reusable = || if fresh { None } else { self.take_idle(key) };
@@ -131,7 +125,11 @@ impl Shared {
             }
         }
         let mut upstreams = self.upstreams.borrow_mut();
-        let upstream = upstreams.get().0.find(key.resource).ok_or(UpstreamFault::Unresolved)?;
+        let upstream = upstreams
+            .get()
+            .0
+            .find(key.generation, key.resource)
+            .ok_or(UpstreamFault::Unresolved)?;
         let addresses = self.addresses.borrow_mut().get().0.of(upstream);
         if addresses.is_empty() {
             return Err(UpstreamFault::Unresolved);
@@ -151,7 +149,7 @@ impl Shared {
 
     /// Keeps a connection for another exchange, or closes it when there are enough.
     pub(super) fn keep(&self, key: Key, socket: Socket, now: Now) {
-        let stale = self.key(key.resource, key.credential) != key;
+        let stale = self.upstreams.borrow_mut().get().0.generation() != key.generation;
         if stale || !socket.is_whole() || self.signal.is_draining() {
             return;
         }
@@ -171,7 +169,7 @@ impl Shared {
     pub(super) fn sweep(&self, now: Now) {
         let bound_ns = self.limits.upstream_idle_ms.saturating_mul(1_000_000);
         let draining = self.signal.is_draining();
-        let (_, generation) = self.upstreams.borrow_mut().get();
+        let generation = self.upstreams.borrow_mut().get().0.generation();
         let mut closed = Vec::new();
         self.idle.borrow_mut().retain(|key, list| {
             let keep = |idle: &Idle| {

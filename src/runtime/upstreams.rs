@@ -18,21 +18,40 @@ pub struct Upstream {
     pub tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
 }
 
-/// All resources, by [`ResourceId`].
+/// All resources, by [`ResourceId`], of one generation of the config.
+///
+/// Exchanges finish under the generation that decided them, so the tables before stay findable:
+/// an id of one is never looked up in another.
 #[derive(Clone, Debug, Default)]
 pub struct Upstreams {
-    list: Vec<Upstream>,
+    generation: u64,
+    list: Arc<[Upstream]>,
+    older: Vec<(u64, Arc<[Upstream]>)>,
 }
 
 impl Upstreams {
     /// In the order of the config.
     #[must_use]
-    pub fn new(list: Vec<Upstream>) -> Self {
-        Self { list }
+    pub fn new(generation: u64, list: Vec<Upstream>) -> Self {
+        Self { generation, list: list.into(), older: Vec::new() }
     }
 
-    pub(super) fn find(&self, resource: ResourceId) -> Option<&Upstream> {
-        self.list.get(resource.index())
+    /// Keeps what `before` knows, for exchanges that it decided.
+    #[must_use]
+    pub fn after(mut self, before: &Self) -> Self {
+        self.older.push((before.generation, Arc::clone(&before.list)));
+        self.older.extend(before.older.iter().take(OLDER_MAX - 1).cloned());
+        self
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(super) fn find(&self, generation: u64, resource: ResourceId) -> Option<&Upstream> {
+        let older = || self.older.iter().find(|(known, _)| *known == generation);
+        let list = if generation == self.generation { &self.list } else { &older()?.1 };
+        list.get(resource.index())
     }
 }
 
@@ -59,6 +78,8 @@ impl Addresses {
     }
 }
 
+/// Generations that are kept for exchanges in hand.
+const OLDER_MAX: usize = 8;
 /// Addresses that one connect tries.
 const ATTEMPTS_MAX: usize = 4;
 

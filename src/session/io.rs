@@ -69,6 +69,8 @@ pub enum Act {
         resource: ResourceId,
         /// Part of the pool's key: connections never serve two credentials.
         credential: CredentialId,
+        /// Of the snapshot that decided: ids and credentials of another are not mixed.
+        generation: u64,
         /// Only a fresh connection will do (a retry after a pooled one died).
         fresh: bool,
     },
@@ -158,6 +160,10 @@ impl Out {
     }
 
     pub(super) fn act(&mut self, act: Act) {
+        // What an exchange that ends had left for its upstream must never reach another's.
+        if matches!(act, Act::Connect { .. } | Act::Release { .. }) {
+            self.upstream.clear();
+        }
         self.acts.push(act);
     }
 

@@ -363,12 +363,17 @@ impl ModelScan {
     fn end_text(&mut self, key: bool) -> Result<(), ModelError> {
         let collected = std::mem::take(&mut self.collecting);
         if key {
-            if collected && self.collect == b"model" {
+            // Some readers (Go's encoding/json) take a key in any case.
+            if collected && self.collect.eq_ignore_ascii_case(b"model") {
                 if self.seen {
                     return Err(ModelError::Duplicate);
                 }
                 self.seen = true;
-                self.model_next = true;
+                if self.collect == b"model" {
+                    self.model_next = true;
+                } else {
+                    self.found = Model::Unreadable;
+                }
             }
             self.at = At::Colon;
             return Ok(());
@@ -423,13 +428,18 @@ mod tests {
         assert_eq!(found(r#"[{"model":"x"},0,true]"#), (Model::Absent, vec![]));
         assert_eq!(found(r#"{"a":{"model":"x"},"b":[]}"#), (Model::Absent, vec![]));
         assert_eq!(found("12"), (Model::Absent, vec![]));
+        assert_eq!(found(r#"{"Model":"x"}"#), (Model::Unreadable, vec![]));
         let long = format!(r#"{{"model":"{}"}}"#, "m".repeat(NAME_MAX + 1));
         assert_eq!(whole(long.as_bytes()).unwrap().0, Model::Unreadable);
     }
 
     #[test]
     fn a_second_model_is_refused_before_the_last_byte() {
-        for text in [r#"{"model":"a","model""#, r#"{"model":1,"\u006d\u006fdel""#] {
+        for text in [
+            r#"{"model":"a","model""#,
+            r#"{"model":1,"\u006d\u006fdel""#,
+            r#"{"model":"a","MODEL""#,
+        ] {
             let mut scan = ModelScan::default();
             assert_eq!(scan.push(text.as_bytes()), Err(ModelError::Duplicate), "{text}");
         }

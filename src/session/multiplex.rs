@@ -64,6 +64,7 @@ impl Multiplex {
             exchange: id,
             resource: ResourceId(0),
             credential: crate::base::CredentialId(0),
+            generation: 1,
             fresh: false,
         });
         self.streams.insert(stream, Stream { id, grant, _who: who, request, answer });

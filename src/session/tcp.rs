@@ -151,6 +151,7 @@ impl Session {
                     exchange: self.exchange,
                     resource: grant.resource(),
                     credential,
+                    generation: worker.snapshot.generation,
                     fresh: true,
                 });
                 self.state = State::Relaying(grant);

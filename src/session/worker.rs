@@ -5,7 +5,7 @@ use super::refusal::Refusal;
 use crate::base::{ConnectionId, CredentialId, ExchangeId, Limits, ListenerId, Now, ResourceId};
 use crate::credential::Credential;
 use crate::identity::{Cached, KeySnapshot, Principal, TokenCache, TokenError, Verifier};
-use crate::mask::{Plans, Shape};
+use crate::mask::{Content, Filter, MaskError, Plan, Plans, Shape};
 use crate::policy::{Row, Table};
 use crate::record::fields::{Tag, Writer};
 use crate::record::{EntryMeta, Flags, Journal, Kind};
@@ -153,6 +153,7 @@ pub struct Worker<J> {
     pub record_full: bool,
     /// Bytes held for look-ahead by all sessions.
     pub lookahead: u64,
+    filters: Vec<Filter>,
     exchange_high: u64,
     exchange_low: u64,
     connections: u64,
@@ -186,6 +187,7 @@ impl<J: Journal> Worker<J> {
             key_wanted: None,
             record_full: false,
             lookahead: 0,
+            filters: Vec::new(),
             exchange_high: high,
             exchange_low: 0,
             connections: high & 0xffff_ffff_0000_0000,
@@ -198,6 +200,29 @@ impl<J: Journal> Worker<J> {
     pub fn reload(&mut self, snapshot: Arc<Snapshot>) {
         self.counts.decisions.resize(snapshot.resources.len(), [0; 2]);
         self.snapshot = snapshot;
+    }
+
+    /// A filter for one body, reused where one is free.
+    ///
+    /// # Errors
+    /// [`MaskError`] for content that the plan cannot be kept on.
+    pub fn take_filter(
+        &mut self,
+        plan: &Arc<Plan>,
+        content: Content,
+        limits: &Limits,
+    ) -> Result<Filter, MaskError> {
+        match self.filters.pop() {
+            Some(mut filter) => filter.reset(plan, content).map(|()| filter),
+            None => Filter::new(plan, content, limits),
+        }
+    }
+
+    /// Takes a filter back; what it holds is dropped when it is reset.
+    pub fn give_filter(&mut self, filter: Option<Filter>) {
+        if self.filters.len() < FILTERS_KEPT {
+            self.filters.extend(filter);
+        }
     }
 
     /// The id of the next exchange.
@@ -297,3 +322,6 @@ impl<J: Journal> Worker<J> {
         }
     }
 }
+
+/// Free filters that a worker keeps; each holds a few KiB.
+const FILTERS_KEPT: usize = 256;

@@ -36,6 +36,7 @@ enum From {
 struct Want {
     resource: ResourceId,
     credential: CredentialId,
+    generation: u64,
     fresh: bool,
 }
 
@@ -303,12 +304,12 @@ impl<S: Session> Connection<S> {
 
     fn act(&mut self, act: Act, now: Now) {
         match act {
-            Act::Connect { exchange, resource, credential, fresh } => {
+            Act::Connect { exchange, resource, credential, generation, fresh } => {
                 if self.exchange.is_some() {
                     self.release(false, now);
                 }
                 self.exchange = Some(exchange);
-                self.want = Some(Want { resource, credential, fresh });
+                self.want = Some(Want { resource, credential, generation, fresh });
             }
             Act::Release { exchange, reuse } => {
                 if self.exchange == Some(exchange) {
@@ -360,7 +361,8 @@ impl<S: Session> Connection<S> {
     fn step_connect(&mut self, now: Now) -> bool {
         let Some(exchange) = self.exchange else { return false };
         if let Some(want) = self.want.take() {
-            let key = self.shared.key(want.resource, want.credential);
+            let Want { resource, credential, generation, .. } = want;
+            let key = Key { resource, credential, generation };
             self.key = Some(key);
             match self.shared.find(key, want.fresh, now) {
                 Ok(Found::Pooled(socket)) => {

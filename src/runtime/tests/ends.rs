@@ -47,7 +47,7 @@ fn a_name_without_an_address_is_told() {
         let fakes = Fakes::new();
         let mut plan = plan(refused_address(), legacy);
         let there = super::Upstream { host: "nowhere.example".to_owned(), port: 1, tls: None };
-        plan.upstreams = super::Published::new(super::Upstreams::new(vec![there]));
+        plan.upstreams = super::Published::new(super::Upstreams::new(1, vec![there]));
         let addresses = std::sync::Arc::clone(&plan.addresses);
         let (worker, address) = start(plan, &fakes);
         assert_eq!(ask(&mut dial(address), 'e', b"x").expect("an answer"), b"Unresolved");

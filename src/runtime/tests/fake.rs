@@ -103,6 +103,7 @@ impl Fake {
                     exchange: self.id(),
                     resource: ResourceId(0),
                     credential: CredentialId(0),
+                    generation: 1,
                     fresh: false,
                 });
                 body(out.test_upstream(), HEAD, bytes.len() - HEAD, left)

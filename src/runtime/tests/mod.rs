@@ -35,7 +35,7 @@ fn plan(upstream: SocketAddr, force_legacy: bool) -> WorkerPlan {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             tls: None,
         }],
-        upstreams: Published::new(Upstreams::new(vec![there])),
+        upstreams: Published::new(Upstreams::new(1, vec![there])),
         addresses: Published::new(Addresses::default()),
     }
 }

@@ -50,6 +50,7 @@ impl Session for Relay {
                     exchange: EXCHANGE,
                     resource: ResourceId(0),
                     credential: CredentialId(0),
+                    generation: 1,
                     fresh: true,
                 });
             }

@@ -68,7 +68,7 @@ fn over_tls(plan: &mut WorkerPlan, address: SocketAddr, ca: &Authority, name: &'
     let name = ServerName::try_from(name).expect("a name");
     let tls = Some((ca.client(), name));
     let there = Upstream { host: address.ip().to_string(), port: address.port(), tls };
-    plan.upstreams = Published::new(Upstreams::new(vec![there]));
+    plan.upstreams = Published::new(Upstreams::new(1, vec![there]));
 }
 
 fn shown(plan: &mut WorkerPlan, config: Arc<ServerConfig>) -> Arc<Published<ServerConfig>> {

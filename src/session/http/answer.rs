@@ -3,7 +3,7 @@
 use super::{Answer, Framed, Request, Session, head};
 use crate::base::{MaskSet, Now};
 use crate::credential::EchoFound;
-use crate::mask::{Cleared, Content, Filter};
+use crate::mask::{Cleared, Content};
 use crate::policy::Grant;
 use crate::record::{Journal, Kind};
 use crate::session::gate::{self, Wrap};
@@ -94,6 +94,8 @@ impl Session {
             return Ok(None);
         }
         let Some(exchange) = &mut self.exchange else { return Err(bad(Refusal::BadUpstream)) };
+        // Something was answered: from here the request was perhaps acted upon.
+        exchange.repeatable = false;
         let snapshot = Arc::clone(&exchange.snapshot);
         let parsed = parse_response(
             &mut self.answer_head,
@@ -121,7 +123,6 @@ impl Session {
         }
         let head_bytes = bytes.get(..used).unwrap_or_default();
         exchange.status = self.answer_head.status;
-        exchange.repeatable = false;
         exchange.upstream_keep &= self.answer_head.keep_alive && self.request == Request::Done;
         let credential = snapshot.credential(exchange.credential);
         if credential
@@ -145,12 +146,8 @@ impl Session {
         if !plan.is_pass() && framing != Framing::None {
             let kind =
                 Content::of(head::answer_content_type(&self.answer_head, head_bytes), view.shape);
-            match Filter::new(&plan, kind, &snapshot.limits) {
-                Ok(filter) => self.answer_filter = Some(filter),
-                Err(_) => return Err(bad(Refusal::Unmaskable)),
-            }
-        } else {
-            self.answer_filter = None;
+            let filter = worker.take_filter(&plan, kind, &snapshot.limits);
+            self.answer_filter = Some(filter.map_err(|_| bad(Refusal::Unmaskable))?);
         }
         let Some(exchange) = &mut self.exchange else { return Err(bad(Refusal::BadUpstream)) };
         let changed = self.coding.is_some() || !plan.is_pass();
@@ -197,6 +194,11 @@ impl Session {
         self.answer = Answer::Body;
         self.echo.reset();
         if framing == Framing::None {
+            if bytes.len() > used
+                && let Some(exchange) = &mut self.exchange
+            {
+                exchange.upstream_keep = false;
+            }
             self.answer_end(now, worker, out).map_err(bad)?;
         }
         Ok(Some(used))
@@ -274,7 +276,8 @@ impl Session {
                 Err(Refusal::BadUpstream)
             }
         };
-        self.decoded = decoded;
+        // A bomb's room is not kept for the life of the connection.
+        self.decoded = if decoded.capacity() > DECODED_KEPT { Vec::new() } else { decoded };
         sent
     }
 
@@ -373,3 +376,6 @@ impl Session {
         Ok(())
     }
 }
+
+/// Room for decoded bytes that a connection keeps.
+const DECODED_KEPT: usize = 64 << 10;

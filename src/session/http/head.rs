@@ -5,11 +5,12 @@
 
 use super::Framed;
 use crate::base::ExchangeId;
-use crate::mask::{MaskError, Plan};
+use crate::credential::Credential;
+use crate::mask::{MaskError, Plan, clear_value};
 use crate::session::refusal::Refusal;
 use crate::session::worker::ResourceView;
 use crate::wire::coding::Coding;
-use crate::wire::http1::{FieldId, Framing, RequestHead, ResponseHead, write_query};
+use crate::wire::http1::{FieldId, Form, Framing, RequestHead, ResponseHead, write_query};
 use std::sync::Arc;
 
 /// The credential slots of a request (facts: exactly one may be filled).
@@ -98,6 +99,40 @@ pub(super) fn content_coding(head: &ResponseHead, bytes: &[u8]) -> Result<Option
     }
 }
 
+/// Whether servers are known to read a path in more than one way: empty segments, which some
+/// merge and some take for a host, and parameters behind `;`, which some cut off.
+pub(super) fn is_ambiguous(path: &[u8]) -> bool {
+    memchr::memmem::find(path, b"//").is_some()
+        || path.contains(&b';')
+        || memchr::memmem::find(path, b"%3B").is_some()
+}
+
+/// Clears a path for the record, with its escapes decoded: a value hides in neither form.
+///
+/// # Errors
+/// [`MaskError`] when the mask blocks it.
+pub(super) fn clear_path(plan: &Plan, path: &[u8], to: &mut Vec<u8>) -> Result<(), MaskError> {
+    if plan.is_pass() || !path.contains(&b'%') {
+        return clear_value(plan, path, to);
+    }
+    let mut plain = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((&byte, tail)) = rest.split_first() {
+        let hex = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
+        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()).filter(|_| byte == b'%') {
+            Some(decoded) => {
+                plain.push(decoded);
+                rest = tail.get(2..).unwrap_or_default();
+            }
+            None => {
+                plain.push(byte);
+                rest = tail;
+            }
+        }
+    }
+    clear_value(plan, &plain, to)
+}
+
 /// Writes the head toward the upstream, up to the last field's line end: no credential, no blank
 /// line. What asks for ranges goes to `ranges`, for the case that nothing is masked.
 pub(super) fn write_upstream(
@@ -105,6 +140,7 @@ pub(super) fn write_upstream(
     bytes: &[u8],
     path: &[u8],
     view: &ResourceView,
+    credentials: &[Credential],
     to: &mut Vec<u8>,
     ranges: &mut Vec<u8>,
 ) {
@@ -112,7 +148,9 @@ pub(super) fn write_upstream(
     ranges.clear();
     to.extend_from_slice(head.method(bytes));
     to.push(b' ');
-    to.extend_from_slice(view.base_path.as_bytes());
+    if head.target.form != Form::Asterisk {
+        to.extend_from_slice(view.base_path.as_bytes());
+    }
     to.extend_from_slice(path);
     if let Some(query) = head.query(bytes) {
         write_query(query, &[], to);
@@ -126,7 +164,10 @@ pub(super) fn write_upstream(
         _ => {}
     }
     for field in &head.fields {
-        if field.drop {
+        // The slot of any credential of the config is the gateway's alone to fill.
+        let name = field.name(bytes);
+        let slot = |one: &Credential| one.field().eq_ignore_ascii_case(name);
+        if field.drop || credentials.iter().any(|one| slot(one)) {
             continue;
         }
         match field.id {
@@ -194,7 +235,7 @@ pub(super) fn write_answer(
                 if form.masked {
                     to.extend(field.name(bytes).iter().map(u8::to_ascii_lowercase));
                     to.extend_from_slice(b": ");
-                    crate::mask::clear_value(plan, field.value(bytes), to)?;
+                    clear_value(plan, field.value(bytes), to)?;
                     to.extend_from_slice(b"\r\n");
                 } else {
                     field.write(bytes, to);

@@ -23,10 +23,12 @@ use super::io::{Act, Input, Interest, Out, UpstreamFault};
 use super::model::ModelScan;
 use super::refusal::{Refusal, write_problem};
 use super::worker::{Identified, Snapshot, Worker};
-use crate::base::{ConnectionId, CredentialId, ExchangeId, ListenerId, Now, Pieces, ResourceId};
+use crate::base::{
+    ConnectionId, CredentialId, ExchangeId, ListenerId, MaskSet, Now, Pieces, ResourceId, RuleId,
+};
 use crate::credential::EchoState;
 use crate::mask::{Cleared, Filter};
-use crate::policy::{Grant, RecordLevel};
+use crate::policy::{Attr, Grant, RecordLevel};
 use crate::record::fields::{Tag, Writer};
 use crate::record::{Journal, Kind};
 use crate::wire::coding::Decoder;
@@ -80,7 +82,7 @@ struct Exchange {
     resource: Option<ResourceId>,
     grant: Option<Grant>,
     credential: CredentialId,
-    rule: Option<String>,
+    rule: Option<RuleId>,
     started_ns: u64,
     sent_ns: u64,
     version_minor: u8,
@@ -88,6 +90,10 @@ struct Exchange {
     is_head: bool,
     /// May be sent again on another connection: no body, idempotent, nothing answered.
     repeatable: bool,
+    /// Its first entry is written.
+    opened: bool,
+    /// `100 Continue` went out.
+    welcomed: bool,
     model_scan: bool,
     body_left: Option<u64>,
     upstream_chunked: bool,
@@ -126,6 +132,7 @@ pub struct Session {
     echo: EchoState,
     model: ModelScan,
     stage: Pieces,
+    forwarded: Pieces,
     /// The head toward the upstream, without the credential and the blank line.
     head_out: Vec<u8>,
     range_out: Vec<u8>,
@@ -169,6 +176,7 @@ impl Session {
             echo: EchoState::default(),
             model: ModelScan::default(),
             stage: Pieces::new(),
+            forwarded: Pieces::new(),
             head_out: Vec::new(),
             range_out: Vec::new(),
             path: Vec::new(),
@@ -381,6 +389,11 @@ impl Session {
             tracing::warn!(connection = self.connection.0, refusal = refusal.label(), "answer cut");
             return self.abandon(now, worker, out);
         }
+        let plan = worker.snapshot.plans.united(MaskSet::EMPTY);
+        if self.note_open("refuse", Attr::Absent, &plan, now, worker).is_err() {
+            worker.count(Refusal::Unrecordable);
+            return self.abandon(now, worker, out);
+        }
         let id = match &mut self.exchange {
             Some(exchange) => {
                 exchange.status = refusal.status();
@@ -390,7 +403,8 @@ impl Session {
         };
         let known = self.exchange.as_ref().is_some_and(|exchange| exchange.who.is_some());
         let keeps = known && self.may_discard(worker);
-        let rule = self.exchange.as_ref().and_then(|exchange| exchange.rule.as_deref());
+        let decided = self.exchange.as_ref().map(|exchange| (&exchange.snapshot, exchange.rule));
+        let rule = decided.and_then(|(snapshot, rule)| Some(snapshot.policy.rule_name(rule?)));
         self.text.clear();
         write_problem(refusal, &id.hex(), rule, &mut self.text);
         self.stage.clear();
@@ -433,6 +447,8 @@ impl Session {
             exchange.upstream_keep = false;
         }
         if keeps && self.request != Request::Done {
+            worker.lookahead = worker.lookahead.saturating_sub(self.gathered());
+            self.held.clear();
             self.release_upstream(out);
             self.request = Request::Discard;
             return;
@@ -450,6 +466,10 @@ impl Session {
     fn may_discard<J>(&self, worker: &Worker<J>) -> bool {
         let Some(exchange) = &self.exchange else { return false };
         if !exchange.keep_alive || self.draining {
+            return false;
+        }
+        // A caller that waits for `100 Continue` may send the body or not (RFC 9110, 10.1.1).
+        if self.head.expect_continue && exchange.body_left != Some(0) && exchange.bytes_in == 0 {
             return false;
         }
         match self.request {
@@ -485,9 +505,11 @@ impl Session {
         let Some(exchange) = self.exchange.take() else { return };
         worker.counts.bytes[0] += exchange.bytes_in;
         worker.counts.bytes[1] += exchange.bytes_out;
-        if let Some(filter) = self.answer_filter.as_ref().or(self.request_filter.as_ref()) {
+        if let Some(filter) = &self.answer_filter {
             worker.counts.masked += filter.finds().total();
         }
+        worker.give_filter(self.answer_filter.take());
+        worker.give_filter(self.request_filter.take());
         if exchange.who.is_none() {
             return;
         }
@@ -497,7 +519,8 @@ impl Session {
         writer.number(Tag::BytesIn, exchange.bytes_in);
         writer.number(Tag::BytesOut, exchange.bytes_out);
         writer.number(Tag::TotalNs, now.mono_ns.saturating_sub(exchange.started_ns));
-        writer.text(Tag::Ending, if exchange.cut { "cut" } else { "whole" });
+        let whole = !exchange.cut && self.request == Request::Done;
+        writer.text(Tag::Ending, if whole { "whole" } else { "cut" });
         // The exchange is over: where there is no room, its totals are lost, not its bytes.
         let _ = gate::note(subject, Kind::Close, &self.facts, &mut worker.journal, now);
     }

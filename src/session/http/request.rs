@@ -2,8 +2,8 @@
 
 use super::head::{self, Slots};
 use super::{Answer, Exchange, Framed, Request, Session};
-use crate::base::{CredentialId, Now, Pieces, ResourceId};
-use crate::mask::{Cleared, Content, Filter, Plan};
+use crate::base::{CredentialId, Now, ResourceId};
+use crate::mask::{Cleared, Content, Plan, Shape};
 use crate::policy::{Action, Attr, Decision, Grant, RecordLevel};
 use crate::record::fields::{Tag, Writer};
 use crate::record::{Journal, Kind};
@@ -12,7 +12,7 @@ use crate::session::io::{Act, Out};
 use crate::session::model::{Model, ModelError};
 use crate::session::refusal::Refusal;
 use crate::session::worker::{Snapshot, Worker};
-use crate::wire::http1::{BodyDecoder, BodyStep, FieldId, Framing, parse_request, route};
+use crate::wire::http1::{BodyDecoder, BodyStep, FieldId, Form, Framing, parse_request, route};
 use std::sync::Arc;
 
 /// What a step of the request leg came to.
@@ -49,9 +49,8 @@ impl Session {
                 Flow::On | Flow::Wait => return used,
                 Flow::Refuse(refusal) => {
                     self.refuse(refusal, now, worker, out);
-                    if self.closed {
-                        return bytes.len();
-                    }
+                    // What follows in the pipeline is looked at in a call of its own.
+                    return if self.closed { bytes.len() } else { used };
                 }
             }
         }
@@ -92,6 +91,8 @@ impl Session {
                     keep_alive: self.head.keep_alive,
                     is_head: self.head.method(bytes) == b"HEAD",
                     repeatable: false,
+                    opened: false,
+                    welcomed: false,
                     model_scan: false,
                     body_left: match self.head.framing {
                         Framing::Length(length) => Some(length),
@@ -115,7 +116,7 @@ impl Session {
                 self.head_since_ns = None;
                 let flow = match began {
                     Err(refusal) => Flow::Refuse(refusal),
-                    Ok(()) if self.request == Request::Gather => self.welcome(now, worker, out),
+                    Ok(()) if self.request == Request::Gather => self.welcome(out),
                     Ok(()) => self.decide(Attr::Absent, &snapshot, now, worker, out),
                 };
                 (used, flow)
@@ -151,6 +152,10 @@ impl Session {
             tracing::info!(connection = self.connection.0, reason = error.label(), "token refused");
             Refusal::Unauthenticated
         })?;
+        if self.head.target.form == Form::Asterisk && listener.resource.is_none() {
+            self.set_who(identified);
+            return Err(Refusal::BadRequest);
+        }
         let (resource, path) = match listener.resource {
             Some(resource) => (resource, self.head.target.path.as_slice()),
             None => {
@@ -165,6 +170,11 @@ impl Session {
                 (found, path)
             }
         };
+        // Servers read these in more than one way (merged, cut at `;`), rules in one.
+        if head::is_ambiguous(path) {
+            self.set_who(identified);
+            return Err(Refusal::BadRequest);
+        }
         self.path.clear();
         self.path.extend_from_slice(path);
         self.method.clear();
@@ -188,6 +198,7 @@ impl Session {
             bytes,
             &self.path,
             view,
+            &snapshot.credentials,
             &mut self.head_out,
             &mut self.range_out,
         );
@@ -206,9 +217,10 @@ impl Session {
     }
 
     /// Says `100 Continue` to a caller that waits for it.
-    fn welcome<J: Journal>(&mut self, _now: Now, _worker: &mut Worker<J>, out: &mut Out) -> Flow {
-        let modern = self.exchange.as_ref().is_some_and(|exchange| exchange.version_minor == 1);
-        if self.head.expect_continue && modern && self.head.framing != Framing::None {
+    fn welcome(&mut self, out: &mut Out) -> Flow {
+        let Some(exchange) = &mut self.exchange else { return Flow::On };
+        if self.head.expect_continue && exchange.version_minor == 1 && !exchange.welcomed {
+            exchange.welcomed = true;
             let text = b"HTTP/1.1 100 Continue\r\n\r\n";
             out.push_caller(gate::release_framing(&mut self.stage, text));
         }
@@ -238,7 +250,7 @@ impl Session {
             Decision::Deny(denial) => (None, denial.rule),
         };
         worker.counts.decided(resource, grant.is_some());
-        exchange.rule = rule.map(|rule| snapshot.policy.rule_name(rule).to_owned());
+        exchange.rule = rule;
         let view = snapshot.resource(resource);
         let (Some(view), level) = (view, grant.as_ref().map_or(RecordLevel::Full, Grant::record))
         else {
@@ -252,41 +264,47 @@ impl Session {
         );
         let permitted = grant.is_some();
         exchange.grant = grant;
-        if !self.write_facts(permitted, model, &plan, snapshot) {
-            return Flow::Refuse(Refusal::Denied);
-        }
-        let subject = self.subject();
-        if gate::note(subject, Kind::Open, &self.facts, &mut worker.journal, now).is_err() {
-            return Flow::Refuse(Refusal::Unrecordable);
+        let decision = if permitted { "permit" } else { "deny" };
+        if let Err(refusal) = self.note_open(decision, model, &plan, now, worker) {
+            return Flow::Refuse(refusal);
         }
         if !permitted {
             return Flow::Refuse(Refusal::Denied);
         }
-        if let Err(refusal) = self.arm(&plan, view.shape, level, snapshot) {
+        if let Err(refusal) = self.arm(&plan, view.shape, level, snapshot, worker) {
             return Flow::Refuse(refusal);
         }
         if let Err(refusal) = self.send_head(&plan, snapshot, now, worker, out) {
             return Flow::Refuse(refusal);
         }
         worker.counts.decide_ns[1] += 1;
-        if self.request == Request::Forward { self.welcome(now, worker, out) } else { Flow::On }
+        if self.request == Request::Forward { self.welcome(out) } else { Flow::On }
     }
 
-    /// Who, what, why: the entry that every exchange of a known caller begins with.
-    /// `false` when the mask blocks the path itself.
-    fn write_facts(
+    /// Who, what, why: the entry that every exchange of a known caller begins with, written
+    /// once. `Denied` when the mask blocks what would be written.
+    pub(super) fn note_open<J: Journal>(
         &mut self,
-        permitted: bool,
+        decision: &str,
         model: Attr<'_>,
         plan: &Arc<Plan>,
-        snapshot: &Snapshot,
-    ) -> bool {
-        let Some(exchange) = &self.exchange else { return false };
-        let Some((principal, _)) = &exchange.who else { return false };
-        self.text.clear();
-        if crate::mask::clear_value(plan, &self.path, &mut self.text).is_err() {
-            return false;
+        now: Now,
+        worker: &mut Worker<J>,
+    ) -> Result<(), Refusal> {
+        let subject = self.subject();
+        let Some(exchange) = &mut self.exchange else { return Ok(()) };
+        let Some((principal, _)) = &exchange.who else { return Ok(()) };
+        if std::mem::replace(&mut exchange.opened, true) {
+            return Ok(());
         }
+        let snapshot = Arc::clone(&exchange.snapshot);
+        self.text.clear();
+        head::clear_path(plan, &self.path, &mut self.text).map_err(|_| Refusal::Denied)?;
+        let path_len = self.text.len();
+        if let Attr::Value(name) = model {
+            crate::mask::clear_value(plan, name, &mut self.text).map_err(|_| Refusal::Denied)?;
+        }
+        let (path, model) = self.text.split_at_checked(path_len).unwrap_or_default();
         self.facts.clear();
         let mut writer = Writer::new(&mut self.facts);
         writer.text(Tag::Iss, principal.iss());
@@ -310,31 +328,34 @@ impl Session {
         }
         writer.text(Tag::Protocol, "http");
         writer.bytes(Tag::Method, &self.method);
-        writer.bytes(Tag::Path, &self.text);
-        if let Attr::Value(name) = model {
-            writer.bytes(Tag::Model, name);
+        writer.bytes(Tag::Path, path);
+        if !model.is_empty() {
+            writer.bytes(Tag::Model, model);
         }
-        writer.text(Tag::Decision, if permitted { "permit" } else { "deny" });
-        if let Some(rule) = &exchange.rule {
-            writer.text(Tag::Rule, rule);
+        writer.text(Tag::Decision, decision);
+        if let Some(rule) = exchange.rule {
+            writer.text(Tag::Rule, snapshot.policy.rule_name(rule));
         }
-        if permitted && let Some(credential) = snapshot.credential(exchange.credential) {
+        if exchange.grant.is_some()
+            && let Some(credential) = snapshot.credential(exchange.credential)
+        {
             writer.text(Tag::Credential, credential.name());
         }
         writer.bytes(Tag::PolicyDigest, &snapshot.policy.digest());
-        true
+        gate::note(subject, Kind::Open, &self.facts, &mut worker.journal, now)
+            .map_err(|_| Refusal::Unrecordable)
     }
 
     /// Makes the filters of the exchange ready, or says that its mask cannot be kept.
-    fn arm(
+    fn arm<J: Journal>(
         &mut self,
         plan: &Arc<Plan>,
-        shape: crate::mask::Shape,
+        shape: Shape,
         level: RecordLevel,
         snapshot: &Snapshot,
+        worker: &mut Worker<J>,
     ) -> Result<(), Refusal> {
-        self.request_filter = None;
-        self.answer_filter = None;
+        debug_assert!(self.request_filter.is_none() && self.answer_filter.is_none());
         if plan.is_pass() || level != RecordLevel::Full || self.head.framing == Framing::None {
             return Ok(());
         }
@@ -342,10 +363,8 @@ impl Session {
             return Err(Refusal::UnsupportedBody);
         }
         let content = Content::of(&self.content_type, shape);
-        match Filter::new(plan, content, &snapshot.limits) {
-            Ok(filter) => self.request_filter = Some(filter),
-            Err(_) => return Err(Refusal::UnsupportedBody),
-        }
+        let filter = worker.take_filter(plan, content, &snapshot.limits);
+        self.request_filter = Some(filter.map_err(|_| Refusal::UnsupportedBody)?);
         Ok(())
     }
 
@@ -381,6 +400,7 @@ impl Session {
             exchange: exchange.id,
             resource,
             credential: exchange.credential,
+            generation: snapshot.generation,
             fresh: false,
         });
         out.push_upstream(admission.forward_head(
@@ -419,7 +439,14 @@ impl Session {
         else {
             return false;
         };
+        let plan = snapshot.plans.united(grant.masks());
+        self.text.clear();
+        if crate::mask::clear_value(&plan, &self.head_out, &mut self.text).is_err() {
+            return false;
+        }
+        self.answer_scan = crate::wire::http1::HeadScan::default();
         self.stage.clear();
+        self.stage.text(&self.text);
         let cleared = Cleared::generated(&mut self.stage);
         let kind = Kind::RequestHead;
         let Ok(admission) =
@@ -432,6 +459,7 @@ impl Session {
             exchange: exchange.id,
             resource,
             credential: exchange.credential,
+            generation: snapshot.generation,
             fresh: true,
         });
         out.push_upstream(admission.forward_head(
@@ -478,6 +506,9 @@ impl Session {
     ) -> Flow {
         let Some(exchange) = &mut self.exchange else { return Flow::Refuse(Refusal::BadRequest) };
         exchange.bytes_in += data.len() as u64;
+        if self.request == Request::Discard {
+            return Flow::On;
+        }
         if let Some(left) = &mut exchange.body_left {
             *left = left.saturating_sub(data.len() as u64);
         }
@@ -491,7 +522,6 @@ impl Session {
         }
         let whole = exchange.body_left == Some(0);
         match self.request {
-            Request::Discard => Flow::On,
             Request::Gather => self.gather(data, offset, whole, &snapshot, now, worker, out),
             _ => {
                 if let Err(refusal) = self.scan_model(data, whole) {
@@ -584,6 +614,9 @@ impl Session {
         out: &mut Out,
     ) -> Flow {
         let scan = std::mem::take(&mut self.model);
+        // What the head calls something else, an upstream may read as something else.
+        let json = Content::of(&self.content_type, Shape::Plain) == Content::Json;
+        let readable = readable && !self.content_coded && (json || self.content_type.is_empty());
         let model = match scan.model() {
             Model::Found if readable => Attr::Value(scan.name()),
             Model::Absent if readable => Attr::Absent,
@@ -609,7 +642,8 @@ impl Session {
         let subject = self.subject();
         let Some(exchange) = &mut self.exchange else { return Err(Refusal::BadRequest) };
         let Some(grant) = &exchange.grant else { return Err(Refusal::Denied) };
-        let mut forwarded = Pieces::new();
+        self.forwarded.clear();
+        let forwarded = &mut self.forwarded;
         let admission = {
             self.stage.clear();
             let cleared = match &mut self.request_filter {
@@ -644,8 +678,11 @@ impl Session {
             None => forwarded.text(data.get(..settled).unwrap_or_default()),
         }
         self.held.extend_from_slice(data.get(settled..).unwrap_or_default());
+        if self.held.len() > exchange.snapshot.limits.lookahead_max as usize {
+            return Err(Refusal::BodyTooLarge);
+        }
         exchange.bytes_sent += forwarded.len() as u64;
-        out.push_upstream(admission.forward(&mut forwarded, wrap));
+        out.push_upstream(admission.forward(forwarded, wrap));
         Ok(())
     }
 

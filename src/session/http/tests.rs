@@ -423,3 +423,100 @@ fn a_pooled_connection_that_died_is_replaced_for_what_may_be_repeated() {
     wire.event(&mut kit, Input::UpstreamEnd(id, Ending::Clean));
     assert_eq!(wire.status(), "502");
 }
+
+#[test]
+fn what_a_refused_exchange_left_for_its_upstream_never_reaches_another() {
+    let mut kit = kit();
+    let ana = kit.token("ana", &["analysts"]);
+    let eve = kit.token("eve", &["plain"]);
+    let mut wire = Wire::new();
+    // The model is there, so the head goes out; then the body breaks under the mask.
+    let broken = r#"{"model":"gpt-4","x":"a@b.example" }}"#;
+    let next = format!(
+        "GET /llm/models HTTP/1.1\r\nhost: g\r\nx-api-key: {eve}\r\nx-a: GET /admin HTTP/1.0\r\n\r\n"
+    );
+    wire.caller(&mut kit, &[chat(&ana, broken), next.into_bytes()].concat());
+    let (head, rest) = split_head(&wire.to_upstream);
+    assert!(head.starts_with("GET /base/models HTTP/1.1"), "{head}");
+    assert!(rest.is_empty());
+}
+
+#[test]
+fn the_look_ahead_budget_is_given_back_by_every_refusal() {
+    let mut kit = kit();
+    let eve = kit.token("eve", &["plain"]);
+    for ending in [r#","model":"x","model":"y"}"#, r#","model":"secret-1"}"#, "}"] {
+        let mut wire = Wire::new();
+        let body = format!(r#"{{"a":"{}"{ending}"#, "b".repeat(100_000));
+        let request = chat(&eve, &body);
+        let cut = request.len() - ending.len();
+        wire.caller(&mut kit, &request[..cut]);
+        assert!(kit.worker.lookahead > 0);
+        wire.caller(&mut kit, &request[cut..]);
+        assert_eq!(kit.worker.lookahead, 0, "{ending}");
+    }
+}
+
+#[test]
+fn paths_that_servers_read_in_two_ways_and_lower_case_methods_are_refused() {
+    let mut kit = kit();
+    let eve = kit.token("eve", &["plain"]);
+    for (line, status) in [
+        ("GET /llm//admin", "400"),
+        ("GET /llm/admin;x=1", "400"),
+        ("GET /llm/admin%3bx", "400"),
+        ("delete /llm/x", "405"),
+        ("OPTIONS *", "400"),
+    ] {
+        let mut wire = Wire::new();
+        let request = format!("{line} HTTP/1.1\r\nhost: g\r\nx-api-key: {eve}\r\n\r\n");
+        wire.caller(&mut kit, request.as_bytes());
+        assert_eq!(wire.status(), status, "{line}");
+        assert!(wire.to_upstream.is_empty());
+    }
+}
+
+#[test]
+fn a_model_in_a_body_that_is_not_called_json_is_unreadable() {
+    let mut kit = kit();
+    let eve = kit.token("eve", &["plain"]);
+    for field in ["content-type: application/x-www-form-urlencoded", "content-encoding: deflate"] {
+        let body = r#"{"model":"cheap","x":"&model=secret-1&y="}"#;
+        let request = format!(
+            "POST /llm/x HTTP/1.1\r\nhost: g\r\nx-api-key: {eve}\r\n{field}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut wire = Wire::new();
+        wire.caller(&mut kit, request.as_bytes());
+        assert_eq!(wire.status(), "403", "{field}");
+    }
+}
+
+#[test]
+fn every_refusal_of_a_known_caller_is_recorded_with_its_name() {
+    let mut kit = kit();
+    let eve = kit.token("eve", &["plain"]);
+    let mut wire = Wire::new();
+    let request = format!("GET /nowhere/x HTTP/1.1\r\nhost: g\r\nx-api-key: {eve}\r\n\r\n");
+    wire.caller(&mut kit, request.as_bytes());
+    assert_eq!(wire.status(), "404");
+    let open = recorded(&kit.worker, Kind::Open);
+    assert!(memchr::memmem::find(&open, b"eve").is_some());
+}
+
+#[test]
+fn a_refused_expectation_closes_the_connection() {
+    let mut kit = kit();
+    let nobody = kit.token("bob", &[]);
+    let mut wire = Wire::new();
+    let request = format!(
+        "POST /llm/x HTTP/1.1\r\nhost: g\r\nx-api-key: {nobody}\r\nexpect: 100-continue\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\r\n"
+    );
+    wire.caller(&mut kit, request.as_bytes());
+    wire.caller(&mut kit, b"");
+    if wire.to_caller.starts_with(b"HTTP/1.1 100") {
+        return;
+    }
+    assert_eq!(wire.status(), "403");
+    assert!(wire.session.is_closed());
+}

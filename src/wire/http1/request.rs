@@ -212,6 +212,10 @@ fn interpret(
     limits: &Limits,
 ) -> Result<(), HeadFault> {
     let method = slice(buf, &head.method);
+    // Frameworks are known to raise a method to upper case: no rule could name it as it was sent.
+    if method.iter().any(u8::is_ascii_lowercase) {
+        return Err(HeadFault::MethodNotOffered);
+    }
     if [&b"CONNECT"[..], b"TRACE", b"TRACK"].iter().any(|no| method.eq_ignore_ascii_case(no)) {
         return Err(HeadFault::MethodNotOffered);
     }
