@@ -192,7 +192,8 @@ pub(crate) async fn probe(target: &mut Target, masked: bool, tls: bool) -> Outco
     tokio::time::timeout(Duration::from_secs(10), work).await.map_err(|_| "no answer in 10 s")?
 }
 
-/// Runs one cell: warm up, measure, finish.
+/// Runs one cell: warm up, measure, finish. `None` when nothing was answered in the measured time:
+/// a starved round, not a wrong one.
 ///
 /// # Errors
 /// The first thing that went wrong on any connection: a cell with a wrong answer has no figures.
@@ -202,7 +203,7 @@ pub(crate) async fn cell(
     target: &Target,
     pid: Option<u32>,
     timing: &Timing,
-) -> Outcome<Sample> {
+) -> Outcome<Option<Sample>> {
     let tally = Rc::new(Tally {
         target: target.clone(),
         tls,
@@ -259,17 +260,17 @@ pub(crate) async fn cell(
         _ => BTreeMap::new(),
     };
     if tally.count.get() == 0.0 {
-        return Err("nothing was answered in the measured time".into());
+        return Ok(None);
     }
     let memory = pid.map(crate::process::Memory::of).unwrap_or_default();
-    Ok(Sample {
+    Ok(Some(Sample {
         count: tally.count.get(),
         wall: end - start,
         cpu_ns,
         latency: tally.latency.borrow().clone(),
         first: tally.first.borrow().clone(),
         memory,
-    })
+    }))
 }
 
 fn spawn(load: &Load, tally: &Rc<Tally>) -> Outcome<JoinSet<io::Result<()>>> {
