@@ -11,6 +11,7 @@ mod caller;
 mod drive;
 mod gateway;
 mod idle;
+mod loops;
 mod material;
 mod peers;
 mod process;
