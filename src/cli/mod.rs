@@ -103,11 +103,14 @@ enum Command {
     #[command(after_help = "Example: weirgate verify data")]
     Verify {
         /// The data directory.
-        #[arg(value_name = "DIR", conflicts_with = "place")]
+        #[arg(value_name = "DIR", required_unless_present_any = ["config", "data"])]
         dir: Option<PathBuf>,
-        /// The gateway's config, or the directory by name.
-        #[command(flatten)]
-        place: Option<Place>,
+        /// The gateway's config; its `data_dir` is used.
+        #[arg(short, long, value_name = "FILE", conflicts_with_all = ["dir", "data"])]
+        config: Option<PathBuf>,
+        /// The data directory, as in other commands.
+        #[arg(long, value_name = "DIR", conflicts_with = "dir")]
+        data: Option<PathBuf>,
         /// A public key to trust in place of the directory's own; may be given several times.
         #[arg(long = "key", value_name = "FILE")]
         keys: Vec<PathBuf>,
@@ -137,7 +140,7 @@ enum PolicyAct {
     /// The decision, the rule that made it, and for a denial the nearest rule that allows.
     #[command(after_help = "Example: weirgate policy explain -c gateway.toml --sub ana \
         --group analysts --resource openai --method POST --path /v1/chat/completions --model gpt-4")]
-    Explain(Explain),
+    Explain(Box<Explain>),
     /// Run every `[[case]]` of the config; exit 1 when one fails.
     Test {
         /// The config.
@@ -276,14 +279,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Command::Policy { act } => run_policy(act),
         Command::Sessions { act } => run_sessions(act),
-        Command::Verify { dir, place, keys, json } => {
-            let data = match dir.map(Ok).or_else(|| place.map(|place| folder(&place))) {
-                Some(Ok(data)) => data,
-                Some(Err(code)) => return ExitCode::from(code),
-                None => {
-                    eprintln!("weirgate verify: name the data directory, or a config with -c");
-                    return ExitCode::from(2);
-                }
+        Command::Verify { dir, config, data, keys, json } => {
+            let data = match folder(&Place { config, data: dir.or(data) }) {
+                Ok(data) => data,
+                Err(code) => return ExitCode::from(code),
             };
             verify::run(&verify::Options { data, keys, json }, &mut out, &mut errors)
         }

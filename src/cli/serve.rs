@@ -68,6 +68,13 @@ async fn until_told(path: &Path, gateway: &Gateway) -> std::io::Result<()> {
 fn reload(path: &Path, gateway: &Gateway) {
     match config::load(path, &System) {
         Ok(config) => {
+            let failed = config.failed_cases();
+            if !failed.is_empty() {
+                for case in failed {
+                    tracing::error!("the old config stays in force: {case}");
+                }
+                return;
+            }
             if let Err(error) = gateway.reload(config) {
                 tracing::error!("the old config stays in force: {error}");
             }

@@ -233,7 +233,8 @@ fn show_entry(entry: &OwnedEntry, start_ns: u64, out: &mut dyn Write) -> io::Res
         entry.body.len(),
     )?;
     if entry.meta.kind.is_raw() {
-        return Ok(());
+        write_body(&entry.body, Replay::default(), out)?;
+        return if entry.body.ends_with(b"\n") { Ok(()) } else { writeln!(out) };
     }
     for field in Reader::new(&entry.body) {
         let Ok(field) = field else { return writeln!(out, "    (fields are damaged)") };
@@ -329,7 +330,8 @@ fn replay_entries(entries: &[OwnedEntry], how: Replay, out: &mut dyn Write) -> i
             std::thread::sleep(Duration::from_nanos(ns as u64));
         }
         before = entry.time_ns;
-        let raw = entry.meta.kind.is_raw();
+        let head = matches!(entry.meta.kind, Kind::RequestHead | Kind::ResponseHead);
+        let raw = entry.meta.kind.is_raw() && !head;
         if in_body && !raw {
             writeln!(out)?;
         }
@@ -339,7 +341,7 @@ fn replay_entries(entries: &[OwnedEntry], how: Replay, out: &mut dyn Write) -> i
             Kind::RequestBody | Kind::ResponseBody | Kind::Data => {
                 write_body(&entry.body, how, out)?;
             }
-            Kind::Decision | Kind::Error | Kind::Close => note(entry, out)?,
+            Kind::Open | Kind::Decision | Kind::Error | Kind::Close => note(entry, out)?,
             _ => {}
         }
     }
@@ -349,21 +351,10 @@ fn replay_entries(entries: &[OwnedEntry], how: Replay, out: &mut dyn Write) -> i
     out.flush()
 }
 
+/// A head and the blank line behind it, which a recorded request head is without.
 fn replay_head(entry: &OwnedEntry, how: Replay, out: &mut dyn Write) -> io::Result<()> {
-    if let Some(head) = Reader::find(&entry.body, Tag::Head) {
-        write_body(head.value, how, out)?;
-        return if head.value.ends_with(b"\r\n\r\n") { Ok(()) } else { writeln!(out, "\n") };
-    }
-    let text = |tag| Reader::find(&entry.body, tag).map(|field| field.as_text().into_owned());
-    if entry.meta.kind == Kind::RequestHead {
-        let query = text(Tag::Query).map(|query| format!("?{query}")).unwrap_or_default();
-        let method = text(Tag::Method).unwrap_or_default();
-        let path = text(Tag::Path).unwrap_or_default();
-        writeln!(out, "{}\n", clean(&format!("{method} {path}{query}")))
-    } else {
-        let status = Reader::find(&entry.body, Tag::Status).and_then(|field| field.as_number());
-        writeln!(out, "HTTP {}\n", status.unwrap_or(0))
-    }
+    write_body(&entry.body, how, out)?;
+    if memchr::memmem::find(&entry.body, b"\r\n\r\n").is_some() { Ok(()) } else { writeln!(out) }
 }
 
 /// A line about what the gateway did, marked so that it is not taken for traffic.
@@ -511,11 +502,9 @@ mod tests {
         let mut body = Vec::new();
         Writer::new(&mut body).text(Tag::Sub, "ana").text(Tag::Decision, "permit");
         put(Kind::Decision, &body);
-        Writer::new(&mut body).text(Tag::Method, "POST").text(Tag::Path, "/v1/x");
-        put(Kind::RequestHead, &body);
+        put(Kind::RequestHead, b"POST /v1/x HTTP/1.1\r\n");
         put(Kind::RequestBody, b"ask \x1b[31m me");
-        Writer::new(&mut body).bytes(Tag::Head, b"HTTP/1.1 200 OK\r\n\r\n");
-        put(Kind::ResponseHead, &body);
+        put(Kind::ResponseHead, b"HTTP/1.1 200 OK\r\n\r\n");
         put(Kind::ResponseBody, &vec![b'z'; 100_000]);
         Writer::new(&mut body).number(Tag::Status, 200);
         put(Kind::Close, &body);
@@ -546,12 +535,7 @@ mod tests {
         assert!(text(|o, e| list(&data, &Filter::default(), false, o, e)).1.contains(" ana "));
         let (code, out, _) = text(|o, e| replay(&data, "abcd", Replay::default(), o, e));
         assert_eq!(code, 0);
-        assert!(
-            out.contains(
-                "POST /v1/x
-"
-            ) && out.contains("HTTP/1.1 200 OK")
-        );
+        assert!(out.contains("POST /v1/x HTTP/1.1") && out.contains("HTTP/1.1 200 OK"));
         assert!(out.contains("ask \\u{1b}[31m me"), "nothing steers the terminal");
         assert!(out.contains(&"z".repeat(100_000)), "parts are joined");
         let (code, out, _) = text(|o, e| show(&data, id, true, o, e));

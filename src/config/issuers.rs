@@ -196,7 +196,7 @@ pub(super) fn certificates(
     source: &dyn Source,
     report: &mut Report,
 ) -> Vec<CertificateIssuer> {
-    let mut issuers = Vec::new();
+    let mut issuers: Vec<CertificateIssuer> = Vec::new();
     for (place, mut section) in (0..).zip(sections) {
         let name = names.name(place).to_owned();
         let iss = section.text("issuer", report);
@@ -214,8 +214,16 @@ pub(super) fn certificates(
         if !section.has("ca") {
             section.missing("ca", report);
         }
+        let ca_spot = section.spot_of("ca");
         let ca = readable(&mut section, "ca", source, report);
         section.finish(report);
+        if let Some(twin) = issuers.iter().find(|one| ca.as_ref() == Some(&one.ca)) {
+            report.error(
+                ca_spot,
+                format!("`{}` has the same `ca`", twin.name),
+                "a certificate could mean either issuer: one authority is one [[issuer]]",
+            );
+        }
         let id = u16::try_from(tokens.len() + usize::from(place)).unwrap_or(u16::MAX);
         let rules = CertificateRules {
             issuer: IssuerId(id),

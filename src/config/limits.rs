@@ -83,23 +83,9 @@ limits! {
     linger_max 0 .. 64 * MIB;
 }
 
-/// What a resource may set for itself under `limits`: bounds on its messages and its upstream.
-const OF_RESOURCE: &[&str] = &[
-    "response_head_max",
-    "response_fields_max",
-    "body_max",
-    "lookahead_max",
-    "event_max",
-    "expansion_ratio_max",
-    "upstream_idle_max",
-    "upstream_connections_max",
-    "body_idle_ms",
-    "connect_ms",
-    "first_byte_ms",
-    "answer_idle_ms",
-    "exchange_ms",
-    "upstream_idle_ms",
-];
+/// What a resource may set for itself under `limits`: what sessions ask the resource for. A bound
+/// that only the gateway has would be taken and not hold.
+const OF_RESOURCE: &[&str] = &["body_max"];
 
 /// `[limits]`
 pub(super) fn global(section: Option<Section<'_>>, report: &mut Report) -> Limits {

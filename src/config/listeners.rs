@@ -6,7 +6,7 @@ use super::reader::{Section, choose};
 use super::report::Report;
 use super::settings::{path, plain_beyond_loopback, socket_address};
 use super::source::Source;
-use super::types::{Listener, Protocol, Resource, ServerTls};
+use super::types::{CertificateIssuer, Listener, Protocol, Resource, ServerTls};
 use super::url::is_host;
 use crate::base::ResourceId;
 use core::net::SocketAddr;
@@ -17,7 +17,7 @@ pub(super) struct Around<'c, 'a> {
     pub(super) resource_names: &'c Names<'a>,
     /// By id; `None` where a resource has errors of its own.
     pub(super) resources: &'c [Option<Resource>],
-    pub(super) knows_certificates: bool,
+    pub(super) certificate_issuers: &'c [CertificateIssuer],
     pub(super) admin: Option<SocketAddr>,
     pub(super) source: &'c dyn Source,
 }
@@ -144,18 +144,19 @@ fn tcp_needs(
             "nothing in the bytes names one: write `resource = \"NAME\"`",
         );
     }
-    if tls.is_none_or(|tls| tls.client_ca.is_none()) {
-        report.error(
+    let Some(ca) = tls.and_then(|tls| tls.client_ca.as_ref()) else {
+        return report.error(
             section.spot_of("tls"),
             "a tcp listener needs `tls` with `client_ca`",
             "a tcp caller is known by its certificate only: \
              tls = { cert = \"..\", key = \"..\", client_ca = \"..\" }",
         );
-    } else if !around.knows_certificates {
+    };
+    if !around.certificate_issuers.iter().any(|issuer| issuer.ca == *ca) {
         report.error(
             section.spot_of("tls"),
-            "no [[issuer]] takes client certificates",
-            "add an [[issuer]] with kind = \"x509\" and the same `ca`",
+            "no [[issuer]] vouches for certificates of this `client_ca`",
+            "add an [[issuer]] with kind = \"x509\" and the same file as `ca`",
         );
     }
 }

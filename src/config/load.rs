@@ -158,7 +158,7 @@ fn compile<'a>(
         names: &listener_names,
         resource_names: &resource_names,
         resources: &resources,
-        knows_certificates: !certificate_issuers.is_empty(),
+        certificate_issuers: &certificate_issuers,
         admin: admin.as_ref().map(|admin| admin.address),
         source,
     };

@@ -7,7 +7,6 @@ use super::types::{
     CertificateIssuer, CredentialKind, CredentialSpec, Protocol, Resource, TokenIssuer,
 };
 use crate::base::{CredentialId, IssuerId, MaskId, MaskSet, ResourceId};
-use crate::mask::Shape;
 use crate::policy::{
     Case, CaseAction, CaseWho, Durable, Effect, Expect, Pattern, RecordLevel, RuleFault, RuleSpec,
     Table, Then, What, WhoRule,
@@ -280,31 +279,31 @@ fn enforceable(
     report: &mut Report,
 ) {
     let resource = |id: ResourceId| around.resources.get(id.index()).and_then(Option::as_ref);
-    for found in named.iter().filter_map(|id| resource(*id)) {
-        let (name, http) = (&found.name, found.protocol == Protocol::Http);
+    let tcp = |found: &&Resource| found.protocol == Protocol::Tcp;
+    for found in named.iter().filter_map(|id| resource(*id)).filter(tcp) {
         let what = [
-            ("method", spec.what.method.is_some() && !http),
-            ("path", spec.what.path.is_some() && !http),
-            ("model", spec.what.model.is_some() && (!http || found.shape == Shape::Plain)),
+            ("method", spec.what.method.is_some()),
+            ("path", spec.what.path.is_some()),
+            ("model", spec.what.model.is_some()),
         ];
-        for (key, _) in what.iter().filter(|(_, wrong)| *wrong) {
-            let help = match http {
-                true => "its shape is plain: set `shape`, or leave the resource out of this rule",
-                false => "it speaks tcp: leave the resource out of this rule",
-            };
-            report.error(spot, format!("rule `{}`: `{name}` has no `{key}`", spec.id), help);
+        for (key, _) in what.iter().filter(|(_, named)| *named) {
+            report.error(
+                spot,
+                format!("rule `{}`: `{}` has no `{key}`", spec.id, found.name),
+                "it speaks tcp: leave the resource out of this rule",
+            );
         }
     }
     // Bytes have no method, path or model, so a rule that names one never meets them.
     let meets_tcp =
         spec.what.method.is_none() && spec.what.path.is_none() && spec.what.model.is_none();
     let covers = |id: &ResourceId| spec.what.resource.as_ref().is_none_or(|all| all.contains(id));
-    let tcp = (0..around.resources.len())
+    let met = (0..around.resources.len())
         .filter_map(|place| u16::try_from(place).ok().map(ResourceId))
         .filter(covers)
         .filter_map(resource)
-        .find(|found| found.protocol == Protocol::Tcp);
-    if let (true, Some(found)) = (meets_tcp, tcp) {
+        .find(tcp);
+    if let (true, Some(found)) = (meets_tcp, met) {
         let credential = spec.then.credential.and_then(|id| around.credentials.get(id.index()));
         let places = credential.is_some_and(|one| one.kind != CredentialKind::None);
         let wrong = [

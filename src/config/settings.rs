@@ -119,12 +119,20 @@ pub(super) fn record(section: Option<Section<'_>>, report: &mut Report) -> Recor
         });
         retain.finish(report);
     }
-    let words =
-        [("refuse", OnFull::Refuse), ("shed_bodies", OnFull::ShedBodies), ("drop", OnFull::Drop)];
-    if let Some(on_full) =
-        section.text("on_full", report).and_then(|text| choose("`on_full`", text, &words, report))
-    {
-        settings.on_full = on_full;
+    if let Some(text) = section.text("on_full", report) {
+        let words = [
+            ("refuse", OnFull::Refuse),
+            ("shed_bodies", OnFull::ShedBodies),
+            ("drop", OnFull::Drop),
+        ];
+        match choose("`on_full`", text, &words, report) {
+            Some(OnFull::Refuse) | None => {}
+            Some(OnFull::ShedBodies | OnFull::Drop) => report.error(
+                text.spot,
+                format!("`on_full = \"{}\"` is not in this build", text.text),
+                "write \"refuse\", or leave it out: what cannot be recorded is refused",
+            ),
+        }
     }
     section.finish(report);
     settings

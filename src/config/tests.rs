@@ -132,7 +132,7 @@ fn the_reference_config_compiles_and_its_cases_hold() {
     assert_eq!(config.table.run(&cases), []);
     assert_eq!(config.table.len(), 3);
     let openai = &config.resources[config.resource_id("openai").unwrap().index()];
-    assert_eq!(openai.limits.first_byte_ms, 600_000);
+    assert_eq!(openai.limits, Limits { body_max: 32 << 20, ..Limits::default() });
     assert_eq!(openai.tls.as_ref().unwrap().server_name, "api.openai.com");
     assert_eq!(config.gateway.data_dir, Path::new("data"));
 }
@@ -225,6 +225,12 @@ fn a_broken_config_says_what_is_wrong_and_where() {
         assert!(errors.iter().all(|error| !error.to_string().contains("sk-1234")));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn a_rule_may_name_the_model_of_any_http_resource() {
+    // Sessions read it out of any JSON body, whatever the resource's shape.
+    assert!(check(&GOOD.replace("resource = [\"llm\"]", "resource = [\"wiki\", \"llm\"]")).is_ok());
 }
 
 #[test]

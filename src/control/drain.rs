@@ -315,7 +315,7 @@ impl Drain {
     }
 
     /// Drains the rest, closes the segments and removes the rings. Call it when the workers have
-    /// stopped. Returns whether all of it could be written; if not, the rings stay for the next
+    /// stopped; the journal of one that has not is full from here on. Returns whether all of it could be written; if not, the rings stay for the next
     /// start.
     pub fn stop(mut self) -> bool {
         self.join()
@@ -420,6 +420,9 @@ impl Run {
         let now = self.clock.now();
         let mut whole = true;
         for lane in &mut self.lanes {
+            // A worker that still runs hears `Full` from here on and releases nothing.
+            lane.shut();
+            lane.tick(&self.home, &self.settings, &self.shared, now);
             if let Err(e) = lane.close(&self.home, now) {
                 tracing::error!(error = %e, "a segment cannot be closed; the next start does it");
                 whole = false;

@@ -1,6 +1,6 @@
 //! Counters of the workers, and their text for Prometheus.
 //!
-//! Each worker writes its own [`Shard`] and nobody else does, so that a count is a load and a
+//! Each worker writes its own shard and nobody else does, so that a count is a load and a
 //! store, without a locked instruction; the admin surface adds the shards up when it is asked. The
 //! labels are fixed tables, chosen at start: no label comes from traffic.
 

@@ -61,7 +61,8 @@ impl Echo {
         }
         literals.sort();
         literals.dedup();
-        let mut builder = packed::Config::new().match_kind(packed::MatchKind::LeftmostFirst).builder();
+        let mut builder =
+            packed::Config::new().match_kind(packed::MatchKind::LeftmostFirst).builder();
         literals.iter().for_each(|literal| {
             builder.add(literal);
         });
@@ -81,7 +82,9 @@ impl Echo {
     pub fn in_text(&self, text: &[u8]) -> bool {
         match &self.searcher {
             Some(searcher) => searcher.find(text).is_some(),
-            None => self.literals.iter().any(|literal| memchr::memmem::find(text, literal).is_some()),
+            None => {
+                self.literals.iter().any(|literal| memchr::memmem::find(text, literal).is_some())
+            }
         }
     }
 
@@ -89,7 +92,12 @@ impl Echo {
     ///
     /// # Errors
     /// [`EchoFound`] when the secret, in any form, is in what was seen so far.
-    pub fn push(&self, state: &mut EchoState, data: &[u8], end: bool) -> Result<EchoStep, EchoFound> {
+    pub fn push(
+        &self,
+        state: &mut EchoState,
+        data: &[u8],
+        end: bool,
+    ) -> Result<EchoStep, EchoFound> {
         if self.in_text(data) {
             return Err(EchoFound);
         }
@@ -182,9 +190,10 @@ fn forms(secret: &[u8], to: &mut Vec<Vec<u8>>) {
     for lead in 0..3usize {
         let mut padded = vec![0u8; lead];
         padded.extend_from_slice(secret);
-        for engine in
-            [base64::engine::general_purpose::STANDARD_NO_PAD, base64::engine::general_purpose::URL_SAFE_NO_PAD]
-        {
+        for engine in [
+            base64::engine::general_purpose::STANDARD_NO_PAD,
+            base64::engine::general_purpose::URL_SAFE_NO_PAD,
+        ] {
             let text = engine.encode(&padded).into_bytes();
             let from = (lead * 8).div_ceil(6);
             let until = padded.len() * 8 / 6;

@@ -5,7 +5,7 @@
 
 mod echo;
 
-pub use echo::{Echo, EchoFound, EchoStep, EchoState};
+pub use echo::{Echo, EchoFound, EchoState, EchoStep};
 
 use crate::base::Secret;
 use crate::policy::Grant;

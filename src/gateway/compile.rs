@@ -28,11 +28,9 @@ pub(super) fn snapshot(
             let secret = || secrets.credential(id).cloned().ok_or(StartError::Secret);
             let form = match &spec.kind {
                 CredentialKind::Bearer { .. } => Form::Bearer(secret()?),
-                CredentialKind::Header { name, prefix, .. } => Form::Header {
-                    name: name.clone(),
-                    prefix: prefix.clone(),
-                    secret: secret()?,
-                },
+                CredentialKind::Header { name, prefix, .. } => {
+                    Form::Header { name: name.clone(), prefix: prefix.clone(), secret: secret()? }
+                }
                 CredentialKind::Basic { user, .. } => {
                     Form::Basic { user: user.clone(), secret: secret()? }
                 }

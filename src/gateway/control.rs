@@ -296,7 +296,12 @@ fn samples(live: &Live, text: &mut Text) {
         ("weirgate_masked_values_total", "counter", "Values masked.", total.masked),
         ("weirgate_body_bytes_in_total", "counter", "Body bytes of callers.", total.bytes[0]),
         ("weirgate_body_bytes_out_total", "counter", "Body bytes to callers.", total.bytes[1]),
-        ("weirgate_decide_ns_sum", "counter", "From head to forwarded request.", total.decide_ns[0]),
+        (
+            "weirgate_decide_ns_sum",
+            "counter",
+            "From head to forwarded request.",
+            total.decide_ns[0],
+        ),
         ("weirgate_decide_ns_count", "counter", "Requests in that sum.", total.decide_ns[1]),
         ("weirgate_journal_lag_bytes", "gauge", "Recorded, not drained.", record.lag_bytes),
         ("weirgate_drained_bytes_total", "counter", "Moved to segments.", record.drained_bytes),

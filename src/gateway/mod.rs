@@ -78,18 +78,32 @@ pub type SharedSource = Arc<dyn Source + Send + Sync>;
 
 /// A running gateway.
 ///
-/// ```no_run
-/// use std::sync::Arc;
-/// use weirgate::cli::source::System;
-/// use weirgate::gateway::Gateway;
+/// ```
+/// use std::{fs, sync::Arc};
+/// use weirgate::{cli::source::System, config, gateway::Gateway, identity::dev::DevKey};
 ///
-/// let source = Arc::new(System);
-/// let config = weirgate::config::load("gateway.toml".as_ref(), &*source).expect("a valid config");
-/// let gateway = Gateway::start(config, source).expect("free ports and a free data_dir");
-/// for (name, address) in gateway.addresses() {
-///     println!("{name} listens on {address}");
-/// }
-/// gateway.stop();
+/// let dir = tempfile::tempdir()?;
+/// let text = r#"
+///     gateway = { workers = 1, data_dir = "data", ring_dir = "rings" }
+///     [[issuer]]
+///     name = "dev"
+///     issuer = "https://issuer.example"
+///     audience = ["weirgate"]
+///     algorithms = ["EdDSA"]
+///     profile = "rfc9068"
+///     jwks_file = "jwks.json"
+///     [[listener]]
+///     name = "api"
+///     address = "127.0.0.1:0"
+///     protocol = "http""#;
+/// fs::create_dir(dir.path().join("rings"))?;
+/// fs::write(dir.path().join("jwks.json"), DevKey::generate().unwrap().jwks())?;
+/// fs::write(dir.path().join("gateway.toml"), text)?;
+/// let config = config::load(&dir.path().join("gateway.toml"), &System).unwrap();
+/// let gateway = Gateway::start(config, Arc::new(System))?;
+/// assert_ne!(gateway.address("api").unwrap().port(), 0);
+/// assert!(gateway.stop());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Gateway {
     workers: Vec<Worker>,
@@ -211,8 +225,7 @@ impl Gateway {
                 upstreams: Arc::clone(&self.live.upstreams),
                 addresses: Arc::clone(&self.live.addresses),
             };
-            let worker =
-                Worker::start(plan, move || recipe.cook()).map_err(StartError::Worker)?;
+            let worker = Worker::start(plan, move || recipe.cook()).map_err(StartError::Worker)?;
             // A port that the system chose for the first worker is everybody's.
             for (plan, address) in plans.iter_mut().zip(worker.addresses()) {
                 plan.address = *address;
@@ -285,7 +298,8 @@ impl Live {
         let old = self.config();
         let listens = |config: &Config| -> Vec<_> {
             let list = config.listeners.iter();
-            list.map(|one| (one.name.clone(), one.address, one.protocol, one.tls.is_some())).collect()
+            list.map(|one| (one.name.clone(), one.address, one.protocol, one.tls.is_some()))
+                .collect()
         };
         if listens(&old) != listens(&config) {
             return Err(StartError::Restart("[[listener]]"));

@@ -123,7 +123,7 @@ impl Writer {
         if is_valid(data) {
             return mask_json(context, &mut self.json, data, &mut self.data);
         }
-        if !context.plan.fields().is_empty() && memchr::memchr2(b'{', b'"', data).is_some() {
+        if context.plan.fields().has_rules() && memchr::memchr2(b'{', b'"', data).is_some() {
             // It could be JSON to a reader who is less strict, and hold a field.
             return Err(MaskError::Broken(JsonError::Unexpected));
         }

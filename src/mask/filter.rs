@@ -116,7 +116,7 @@ impl Filter {
         }
         self.engine = match content {
             _ if plan.is_pass() => Engine::Pass,
-            Content::Text if !plan.fields().is_empty() => Engine::Undecided,
+            Content::Text if plan.fields().has_rules() => Engine::Undecided,
             Content::Text => Engine::Text,
             Content::Json | Content::Ndjson => Engine::Json,
             Content::Sse(shape) => {
@@ -174,8 +174,7 @@ impl Filter {
             self.settled = self.fed;
             return Ok(());
         }
-        let plan = Arc::clone(&self.plan);
-        let mut context = Context { plan: &plan, finds: &mut self.finds };
+        let mut context = Context { plan: &self.plan, finds: &mut self.finds };
         let mut sink = PieceSink(out);
         let mut start = 0;
         if self.engine == Engine::Undecided {

@@ -90,7 +90,9 @@ impl JsonMask {
         self.string = StringMode::Value;
         self.scalar = ScalarMode::Keep;
         self.skipped = 0;
+        self.blank = false;
         self.channel.begin();
+        self.replacer.forget();
         self.number.clear();
         self.armed = false;
     }
@@ -527,6 +529,8 @@ fn field(context: &mut Context<'_>, act: &Act) -> Result<(), MaskError> {
     if act.operator == Operator::Block {
         return Err(MaskError::Blocked(What::Field));
     }
-    context.finds.add(What::Field);
+    if act.counted {
+        context.finds.add(What::Field);
+    }
     Ok(())
 }

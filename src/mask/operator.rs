@@ -128,6 +128,8 @@ pub(super) struct Act {
     pub(super) operator: Operator,
     pub(super) text: Box<[u8]>,
     pub(super) key: Option<hmac::Key>,
+    /// Whether what it masks is counted as found.
+    pub(super) counted: bool,
 }
 
 impl Act {
@@ -143,7 +145,11 @@ impl Act {
             let of_entity = hmac::sign(&of_mask, format!("weirgate mask 1 {entity}").as_bytes());
             hmac::Key::new(hmac::HMAC_SHA256, of_entity.as_ref())
         });
-        Self { operator: operator.clone(), text, key }
+        Self { operator: operator.clone(), text, key, counted: true }
+    }
+
+    pub(super) fn uncounted(self) -> Self {
+        Self { counted: false, ..self }
     }
 }
 
@@ -154,16 +160,24 @@ impl fmt::Debug for Act {
 }
 
 /// One value on its way through an operator.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Replacer {
     run: Run,
     /// Letters and digits seen so far.
     seen: usize,
     /// Bytes whose fate is open, at most [`QUEUE_MAX`].
     queue: Vec<u8>,
+    /// The digest of a value so far.
+    digest: Option<hmac::Context>,
 }
 
-#[derive(Default)]
+impl fmt::Debug for Replacer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Replacer({:?}, seen: {})", self.run, self.seen)
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Run {
     #[default]
     Nothing,
@@ -171,19 +185,7 @@ enum Run {
     KeepLast(usize),
     /// The queue holds the start until it is clear that the value is long enough.
     KeepFirst(usize),
-    Hash(Box<hmac::Context>),
-}
-
-impl fmt::Debug for Run {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Nothing => "Nothing",
-            Self::Stars => "Stars",
-            Self::KeepLast(_) => "KeepLast",
-            Self::KeepFirst(_) => "KeepFirst",
-            Self::Hash(_) => "Hash",
-        })
-    }
+    Hash,
 }
 
 const QUEUE_MAX: usize = 64;
@@ -207,22 +209,25 @@ impl Replacer {
             Operator::SameLength => Run::Stars,
             Operator::KeepLast(n) => Run::KeepLast(usize::from(*n)),
             Operator::KeepFirst(n) => Run::KeepFirst(usize::from(*n)),
-            Operator::Hash => match &act.key {
-                Some(key) => Run::Hash(Box::new(hmac::Context::with_key(key))),
-                None => Run::Nothing,
-            },
+            Operator::Hash => {
+                self.digest = act.key.as_ref().map(hmac::Context::with_key);
+                Run::Hash
+            }
         };
         Ok(())
     }
 
     /// `raw_len` is how many bytes of the message `value` takes, escapes included.
     pub(super) fn feed(&mut self, value: &[u8], raw_len: usize, mut put: impl FnMut(&[u8])) {
-        match &mut self.run {
+        match self.run {
             Run::Nothing => {}
             Run::Stars => stars(raw_len, put),
-            Run::Hash(context) => context.update(value),
+            Run::Hash => {
+                if let Some(digest) = &mut self.digest {
+                    digest.update(value);
+                }
+            }
             Run::KeepLast(n) => {
-                let n = *n;
                 for &byte in value {
                     let Some(byte) = shown(byte) else { continue };
                     self.seen += usize::from(byte.is_ascii_alphanumeric());
@@ -234,7 +239,6 @@ impl Replacer {
                 }
             }
             Run::KeepFirst(n) => {
-                let n = *n;
                 for &byte in value {
                     let Some(byte) = shown(byte) else { continue };
                     self.seen += usize::from(byte.is_ascii_alphanumeric());
@@ -268,13 +272,24 @@ impl Replacer {
                 self.queue.drain(..).for_each(|b| put(&[if keep { b } else { hidden(b) }]));
             }
             Run::KeepFirst(_) => self.queue.drain(..).for_each(|byte| put(&[hidden(byte)])),
-            Run::Hash(context) => put(&base32(context.sign().as_ref())),
+            Run::Hash => {
+                if let Some(digest) = self.digest.take() {
+                    put(&base32(digest.sign().as_ref()));
+                }
+            }
         }
+    }
+
+    /// Drops a value that was begun.
+    pub(super) fn forget(&mut self) {
+        self.run = Run::Nothing;
+        self.queue.clear();
+        self.digest = None;
     }
 
     /// Whether bytes of the value wait for what comes.
     pub(super) fn is_holding(&self) -> bool {
-        !self.queue.is_empty() || matches!(self.run, Run::Hash(_))
+        !self.queue.is_empty() || self.run == Run::Hash
     }
 }
 

@@ -153,11 +153,21 @@ pub(super) struct Fields {
     steps: Vec<(Step, Option<usize>)>,
     starts: States,
     acts: Vec<Act>,
+    /// Steps of rules that no config named.
+    built_in: usize,
 }
+
+/// Room beside the rules of a config.
+const BUILT_IN_MAX: usize = 8;
 
 impl Fields {
     pub(super) fn is_empty(&self) -> bool {
         self.steps.is_empty()
+    }
+
+    /// Whether a config named rules.
+    pub(super) fn has_rules(&self) -> bool {
+        self.steps.len() > self.built_in
     }
 
     pub(super) fn acts(&self) -> &[Act] {
@@ -169,19 +179,31 @@ impl Fields {
     /// # Errors
     /// When all rules together have too many steps.
     pub(super) fn add(&mut self, path: &JsonPath, act: Act) -> Result<(), String> {
-        if self.steps.len() + path.len() > STEPS_MAX {
+        const MAX: usize = STEPS_MAX - BUILT_IN_MAX;
+        if self.steps.len() + path.len() > MAX {
             return Err(format!(
-                "field path `{}`: all field paths together have more than {STEPS_MAX} steps",
+                "field path `{}`: all field paths together have more than {MAX} steps",
                 path.text
             ));
         }
+        self.push(path, act);
+        Ok(())
+    }
+
+    /// Adds a rule of the program's own, after all others.
+    pub(super) fn add_built_in(&mut self, path: &JsonPath, act: Act) {
+        debug_assert!(self.built_in + path.len() <= BUILT_IN_MAX);
+        self.built_in += path.len();
+        self.push(path, act);
+    }
+
+    fn push(&mut self, path: &JsonPath, act: Act) {
         self.starts.add(self.steps.len());
         let last = path.steps.len().saturating_sub(1);
         for (place, step) in path.steps.iter().enumerate() {
             self.steps.push((step.clone(), (place == last).then_some(self.acts.len())));
         }
         self.acts.push(act);
-        Ok(())
     }
 
     /// The states at the root value.

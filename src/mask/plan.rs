@@ -1,5 +1,6 @@
 //! Plans: masks of the config, compiled, and united where several apply.
 
+use super::Content;
 use super::detector::{self, Detector};
 use super::find::Triggers;
 use super::operator::{Act, Operator};
@@ -97,6 +98,9 @@ impl Plan {
                 plan.fields.add(path, act.map_err(wrong)?).map_err(wrong)?;
             }
         }
+        if plan.detects() {
+            plan.hide_tokens();
+        }
         let on = |detector: Detector| plan.act(detector).is_some();
         plan.triggers = Triggers::new(on);
         Ok(plan)
@@ -108,11 +112,24 @@ impl Plan {
         self.fields.is_empty() && !self.detects()
     }
 
-    /// Whether every operator leaves the length of a message as it is.
+    /// Whether a body of this content is as long masked as it came.
     #[must_use]
-    pub fn keeps_length(&self) -> bool {
+    pub fn keeps_length(&self, content: Content) -> bool {
+        self.is_pass() || (self.only_stars() && !matches!(content, Content::Sse(_)))
+    }
+
+    fn only_stars(&self) -> bool {
         let same = |act: &Act| matches!(act.operator, Operator::SameLength | Operator::Block);
         self.entities.iter().flatten().all(same) && self.fields.acts().iter().all(same)
+    }
+
+    /// `logprobs` of a completion repeats a text token by token, where no detector sees a value.
+    fn hide_tokens(&mut self) {
+        let operator = if self.only_stars() { Operator::SameLength } else { Operator::Null };
+        let act = Act::new(&operator, "", "field", b"").uncounted();
+        if let Ok(path) = JsonPath::parse("$.choices[*].logprobs") {
+            self.fields.add_built_in(&path, act);
+        }
     }
 
     pub(super) fn detects(&self) -> bool {
@@ -211,6 +228,7 @@ fn block_all() -> Plan {
 mod tests {
     use super::*;
     use crate::base::MaskId;
+    use crate::mask::Shape;
 
     fn spec(name: &str, detect: &[&str], operator: &str) -> MaskSpec {
         MaskSpec {
@@ -250,8 +268,10 @@ mod tests {
 
     #[test]
     fn only_operators_that_keep_the_length_say_so() {
-        assert!(Plan::compile(&[spec("a", &["email"], "same_length")]).unwrap().keeps_length());
-        assert!(!Plan::compile(&[spec("a", &["email"], "redact")]).unwrap().keeps_length());
-        assert!(Plan::pass().keeps_length());
+        let plan = |operator| Plan::compile(&[spec("a", &["email"], operator)]).unwrap();
+        assert!(plan("same_length").keeps_length(Content::Json));
+        assert!(!plan("same_length").keeps_length(Content::Sse(Shape::Plain)));
+        assert!(!plan("redact").keeps_length(Content::Json));
+        assert!(Plan::pass().keeps_length(Content::Opaque));
     }
 }

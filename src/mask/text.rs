@@ -8,7 +8,7 @@
 //! `@`; a clean text is neither copied nor allocated for.
 
 use super::detector::{Detector, Finds, What};
-use super::find::{Found, HOLD_MAX, LOCAL_MAX, Tail, VALUE_MIN, View, domain_end};
+use super::find::{Found, HOLD_MAX, LOCAL_MAX, Tail, VALUE_MIN, View, domain_end, is_escape};
 use super::operator::Replacer;
 use super::{MaskError, Plan};
 use crate::scan::class;
@@ -73,7 +73,9 @@ impl Channel {
         self.map.clear();
         self.fresh = None;
         self.left = [0; 2];
-        self.swallow = None;
+        if self.swallow.take().is_some() {
+            self.replacer.forget();
+        }
     }
 
     /// Tells that a fresh input begins, so that no held byte is named as part of it.
@@ -453,7 +455,10 @@ fn local_start(view: &View<'_>, from: usize, end: usize) -> usize {
     let lowest = from.max(end.saturating_sub(LOCAL_MAX));
     let run = view.text.get(lowest..end).unwrap_or_default();
     let len = run.iter().rev().take_while(|byte| class::is(**byte, class::LOCAL)).count();
-    end - len
+    let start = end - len;
+    let letter = view.text.get(start..end).and_then(|run| run.first());
+    let escaped = letter.is_some_and(|b| is_escape(*b)) && view.before(start, 1) == b'\\';
+    start + usize::from(escaped)
 }
 
 /// How the places of a scanned text come out.

@@ -103,7 +103,7 @@ impl Grant {
         Self { rule, resource, obligations }
     }
 
-    /// The allow rule that is named in the record: the first by id of those that matched.
+    /// The allow rule that is named in the record: the first in compiled order of those that matched.
     #[must_use]
     pub fn rule(&self) -> RuleId {
         self.rule

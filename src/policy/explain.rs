@@ -130,7 +130,7 @@ pub struct Nearest {
 pub struct Explanation {
     /// Permitted, or why not.
     pub outcome: Result<RuleId, Denial>,
-    /// All rules that matched: deny rules first, then by id.
+    /// All rules that matched, in compiled order: deny rules first.
     pub matched: Vec<RuleId>,
     /// What an allowed exchange owes.
     pub obligations: Option<Obligations>,

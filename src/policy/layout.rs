@@ -32,17 +32,22 @@ impl<'r> Layout<'r> {
         Index::build(self.words, self.deny_words, &list)
     }
 
-    /// One row for each resource: the rules that are about it.
-    pub(super) fn resources(&self, count: usize) -> Vec<Vec<u64>> {
-        let mut rows = vec![vec![0; self.words]; count];
+    /// For each resource the words that hold rules about it, with the bits of those rules.
+    pub(super) fn resources(&self, count: usize) -> Vec<Vec<(usize, u64)>> {
+        let mut rows: Vec<Vec<(usize, u64)>> = vec![Vec::new(); count];
+        let put = |row: &mut Vec<(usize, u64)>, bit: usize| match row.last_mut() {
+            // Bits come in rising order.
+            Some((word, bits)) if *word == bit / 64 => *bits |= 1 << (bit % 64),
+            _ => row.push((bit / 64, 1 << (bit % 64))),
+        };
         for (place, rule) in self.rules.iter().enumerate() {
             let bit = self.bit(place);
             match &rule.what.resource {
-                None => rows.iter_mut().for_each(|row| set(row, bit)),
+                None => rows.iter_mut().for_each(|row| put(row, bit)),
                 Some(list) => {
                     for id in list {
                         if let Some(row) = rows.get_mut(id.index()) {
-                            set(row, bit);
+                            put(row, bit);
                         }
                     }
                 }

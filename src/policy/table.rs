@@ -1,7 +1,10 @@
 //! The compiled table: rows, and the AND of them.
 //!
-//! Estimate for a decision with 100 rules (3 words): four walks over short values and 15 word
-//! ANDs, 100-200 ns; with 1,000 rules (17 words) 85 ANDs. No allocation.
+//! Rules about the same resource stand side by side, and a resource knows which words hold rules
+//! about it: a decision looks at those words only. Estimate: three walks over short values and a
+//! few ANDs, about 100 ns, and 30 ns for each rule with an inner `*` that survives them. Measured
+//! (bench `policy`, 50 resources, a quarter of the paths with an inner `*`): 120 ns with 100
+//! rules, 300 ns with 1,000, 1.7 us with 10,000. No allocation.
 
 use super::decision::{Decision, Denial, DenialKind, Grant, Obligations};
 use super::index::Index;
@@ -67,13 +70,13 @@ impl Row {
 /// All rules, compiled. Immutable; published to workers by generation.
 #[derive(Clone, Debug)]
 pub struct Table {
-    /// Deny rules by id, then allow rules by id.
+    /// Deny rules, then allow rules; each by resource, then by id.
     rules: Vec<RuleSpec>,
     denies: usize,
     deny_words: usize,
     words: usize,
-    /// One row for each resource.
-    resources: Vec<Vec<u64>>,
+    /// For each resource the words that hold rules about it, with the bits of those rules.
+    resources: Vec<Vec<(usize, u64)>>,
     /// One row for each issuer that a rule names, and the row of all others.
     issuers: BTreeMap<IssuerId, Vec<u64>>,
     no_issuer: Vec<u64>,
@@ -103,7 +106,10 @@ impl Table {
         if !errors.is_empty() {
             return Err(errors);
         }
-        rules.sort_by(|one, other| (one.effect, &one.id).cmp(&(other.effect, &other.id)));
+        rules.sort_by(|one, other| {
+            let key = |rule: &RuleSpec| (rule.effect, rule.what.resource.clone(), rule.id.clone());
+            key(one).cmp(&key(other))
+        });
         let denies = rules.iter().filter(|rule| rule.effect == Effect::Deny).count();
         let deny_words = denies.div_ceil(64);
         let words = deny_words + (rules.len() - denies).div_ceil(64);
@@ -235,9 +241,11 @@ impl Table {
         let [method, path, model] = &dimensions;
         let mut first = None;
         let mut obligations = Obligations::NONE;
-        let rows = row.words.iter().zip(resource).zip(method.row).zip(path.row).zip(model.row);
-        for (place, ((((who, resource), method), path), model)) in rows.enumerate() {
-            for bit in bits(who & resource & method & path & model) {
+        for (place, about) in resource {
+            let place = *place;
+            let at = |row: &[u64]| row.get(place).copied().unwrap_or(0);
+            let fits = about & at(&row.words) & at(method.row) & at(path.row) & at(model.row);
+            for bit in bits(fits) {
                 let Some((id, rule)) = self.rule_at(place, bit) else { continue };
                 if !dimensions.iter().all(|look| look.confirms(place, bit, rule)) {
                     continue;
@@ -263,11 +271,11 @@ impl Table {
     #[must_use]
     pub fn reads_model(&self, row: &Row, resource: ResourceId) -> bool {
         let Some(resource) = self.resources.get(resource.index()) else { return false };
-        row.words
+        let at = |row: &[u64], place: usize| row.get(place).copied().unwrap_or(0);
+        let named = self.model.named();
+        resource
             .iter()
-            .zip(resource)
-            .zip(self.model.named())
-            .any(|((who, resource), named)| who & resource & named != 0)
+            .any(|(place, about)| about & at(&row.words, *place) & at(named, *place) != 0)
     }
 
     /// Whether this caller may do anything at all on the resource: some allow rule could match,
@@ -279,15 +287,16 @@ impl Table {
         }
         let Some(resource) = self.resources.get(resource.index()) else { return false };
         let mut allowed = false;
-        for (place, (who, resource)) in row.words.iter().zip(resource).enumerate() {
-            let fits = who & resource;
+        for (place, about) in resource {
+            let place = *place;
+            let at = |row: &[u64]| row.get(place).copied().unwrap_or(0);
+            let fits = about & at(&row.words);
             if place >= self.deny_words {
                 allowed |= fits != 0;
                 continue;
             }
-            let named = [&self.method, &self.path, &self.model]
-                .map(|index| index.named().get(place).copied().unwrap_or(0));
-            if fits & !named.iter().fold(0, |all, word| all | word) != 0 {
+            let named = at(self.method.named()) | at(self.path.named()) | at(self.model.named());
+            if fits & !named != 0 {
                 return false;
             }
         }
@@ -312,7 +321,7 @@ impl Table {
         self.rules.get(rule.index()).map_or("", |rule| &rule.id)
     }
 
-    /// All rules in compiled order: deny first, then by id.
+    /// All rules in compiled order, which does not depend on their order in the files.
     pub fn rules(&self) -> impl Iterator<Item = (RuleId, &RuleSpec)> {
         self.rules.iter().enumerate().map(|(place, rule)| (rule_id(place), rule))
     }

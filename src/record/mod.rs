@@ -110,7 +110,7 @@ pub struct Full;
 pub enum Kind {
     /// A session opens: principal, token digest, peer, listener, policy generation.
     Open = 1,
-    /// A request head, as it goes upstream but without credentials.
+    /// A request head, as it goes upstream but without credentials and the blank line. Raw.
     RequestHead = 2,
     /// Bytes of a request body, masked where a rule says so. Raw.
     RequestBody = 3,
@@ -118,7 +118,7 @@ pub enum Kind {
     Decision = 4,
     /// A credential was put in; its name only.
     Credential = 5,
-    /// A response head as it goes to the caller.
+    /// A response head as it goes to the caller. Raw.
     ResponseHead = 6,
     /// Bytes of a response body after masking. Raw.
     ResponseBody = 7,
@@ -172,7 +172,14 @@ impl Kind {
     /// Whether the body is raw bytes and not fields.
     #[must_use]
     pub fn is_raw(self) -> bool {
-        matches!(self, Self::RequestBody | Self::ResponseBody | Self::Data)
+        matches!(
+            self,
+            Self::RequestHead
+                | Self::RequestBody
+                | Self::ResponseHead
+                | Self::ResponseBody
+                | Self::Data
+        )
     }
 
     /// A fixed name for listings and labels.

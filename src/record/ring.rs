@@ -15,6 +15,7 @@
 //! | 1088 | 8 | **generation**: bit 0 names the valid one of the two cursors |
 //! | 1152 | 32 | cursor 0: position, segment number, offset in the segment, sequence to come |
 //! | 1216 | 32 | cursor 1 |
+//! | 1280 | 8 | **shut**: not 0 when the drain has ended; nothing may be appended |
 //! | 4096 | .. | entries; position `p` of the stream stands at `4096 + p % bytes` |
 //!
 //! The cursor says up to where entries are in segment files. The drain writes the cursor that is
@@ -39,6 +40,8 @@ pub const TAIL_PLACE: usize = 1024;
 pub const GENERATION_PLACE: usize = 1088;
 /// Places of the two cursors.
 pub const CURSOR_PLACES: [usize; 2] = [1152, 1216];
+/// Place of the mark that the drain has ended.
+pub const SHUT_PLACE: usize = 1280;
 
 const MAGIC: &[u8; 8] = b"WGRING01";
 const CRC_PLACE: usize = 508;

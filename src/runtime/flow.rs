@@ -312,9 +312,17 @@ impl Flow {
         }
     }
 
-    /// Opens what came under TLS, as far as there is room for it.
+    /// A buffer for sealed bytes.
+    pub(super) fn sealed_room(&self, shared: &Shared) -> Buffer {
+        if self.streak >= STREAK { shared.take_large() } else { shared.take_small() }
+    }
+
+    /// Opens what came under TLS, as far as there is room for it: several records at once, so
+    /// that they go out in one write.
     pub(super) fn pump(&mut self, socket: &mut Socket, wanted: bool, shared: &Shared) {
         let Some(tls) = socket.tls.as_mut() else { return };
+        let mut room = self.is_hungry();
+        let mut first = true;
         loop {
             if tls.open().is_err() {
                 self.end = self.end.or(Some(Ending::Cut));
@@ -329,11 +337,14 @@ impl Flow {
             if tls.is_ended() {
                 self.end = self.end.or(Some(Ending::Clean));
             }
-            if tls.opened() == 0 || !wanted || !self.is_hungry() {
+            if tls.opened() == 0 || !wanted || !room {
                 return;
             }
-            let Some(mut buffer) = self.room(shared) else { return };
+            let buffer = if first { self.room(shared) } else { self.buffer.take() };
+            let Some(mut buffer) = buffer else { return };
+            first = false;
             self.fresh |= tls.read(&mut buffer) > 0;
+            room = !buffer.room().is_empty();
             self.buffer = Some(buffer);
         }
     }

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::base::Now;
 use crate::record::ring::{
-    CURSOR_PLACES, Cursor, DATA_START, GENERATION_PLACE, RingSetup, TAIL_PLACE,
+    CURSOR_PLACES, Cursor, DATA_START, GENERATION_PLACE, RingSetup, SHUT_PLACE, TAIL_PLACE,
 };
 use crate::record::segment::{
     self, ENTRY_HEADER_LEN, ENTRY_LEN_MAX, EntryHeader, SegmentId, padded,
@@ -198,7 +198,7 @@ pub fn create(path: &Path, setup: &RingSetup, start: Cursor) -> io::Result<(Ring
     store_cursor(&mapping, 0, start);
     mapping.write(0, &setup.encode());
     let journal = RingJournal {
-        ring: Ring { mapping: Arc::clone(&mapping), bytes: setup.ring_bytes },
+        ring: Ring { mapping: Arc::clone(&mapping), bytes: setup.ring_bytes, lap: 0 },
         stream: setup.stream,
         segment_bytes: setup.segment_bytes,
         cursor: start,
@@ -209,7 +209,7 @@ pub fn create(path: &Path, setup: &RingSetup, start: Cursor) -> io::Result<(Ring
         began_ns: 0,
         roll_ns: u64::MAX,
     };
-    let ring = Ring { mapping, bytes: setup.ring_bytes };
+    let ring = Ring { mapping, bytes: setup.ring_bytes, lap: 0 };
     Ok((journal, Tail { ring, setup: *setup, cursor: start, generation: 0 }))
 }
 
@@ -227,12 +227,17 @@ fn store_cursor(mapping: &Mapping, generation: u64, cursor: Cursor) {
 struct Ring {
     mapping: Arc<Mapping>,
     bytes: u64,
+    /// Position of the ring's first byte in the present lap: spares a division for each access.
+    lap: u64,
 }
 
 impl Ring {
     /// Where `position` stands in the mapping, and how many bytes follow before the wrap.
+    /// `position` is in the present lap or the next.
     fn place(&self, position: u64) -> (usize, usize) {
-        let into = position % self.bytes;
+        debug_assert!(position >= self.lap && position - self.lap < 2 * self.bytes);
+        let ahead = position - self.lap;
+        let into = if ahead < self.bytes { ahead } else { ahead - self.bytes };
         // Both are below the mapping's length, which is a usize.
         (DATA_START + into as usize, (self.bytes - into) as usize)
     }
@@ -242,6 +247,13 @@ impl Ring {
         let (first, second) = bytes.split_at_checked(room).unwrap_or((bytes, &[]));
         self.mapping.write(place, first);
         self.mapping.write(DATA_START, second);
+    }
+
+    /// The half that owns this stands at `position` from here on.
+    fn advance(&mut self, position: u64) {
+        if position - self.lap >= self.bytes {
+            self.lap += self.bytes;
+        }
     }
 
     fn commit_word(&self, position: u64) -> &AtomicU32 {
@@ -298,6 +310,10 @@ impl RingJournal {
             _ => self.reserve,
         };
         let need = need + kept;
+        // Without a drain nothing would ever leave the ring: the record is over.
+        if self.ring.mapping.word64(SHUT_PLACE).load(Ordering::Acquire) != 0 {
+            return Err(Full);
+        }
         if self.ring.bytes - (self.cursor.position.0 - self.tail) >= need || self.free() >= need {
             Ok(())
         } else {
@@ -333,6 +349,7 @@ impl RingJournal {
         self.ring.write(start + 8, head.get(8..).unwrap_or_default());
         self.ring.commit_word(start).store(len, Ordering::Release);
         self.cursor = self.cursor.after(padded(body) as u64, header.meta.kind);
+        self.ring.advance(self.cursor.position.0);
     }
 
     fn header(&mut self, meta: EntryMeta, part: u32, now: Now) -> EntryHeader {
@@ -477,6 +494,11 @@ impl Tail {
         Ok(Batch { end, rolled: false })
     }
 
+    /// Ends the journal: every append from here on is [`Full`]. Read once more after it.
+    pub fn shut(&self) {
+        self.ring.mapping.word64(SHUT_PLACE).store(1, Ordering::Release);
+    }
+
     /// Gives everything before `end` back to the writer, wiped. Call it when the bytes are on disk.
     pub fn release(&mut self, end: Cursor) {
         let from = self.cursor.position.0;
@@ -490,6 +512,7 @@ impl Tail {
         self.ring.mapping.wipe(place, first);
         self.ring.mapping.wipe(DATA_START, len as usize - first);
         self.cursor = end;
+        self.ring.advance(end.position.0);
         // Release: the wipe happens before the writer sees the room.
         self.ring.mapping.word64(TAIL_PLACE).store(end.position.0, Ordering::Release);
     }
@@ -626,6 +649,8 @@ mod tests {
         let image = std::fs::read(&path).unwrap();
         let parsed = RingImage::parse(&image).unwrap();
         assert_eq!(parsed.cursor(), batch.end);
+        tail.shut();
+        assert_eq!(journal.append(close, std::iter::empty(), Now::default()), Err(Full));
     }
 
     #[test]

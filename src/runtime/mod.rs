@@ -7,10 +7,12 @@
 //! Cost of an exchange on a kept connection: one wait and four transfers, no allocation, no lock;
 //! three looks at the clocks for each transfer.
 
+mod accept;
 mod buffer;
 mod certificates;
 mod clock;
 mod connection;
+mod counters;
 mod drive;
 mod driver;
 mod flow;
@@ -29,6 +31,7 @@ mod tests;
 
 pub use certificates::{CertificateError, listener_tls, upstream_tls};
 pub use clock::now;
+pub use counters::{Count, Counters};
 pub use driver::{DriverKind, Probe, probe};
 pub use published::Published;
 pub use upstreams::{Addresses, Upstream, Upstreams};

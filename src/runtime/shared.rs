@@ -3,6 +3,7 @@
 //! Nothing here is borrowed across an await.
 
 use super::buffer::{Buffer, Buffers};
+use super::counters::Counters;
 use super::published::{Published, Watch};
 use super::signal::Signal;
 use super::socket::{ConnectJob, Socket};
@@ -10,8 +11,8 @@ use super::upstreams::{Addresses, Upstreams};
 use super::{sys, tls};
 use crate::base::{CredentialId, Limits, Now, ResourceId};
 use crate::session::io::UpstreamFault;
+use ahash::AHashMap;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,11 +34,12 @@ struct Idle {
 pub(super) struct Shared {
     pub(super) limits: Limits,
     pub(super) signal: Signal,
+    pub(super) counters: Arc<Counters>,
     buffers: RefCell<Buffers>,
     upstreams: RefCell<Watch<Upstreams>>,
     addresses: RefCell<Watch<Addresses>>,
-    idle: RefCell<HashMap<Key, Vec<Idle>>>,
-    counts: Rc<RefCell<HashMap<ResourceId, Count>>>,
+    idle: RefCell<AHashMap<Key, Vec<Idle>>>,
+    counts: Rc<RefCell<AHashMap<ResourceId, Count>>>,
     /// Caller connections that are open.
     pub(super) connections: Cell<u32>,
 }
@@ -50,7 +52,7 @@ struct Count {
 
 /// A place among the upstream connections that a resource may have; given back when dropped.
 pub(super) struct Place {
-    counts: Rc<RefCell<HashMap<ResourceId, Count>>>,
+    counts: Rc<RefCell<AHashMap<ResourceId, Count>>>,
     resource: ResourceId,
 }
 
@@ -85,6 +87,7 @@ impl Shared {
         Rc::new(Self {
             limits,
             signal: Signal::default(),
+            counters: Arc::default(),
             buffers: RefCell::default(),
             upstreams: RefCell::new(Watch::new(upstreams)),
             addresses: RefCell::new(Watch::new(addresses)),

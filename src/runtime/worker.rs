@@ -1,28 +1,26 @@
 //! One worker: a thread with its own driver, listeners, connections, pool and buffers.
 //!
 //! It accepts until it is told to stop, then finishes what is in hand within the drain time, ends
-//! the rest, and leaves no thread and no descriptor behind. An accept is never dropped in flight:
-//! the loop ends because its listening socket is shut down.
+//! the rest, and leaves no thread and no descriptor behind.
 
+use super::counters::Counters;
 use super::driver::{self, DriverKind};
-use super::published::{Published, Watch};
+use super::published::Published;
 use super::shared::Shared;
 use super::signal::Phase;
-use super::socket::{self, Socket};
 use super::upstreams::{Addresses, Upstreams};
-use super::{Sessions, clock, drive, sys, tls};
+use super::{Sessions, accept, clock, sys};
 use crate::base::{Limits, ListenerId};
 use monoio::io::AsyncReadRent;
-use monoio::net::{ListenerOpts, TcpListener, TcpStream, UnixStream};
-use monoio::time::{sleep, timeout};
+use monoio::net::{ListenerOpts, TcpListener, UnixStream};
+use monoio::time::sleep;
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 use rustls::ServerConfig;
-use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::task::Poll;
@@ -53,7 +51,7 @@ pub struct WorkerPlan {
     pub limits: Limits,
     /// Where to listen. Several workers may listen on one address; the kernel spreads.
     pub listeners: Vec<ListenerPlan>,
-    /// Where resources are.
+    /// Where resources are. Idle upstream connections end when another table is published.
     pub upstreams: Arc<Published<Upstreams>>,
     /// What names resolve to.
     pub addresses: Arc<Published<Addresses>>,
@@ -66,6 +64,7 @@ pub struct Worker {
     thread: Option<JoinHandle<()>>,
     driver: DriverKind,
     addresses: Vec<SocketAddr>,
+    counters: Arc<Counters>,
 }
 
 const DRAIN: &[u8] = b"d";
@@ -74,6 +73,7 @@ const STOP: &[u8] = b"x";
 struct Ready {
     driver: DriverKind,
     addresses: Vec<SocketAddr>,
+    counters: Arc<Counters>,
 }
 
 impl Worker {
@@ -97,11 +97,13 @@ impl Worker {
             thread: Some(thread),
             driver: DriverKind::Legacy,
             addresses: Vec::new(),
+            counters: Arc::default(),
         };
         match ready.recv() {
             Ok(Ok(ready)) => {
                 worker.driver = ready.driver;
                 worker.addresses = ready.addresses;
+                worker.counters = ready.counters;
                 Ok(worker)
             }
             Ok(Err(error)) => Err(error),
@@ -119,6 +121,12 @@ impl Worker {
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// What it counts.
+    #[must_use]
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
     }
 
     /// Tells it to accept no more and to finish what is in hand, within `limits.drain_ms`.
@@ -216,6 +224,7 @@ async fn work<K, F>(
     let (listeners, addresses, command) = match opened {
         Ok(opened) => opened,
         Err(error) => {
+            flush_closes().await;
             let _ = sender.send(Err(error));
             return;
         }
@@ -229,10 +238,11 @@ async fn work<K, F>(
         .zip(plan.listeners)
         .map(|(listener, plan)| {
             let (shared, sessions) = (Rc::clone(&shared), Rc::clone(&sessions));
-            monoio::spawn(accept_loop(listener, plan, shared, sessions))
+            monoio::spawn(accept::accept_loop(listener, plan, shared, sessions))
         })
         .collect();
-    if sender.send(Ok(Ready { driver, addresses })).is_err() {
+    let counters = Arc::clone(&shared.counters);
+    if sender.send(Ok(Ready { driver, addresses, counters })).is_err() {
         return;
     }
     let mut order = Order::Serve;
@@ -291,7 +301,11 @@ async fn work<K, F>(
     wait_until_empty(&shared).await;
     shared.sweep(clock::now());
     drop((shared, sessions));
-    // Closes are queued in the ring; a pass through the driver carries them out.
+    flush_closes().await;
+}
+
+/// Closes are queued in the ring; a pass through the driver carries them out.
+async fn flush_closes() {
     sleep(Duration::from_millis(2)).await;
 }
 
@@ -335,123 +349,6 @@ fn open(
     Ok((listeners, addresses, command))
 }
 
-async fn accept_loop<K: Sessions + 'static>(
-    listener: TcpListener,
-    plan: ListenerPlan,
-    shared: Rc<Shared>,
-    sessions: Rc<K>,
-) {
-    let settings = plan.tls.clone().map(|tls| Rc::new(RefCell::new(Watch::new(tls))));
-    loop {
-        let accepted = listener.accept().await;
-        if shared.signal.is_draining() {
-            return;
-        }
-        match accepted {
-            Ok((stream, peer)) => {
-                let open = shared.connections.get();
-                if open >= shared.limits.connections_max {
-                    tracing::warn!(open, "as many connections as the limit allows; one is refused");
-                    sys::reset(stream.as_raw_fd());
-                    continue;
-                }
-                shared.connections.set(open.saturating_add(1));
-                let open = Open { shared: Rc::clone(&shared), counted: Cell::new(true) };
-                let settings =
-                    settings.as_ref().map(|watch| Arc::clone(watch.borrow_mut().get().0));
-                let sessions = Rc::clone(&sessions);
-                let task = admit(stream, peer, plan.id, settings, open, sessions);
-                monoio::spawn(caught(Box::pin(task)));
-            }
-            Err(error) if is_shortage(&error) => {
-                tracing::error!(%error, "no connection can be accepted for now");
-                sleep(Duration::from_millis(SHORTAGE_MS)).await;
-            }
-            Err(error) => {
-                tracing::debug!(%error, "a connection was gone before it was accepted");
-                if error.raw_os_error() == Some(libc::EINVAL) {
-                    sleep(Duration::from_millis(SHORTAGE_MS)).await;
-                }
-            }
-        }
-    }
-}
-
-/// Counts an open connection; the last one of a worker that drains wakes it.
-struct Open {
-    shared: Rc<Shared>,
-    counted: Cell<bool>,
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        if self.counted.replace(false) {
-            let left = self.shared.connections.get().saturating_sub(1);
-            self.shared.connections.set(left);
-            if left == 0 && self.shared.signal.is_draining() {
-                self.shared.signal.wake_all();
-            }
-        }
-    }
-}
-
-/// Handshake, then the session.
-async fn admit<K: Sessions>(
-    stream: TcpStream,
-    peer: SocketAddr,
-    listener: ListenerId,
-    settings: Option<Arc<ServerConfig>>,
-    open: Open,
-    sessions: Rc<K>,
-) {
-    let shared = Rc::clone(&open.shared);
-    let mut socket = Socket::new(stream);
-    let (mut certificate, mut name) = (None, None);
-    if let Some(settings) = settings {
-        let Ok(made) = tls::server(&settings) else { return };
-        socket.tls = Some(Box::new(made));
-        let within = Duration::from_millis(shared.limits.handshake_ms);
-        let handshake = timeout(within, socket::handshake(&shared, &mut socket));
-        match shared.signal.unless_stopped(handshake).await {
-            Some(Ok(Ok(()))) => {}
-            Some(Ok(Err(error))) => {
-                tracing::debug!(%peer, %error, "a caller's handshake failed");
-                return;
-            }
-            Some(Err(_)) => {
-                tracing::debug!(%peer, "a caller's handshake took too long");
-                return;
-            }
-            None => return,
-        }
-        certificate = socket.tls.as_ref().and_then(|tls| tls.peer_certificate());
-        name = socket.tls.as_ref().and_then(|tls| tls.server_name());
-    }
-    let session = sessions.open(peer, listener, certificate, name);
-    drive::serve(shared, socket, session).await;
-    drop(open);
-}
-
-/// A panic ends its connection, not the worker.
-async fn caught(task: Pin<Box<impl Future<Output = ()>>>) {
-    let mut task = Some(task);
-    poll_fn(|cx| {
-        let Some(running) = task.as_mut() else { return Poll::Ready(()) };
-        let running = std::panic::AssertUnwindSafe(|| running.as_mut().poll(cx));
-        let polled = std::panic::catch_unwind(running);
-        match polled {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(())) => Poll::Ready(()),
-            Err(_) => {
-                tracing::error!("a connection failed by a bug and was closed");
-                task = None;
-                Poll::Ready(())
-            }
-        }
-    })
-    .await;
-}
-
 /// Every connection was told to end; none holds out longer than its sockets do.
 async fn wait_until_empty(shared: &Rc<Shared>) {
     let listener = shared.signal.listen();
@@ -468,18 +365,11 @@ async fn wait_until_empty(shared: &Rc<Shared>) {
     .await;
 }
 
-fn is_shortage(error: &io::Error) -> bool {
-    let codes = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
-    error.raw_os_error().is_some_and(|code| codes.contains(&code))
-}
-
 /// Entries of a worker's ring.
 const RING_ENTRIES: u32 = 2_048;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
 /// How often idle connections and times are looked at.
 const TICK_MS: u64 = 250;
-/// Pause after a shortage of descriptors or memory.
-const SHORTAGE_MS: u64 = 50;
 /// How long connections that were told to end may take.
 const HOLD_OUT_MS: u64 = 5_000;

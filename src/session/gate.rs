@@ -95,7 +95,6 @@ impl Subject {
 }
 
 /// Decides one action of a principal. The `Row` came out of the same principal's token.
-#[must_use]
 pub fn decide(policy: &Table, _of: &Principal, row: &Row, action: &Action<'_>) -> Decision {
     policy.decide(row, action)
 }

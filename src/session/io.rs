@@ -162,12 +162,12 @@ impl Out {
     }
 
     /// The one door to the caller: only bytes that are masked and recorded go through it.
-    pub(super) fn to_caller(&mut self, released: super::gate::Released<'_>) {
+    pub(super) fn push_caller(&mut self, released: super::gate::Released<'_>) {
         released.move_to(&mut self.caller);
     }
 
     /// The one door to the upstream: only bytes of a grant, recorded, go through it.
-    pub(super) fn to_upstream(&mut self, admitted: super::gate::Admitted<'_>) {
+    pub(super) fn push_upstream(&mut self, admitted: super::gate::Admitted<'_>) {
         admitted.move_to(&mut self.upstream);
     }
 }

@@ -6,7 +6,9 @@ use super::worker::{ListenerView, ResourceView, Snapshot, Worker};
 use crate::base::{CredentialId, Limits, MaskId, MaskSet, Now, ResourceId, Secret};
 use crate::credential::{Credential, Form};
 use crate::identity::dev::{DevClaims, DevKey};
-use crate::identity::{Algorithm, IssuerRules, KeySet, KeySnapshot, Profile, SKEW_S_DEFAULT, Verifier};
+use crate::identity::{
+    Algorithm, IssuerRules, KeySet, KeySnapshot, Profile, SKEW_S_DEFAULT, Verifier,
+};
 use crate::mask::{Detector, JsonPath, MaskSpec, Operators, Plans, Shape};
 use crate::policy::{Effect, Pattern, RuleSpec, Table};
 use crate::record::{Journal, MemoryJournal};
@@ -39,7 +41,7 @@ pub(super) fn kit_with(journal: MemoryJournal, limits: Limits) -> Kit {
 }
 
 fn snapshot(limits: Limits) -> Snapshot {
-    let patterns = |list: &[&str]| Some(list.iter().map(|text| Pattern::new(text)).collect());
+    let patterns = |list: &[&str]| Some(list.iter().map(Pattern::new).collect());
     let mut masked = RuleSpec::new("analysts-chat", Effect::Allow);
     masked.who.groups = patterns(&["analysts"]);
     masked.what.model = patterns(&["gpt-*"]);
@@ -105,7 +107,11 @@ impl Kit {
 /// All record bytes of one kind, in order.
 pub(super) fn recorded(worker: &Worker<MemoryJournal>, kind: crate::record::Kind) -> Vec<u8> {
     let entries = worker.journal.entries();
-    entries.iter().filter(|entry| entry.meta.kind == kind).flat_map(|entry| entry.body.clone()).collect()
+    entries
+        .iter()
+        .filter(|entry| entry.meta.kind == kind)
+        .flat_map(|entry| entry.body.clone())
+        .collect()
 }
 
 /// A bound that a journal cannot pass, for tests of a full one.

@@ -414,7 +414,10 @@ mod tests {
         };
         let name = |text: &[u8]| (Model::Found, text.to_vec());
         assert_eq!(found(r#"{"messages":[{"model":"no"}],"model":"gpt-4"}"#), name(b"gpt-4"));
-        assert_eq!(found(r#" { "mo\u0064el" : "g\"\u00e9\ud83d\ude00" } "#), name("g\"é😀".as_bytes()));
+        assert_eq!(
+            found(r#" { "mo\u0064el" : "g\"\u00e9\ud83d\ude00" } "#),
+            name("g\"é😀".as_bytes())
+        );
         assert_eq!(found(r#"{"model":7,"x":-1.5e+3}"#), (Model::Unreadable, vec![]));
         assert_eq!(found(r#"{"model":{"model":"x"}}"#), (Model::Unreadable, vec![]));
         assert_eq!(found(r#"[{"model":"x"},0,true]"#), (Model::Absent, vec![]));

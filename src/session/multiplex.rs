@@ -34,7 +34,14 @@ impl Multiplex {
         Subject { connection: ConnectionId(1), exchange: stream.id, level: stream.grant.record() }
     }
 
-    fn open<J: Journal>(&mut self, stream: u8, token: &str, now: Now, worker: &mut Worker<J>, out: &mut Out) {
+    fn open<J: Journal>(
+        &mut self,
+        stream: u8,
+        token: &str,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
         let who = worker.identify(token.as_bytes(), now).unwrap();
         let action = Action {
             resource: ResourceId(0),
@@ -43,11 +50,14 @@ impl Multiplex {
             model: Attr::Value(b"gpt-4"),
         };
         let snapshot = std::sync::Arc::clone(&worker.snapshot);
-        let Decision::Permit(grant) = gate::decide(&snapshot.policy, &who.0, &who.1, &action) else {
+        let Decision::Permit(grant) = gate::decide(&snapshot.policy, &who.0, &who.1, &action)
+        else {
             panic!("permitted by the kit's rules")
         };
         let plan = snapshot.plans.united(grant.masks());
-        let filter = || Filter::new(&plan, Content::of(b"text/plain", Shape::Plain), &snapshot.limits).unwrap();
+        let filter = || {
+            Filter::new(&plan, Content::of(b"text/plain", Shape::Plain), &snapshot.limits).unwrap()
+        };
         let id = worker.next_exchange();
         let (request, answer) = (filter(), filter());
         out.act(Act::Connect {
@@ -59,7 +69,13 @@ impl Multiplex {
         self.streams.insert(stream, Stream { id, grant, _who: who, request, answer });
     }
 
-    fn handle<J: Journal>(&mut self, input: Input<'_>, now: Now, worker: &mut Worker<J>, out: &mut Out) -> usize {
+    fn handle<J: Journal>(
+        &mut self,
+        input: Input<'_>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> usize {
         match input {
             Input::Caller(bytes) => {
                 let (stream, len) = (bytes[0], usize::from(bytes[1]));
@@ -68,10 +84,21 @@ impl Multiplex {
                 let subject = Self::subject(found);
                 self.stage.clear();
                 let cleared = found.request.push(data, true, &mut self.stage).unwrap();
-                let admission = gate::admit(&found.grant, subject, Kind::RequestBody, cleared, data, &mut worker.journal, now).unwrap();
+                let admission = gate::admit(
+                    &found.grant,
+                    subject,
+                    Kind::RequestBody,
+                    cleared,
+                    data,
+                    &mut worker.journal,
+                    now,
+                )
+                .unwrap();
                 let mut pieces = Pieces::new();
                 pieces.source(0..len);
-                out.to_upstream(admission.forward(&mut pieces, Wrap { offset: 2, ..Wrap::default() }));
+                out.push_upstream(
+                    admission.forward(&mut pieces, Wrap { offset: 2, ..Wrap::default() }),
+                );
                 2 + len
             }
             Input::Upstream(id, bytes) => {
@@ -79,8 +106,17 @@ impl Multiplex {
                 let subject = Self::subject(found);
                 self.stage.clear();
                 let cleared = found.answer.push(bytes, false, &mut self.stage).unwrap();
-                let released = gate::release(cleared, subject, Kind::ResponseBody, bytes, Wrap::default(), &mut worker.journal, now).unwrap();
-                out.to_caller(released);
+                let released = gate::release(
+                    cleared,
+                    subject,
+                    Kind::ResponseBody,
+                    bytes,
+                    Wrap::default(),
+                    &mut worker.journal,
+                    now,
+                )
+                .unwrap();
+                out.push_caller(released);
                 bytes.len()
             }
             Input::UpstreamEnd(id, _) => {
@@ -88,8 +124,17 @@ impl Multiplex {
                 let subject = Self::subject(found);
                 self.stage.clear();
                 let cleared = found.answer.push(b"", true, &mut self.stage).unwrap();
-                let released = gate::release(cleared, subject, Kind::ResponseBody, b"", Wrap::default(), &mut worker.journal, now).unwrap();
-                out.to_caller(released);
+                let released = gate::release(
+                    cleared,
+                    subject,
+                    Kind::ResponseBody,
+                    b"",
+                    Wrap::default(),
+                    &mut worker.journal,
+                    now,
+                )
+                .unwrap();
+                out.push_caller(released);
                 0
             }
             _ => 0,
@@ -104,7 +149,9 @@ fn a_hundred_interleaved_exchanges_never_mix() {
     let tokens: Vec<String> = {
         let kit = Kit { key, worker: kit::kit().worker };
         (0..100)
-            .map(|n| kit.token(&format!("user-{n}"), &[if n % 2 == 0 { "analysts" } else { "plain" }]))
+            .map(|n| {
+                kit.token(&format!("user-{n}"), &[if n % 2 == 0 { "analysts" } else { "plain" }])
+            })
             .collect()
     };
     let mut session = Multiplex::default();
@@ -132,7 +179,10 @@ fn a_hundred_interleaved_exchanges_never_mix() {
             continue;
         }
         let bytes = &text[sent[n]..end];
-        assert_eq!(session.handle(Input::Upstream(ids[n], bytes), kit_now, &mut worker, &mut out), bytes.len());
+        assert_eq!(
+            session.handle(Input::Upstream(ids[n], bytes), kit_now, &mut worker, &mut out),
+            bytes.len()
+        );
         got[n].extend(out.caller().to_vec(bytes));
         out = Out::new();
         sent[n] = end;
@@ -142,7 +192,12 @@ fn a_hundred_interleaved_exchanges_never_mix() {
         assert_eq!(session.handle(Input::Caller(&frame), kit_now, &mut worker, &mut out), 5);
         assert_eq!(out.upstream().to_vec(&frame), b"ask");
         out = Out::new();
-        session.handle(Input::UpstreamEnd(ids[n], super::io::Ending::Clean), kit_now, &mut worker, &mut out);
+        session.handle(
+            Input::UpstreamEnd(ids[n], super::io::Ending::Clean),
+            kit_now,
+            &mut worker,
+            &mut out,
+        );
         got[n].extend(out.caller().to_vec(b""));
         out = Out::new();
         let expected = if n % 2 == 0 {

@@ -123,14 +123,14 @@ impl Refusal {
             Self::UnsupportedBody => {
                 ("unsupported-body", 415, "The request body cannot be decided on")
             }
-            Self::ExpectationFailed => {
-                ("expectation-failed", 417, "The expectation cannot be met")
-            }
+            Self::ExpectationFailed => ("expectation-failed", 417, "The expectation cannot be met"),
             Self::NotImplemented => ("not-implemented", 501, "This is not offered"),
             Self::BadVersion => ("bad-version", 505, "The HTTP version is not offered"),
             Self::BadUpstream => ("bad-upstream", 502, "The resource answered out of order"),
             Self::Unreachable => ("unreachable", 502, "The resource cannot be reached"),
-            Self::UpstreamTimeout => ("upstream-timeout", 504, "The resource did not answer in time"),
+            Self::UpstreamTimeout => {
+                ("upstream-timeout", 504, "The resource did not answer in time")
+            }
             Self::Unmaskable => ("unmaskable", 502, "The answer cannot be masked"),
             Self::Unrecordable => ("unrecordable", 503, "The exchange cannot be recorded"),
             Self::Overloaded => ("overloaded", 503, "The gateway takes no new work"),
@@ -140,7 +140,12 @@ impl Refusal {
 
 /// Writes the problem document (RFC 9457) with the `error` member that SDKs read. `rule` and
 /// `request_id` are names of ours; nothing of the caller's or the upstream's bytes is in it.
-pub(super) fn write_problem(refusal: Refusal, request_id: &[u8], rule: Option<&str>, to: &mut Vec<u8>) {
+pub(super) fn write_problem(
+    refusal: Refusal,
+    request_id: &[u8],
+    rule: Option<&str>,
+    to: &mut Vec<u8>,
+) {
     let mut text = |part: &[u8]| to.extend_from_slice(part);
     text(b"{\"type\":\"https://weirgate.dev/problems/");
     text(refusal.label().as_bytes());

@@ -192,9 +192,7 @@ impl Session {
             Decision::Permit(grant) => (None, Some(grant.rule())),
             Decision::Deny(denial) => (None, denial.rule),
         };
-        if let Some(counts) = worker.counts.decisions.get_mut(resource.index()) {
-            counts[usize::from(grant.is_none())] += 1;
-        }
+        worker.counts.decided(resource, grant.is_some());
         let mut facts = Vec::with_capacity(256);
         let mut writer = Writer::new(&mut facts);
         writer.text(Tag::Iss, principal.iss());
@@ -226,26 +224,25 @@ impl Session {
     ) -> usize {
         let State::Relaying(grant) = &self.state else { return bytes.len() };
         self.last_ns = now.mono_ns;
-        let subject = Subject {
-            connection: self.connection,
-            exchange: self.exchange,
-            level: grant.record(),
-        };
+        let subject =
+            Subject { connection: self.connection, exchange: self.exchange, level: grant.record() };
         self.stage.clear();
         let cleared = Cleared::pass(bytes.len(), &mut self.stage);
         let journal = &mut worker.journal;
         let wrap = Wrap::default();
         let sent = if to_caller {
             gate::release(cleared, subject, Kind::Data, bytes, wrap, journal, now)
-                .map(|released| out.to_caller(released))
+                .map(|released| out.push_caller(released))
         } else {
             gate::admit(grant, subject, Kind::Data, cleared, bytes, journal, now)
-                .map(|admission| out.to_upstream(admission.forward(&mut self.stage, wrap)))
+                .map(|admission| out.push_upstream(admission.forward(&mut self.stage, wrap)))
         };
         match sent {
             Ok(()) => {
-                self.bytes[usize::from(to_caller)] += bytes.len() as u64;
-                worker.counts.bytes[usize::from(to_caller)] += bytes.len() as u64;
+                let len = bytes.len() as u64;
+                let ([from, to], [all_from, all_to]) = (&mut self.bytes, &mut worker.counts.bytes);
+                let (own, all) = if to_caller { (to, all_to) } else { (from, all_from) };
+                (*own, *all) = (*own + len, *all + len);
             }
             Err(_) => {
                 worker.count(Refusal::Unrecordable);

@@ -2,9 +2,7 @@
 
 use super::gate::Counted;
 use super::refusal::Refusal;
-use crate::base::{
-    ConnectionId, CredentialId, ExchangeId, Limits, ListenerId, Now, ResourceId,
-};
+use crate::base::{ConnectionId, CredentialId, ExchangeId, Limits, ListenerId, Now, ResourceId};
 use crate::credential::Credential;
 use crate::identity::{Cached, KeySnapshot, Principal, TokenCache, TokenError, Verifier};
 use crate::mask::{Plans, Shape};
@@ -111,6 +109,13 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Counts a decision on a resource.
+    pub fn decided(&mut self, resource: ResourceId, permitted: bool) {
+        if let Some([permits, denials]) = self.decisions.get_mut(resource.index()) {
+            *(if permitted { permits } else { denials }) += 1;
+        }
+    }
+
     /// Adds another worker's, of the same generation.
     pub fn add(&mut self, other: &Self) {
         self.exchanges += other.exchanges;
@@ -120,8 +125,8 @@ impl Counts {
             *sum += more;
         }
         let pairs = self.decisions.iter_mut().zip(&other.decisions);
-        let all = pairs
-            .chain([(&mut self.bytes, &other.bytes), (&mut self.decide_ns, &other.decide_ns)]);
+        let all =
+            pairs.chain([(&mut self.bytes, &other.bytes), (&mut self.decide_ns, &other.decide_ns)]);
         for (sum, more) in all {
             let ([a, b], [c, d]) = (sum, more);
             *a += c;

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 
 import openai
 import pytest
@@ -82,15 +83,28 @@ def test_several_choices_do_not_mix(client):
     assert_masked(texts[0])
 
 
+def tokens_of(choice):
+    content = (choice.get("logprobs") or {}).get("content") or []
+    return "".join(token["token"] for token in content)
+
+
 def test_logprobs_do_not_repeat_what_is_masked(client):
     answer = client.chat.completions.with_raw_response.create(
         model=MODEL, messages=ASK, logprobs=True
     )
     assert_masked(answer.text)
-    parsed = json.loads(answer.text)
-    logprobs = parsed["choices"][0].get("logprobs")
-    content = (logprobs or {}).get("content") or []
-    assert EMAIL not in "".join(token["token"] for token in content)
+    for choice in json.loads(answer.text)["choices"]:
+        assert_masked(tokens_of(choice), marks=())
+
+
+def test_streamed_logprobs_do_not_repeat_what_is_masked(client):
+    joined = ""
+    for chunk in client.chat.completions.create(
+        model=MODEL, messages=ASK, stream=True, logprobs=True
+    ):
+        for choice in chunk.model_dump()["choices"]:
+            joined += tokens_of(choice)
+    assert_masked(joined, marks=())
 
 
 def test_tool_calls_stay_valid_json_and_are_masked(client):
@@ -179,16 +193,21 @@ def test_a_tampered_token_is_an_authentication_error(demo, scheme):
                 client.chat.completions.create(model=MODEL, messages=ASK)
 
 
-def test_a_caller_may_stop_reading(client):
+def test_a_caller_that_stops_reading_stops_the_provider(demo, client):
+    before = demo.stand_in()["cut"]
     stream = client.chat.completions.create(
         model=MODEL,
         messages=ASK,
         stream=True,
-        extra_headers={"x-stand-in-delay-ms": "20", "x-stand-in-events": "500"},
+        extra_headers={"x-stand-in-delay-ms": "20", "x-stand-in-events": "5000"},
     )
     for number, _ in enumerate(stream):
         if number == 5:
             break
     stream.close()
+    deadline = time.monotonic() + 30
+    while demo.stand_in()["cut"] == before:
+        assert time.monotonic() < deadline, "the provider still writes"
+        time.sleep(0.05)
     answer = client.chat.completions.create(model=MODEL, messages=ASK)
     assert_masked(answer.choices[0].message.content)

@@ -16,11 +16,14 @@ pub(super) async fn run(setup: &Setup, options: &Options) -> Result<bool, String
         .map_err(|error| error.to_string())?;
     let url = format!("http://{}/openai/v1/chat/completions", setup.plain);
     let ask = |token: &str, stream: bool| {
-        client.post(&url).bearer_auth(token).header("content-type", "application/json").body(json!({
-            "model": options.model,
-            "stream": stream,
-            "messages": [{ "role": "user", "content": "Tell me about the ticket." }],
-        }).to_string())
+        client.post(&url).bearer_auth(token).header("content-type", "application/json").body(
+            json!({
+                "model": options.model,
+                "stream": stream,
+                "messages": [{ "role": "user", "content": "Tell me about the ticket." }],
+            })
+            .to_string(),
+        )
     };
     let mut fine = true;
 
@@ -88,7 +91,10 @@ pub(super) async fn run(setup: &Setup, options: &Options) -> Result<bool, String
     let ask = verify::Options { data, ..verify::Options::default() };
     fine &= verify::run(&ask, &mut out, &mut errors) == 0;
 
-    println!("\n   why was bob refused?  weirgate policy explain -c {}/gateway.toml --request {refused}", setup.dir.display());
+    println!(
+        "\n   why was bob refused?  weirgate policy explain -c {}/gateway.toml --request {refused}",
+        setup.dir.display()
+    );
     if !fine {
         eprintln!("weirgate demo: the tour did not come out as it should");
     }
@@ -105,7 +111,8 @@ fn request_id(answer: &reqwest::Response) -> String {
 }
 
 fn content(value: &Value, of: &str) -> String {
-    value["choices"][0][of]["content"].as_str().unwrap_or_default().to_owned()
+    let text = value.pointer(&format!("/choices/0/{of}/content")).and_then(Value::as_str);
+    text.unwrap_or_default().to_owned()
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "an adapter for map_err")]

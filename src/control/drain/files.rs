@@ -187,6 +187,11 @@ impl SegmentFile {
     /// Turns `spare` into the segment of `header`: both headers written, then renamed.
     pub(super) fn create(dir: &Path, spare: Spare, header: SegmentHeader) -> io::Result<Self> {
         let name = segment_name(header.worker, header.number);
+        let path = dir.join(format!("{name}.seg"));
+        if path.exists() {
+            // The folder is locked, so nobody makes it meanwhile.
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the segment exists"));
+        }
         let mut buffer = Aligned::new(WRITE_MAX + 2 * BLOCK_MAX);
         let copy = header.encode();
         let both = [copy.as_slice(), copy.as_slice()].concat();
@@ -207,7 +212,7 @@ impl SegmentFile {
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(true).mode(0o600);
         let proof = options.open(dir.join(format!("{name}.proof")))?;
-        std::fs::rename(&spare.path, dir.join(format!("{name}.seg")))?;
+        std::fs::rename(&spare.path, path)?;
         sync_dir(dir)?;
         let mut made = Self {
             disk,

@@ -218,6 +218,13 @@ impl Lane {
         Ok(())
     }
 
+    /// Lets the worker append no more.
+    pub(super) fn shut(&self) {
+        if let Some((tail, _)) = &self.tail {
+            tail.shut();
+        }
+    }
+
     /// Closes the segment for good and removes the ring. The ring must be empty.
     pub(super) fn close(&mut self, home: &Home, now: Now) -> io::Result<()> {
         let Some((tail, path)) = &self.tail else { return Ok(()) };

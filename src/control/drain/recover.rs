@@ -11,7 +11,7 @@ use super::home::{Home, boot_id, ring_paths};
 use crate::base::Now;
 use crate::record::Kind;
 use crate::record::proof::{CHECKPOINT_LEN, Checkpoint, Record, Records, State};
-use crate::record::ring::{RingError, RingImage};
+use crate::record::ring::{DATA_START, RingImage};
 use crate::record::segment::{SegmentHeader, SegmentId};
 use crate::record::tree::Digest;
 
@@ -109,8 +109,8 @@ pub(super) fn recover(
                 workers.entry(worker).or_default();
                 rings.insert(worker, (path, bytes));
             }
-            // The process died while it made the ring: nothing was acknowledged.
-            Err(RingError::Short | RingError::Magic) if bytes.iter().all(|b| *b == 0) => {
+            // The process died while it made the ring: nothing was ever committed.
+            Err(_) if bytes.iter().skip(DATA_START).all(|byte| *byte == 0) => {
                 remove_ring(&path)?;
             }
             Err(e) => {
@@ -165,15 +165,16 @@ impl Worker<'_> {
         let damaged = self.done.damaged;
         let mut open = None;
         for number in numbers.iter().copied() {
+            // A segment that has a follower gets no more, whatever the ring says.
+            if let Some((segment, dropped)) = open.take() {
+                self.close(segment, dropped)?;
+            }
             if let Some(checkpoint) = closing_checkpoint(&self.home.dir, self.worker, number) {
                 self.next = Next::behind(&checkpoint);
                 continue;
             }
             match self.reopen(number)? {
-                Some((segment, _)) if number >= from => {
-                    open = Some(segment);
-                    break;
-                }
+                Some(found) if number >= from => open = Some(found),
                 Some((segment, dropped)) => self.close(segment, dropped)?,
                 None => {}
             }
@@ -223,7 +224,7 @@ impl Worker<'_> {
     fn replay(
         &mut self,
         ring: &RingImage<'_>,
-        mut open: Option<Box<SegmentFile>>,
+        mut open: Option<(Box<SegmentFile>, u64)>,
     ) -> Result<bool, DrainError> {
         let mut entries = ring.entries();
         let mut batch: Vec<u8> = Vec::new();
@@ -240,13 +241,15 @@ impl Worker<'_> {
                 }
             };
             let at = found.cursor;
-            if at.number < self.next.number && open.is_none() {
-                continue; // Its segment is closed: the drain was further than the cursor.
+            if at.number < self.next.number {
+                // Its segment is closed: a drain or a recovery that died was further than the
+                // cursor, perhaps by some segments.
+                continue;
             }
             if open.is_none() {
-                open = Some(self.create(ring, at.number)?);
+                open = Some((self.create(ring, at.number)?, 0));
             }
-            let Some(segment) = &mut open else { continue };
+            let Some((segment, dropped)) = &mut open else { continue };
             let end = segment.end() + batch.len() as u64;
             if segment.header().number != at.number || at.offset > end {
                 tracing::error!(worker = self.worker, "the ring does not follow its segment");
@@ -255,6 +258,8 @@ impl Worker<'_> {
                 break;
             }
             if at.offset == end {
+                // What stood behind the end is written over by the entry itself.
+                *dropped = 0;
                 batch.extend_from_slice(&found.bytes);
                 self.done.ring_entries += 1;
             }
@@ -262,13 +267,13 @@ impl Worker<'_> {
             if rolled || batch.len() >= WRITE_MAX / 2 {
                 self.flush(segment, &mut batch)?;
             }
-            if rolled && let Some(segment) = open.take() {
-                self.close(segment, 0)?;
+            if rolled && let Some((segment, dropped)) = open.take() {
+                self.close(segment, dropped)?;
             }
         }
-        if let Some(mut segment) = open {
+        if let Some((mut segment, dropped)) = open {
             self.flush(&mut segment, &mut batch)?;
-            self.close(segment, 0)?;
+            self.close(segment, dropped)?;
         }
         Ok(clean)
     }

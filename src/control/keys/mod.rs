@@ -13,8 +13,8 @@ mod schedule;
 pub use schedule::{Asked, WAIT_MAX};
 
 use super::fetch::{Fetched, Fetcher, fetchable};
-use crate::runtime::Published;
 use crate::base::IssuerId;
+use crate::runtime::Published;
 use reqwest::Url;
 use schedule::Names;
 use std::path::PathBuf;

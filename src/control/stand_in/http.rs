@@ -41,7 +41,10 @@ async fn run(stream: &mut TcpStream, server: &Server) -> io::Result<()> {
     let mut buf = Vec::with_capacity(4096);
     while let Some(request) = read_request(stream, &mut buf).await? {
         let close = request.closes();
-        write_reply(stream, server.answer(&request), close).await?;
+        if let Err(gone) = write_reply(stream, server.answer(&request), close).await {
+            server.seen.add_cut();
+            return Err(gone);
+        }
         if close {
             return stream.shutdown().await;
         }

@@ -10,7 +10,7 @@
 //! | `POST /v1/chat/completions` | OpenAI chat: whole, or `stream`; tool calls when `tools` is given |
 //! | `POST /v1/messages` | Anthropic messages: the same |
 //! | `GET /v1/models` | the list, in the shape of the SDK that asks |
-//! | `GET /__last`, `GET /__all` | heads and bodies that came, for tests; no key needed |
+//! | `GET /__last`, `GET /__all` | heads and bodies that came, and how many answers were cut by their reader; for tests, no key needed |
 //!
 //! The answer is what follows `echo:` in the last prompt, else [`text::STORY`]. A request may set
 //! its own pace with `x-stand-in-delay-ms` and `x-stand-in-events`.
@@ -382,6 +382,22 @@ mod tests {
             let deltas = data(&answer).iter().filter(|e| e.contains(r#""content":""#)).count();
             assert_eq!(deltas, 201, "200 pieces and the role");
             stand_in.stop().await;
+        });
+    }
+
+    #[test]
+    fn a_reader_that_goes_away_is_counted() {
+        on_runtime(async {
+            let stand_in = started(Some(1000)).await;
+            let key = format!("authorization: Bearer {KEY}\r\nx-stand-in-delay-ms: 1");
+            let body = r#"{"model":"m","stream":true,"messages":[{"role":"user","content":"x"}]}"#;
+            let mut stream = TcpStream::connect(stand_in.address()).await.unwrap();
+            stream.write_all(post("/v1/chat/completions", &key, body).as_bytes()).await.unwrap();
+            assert!(stream.read(&mut [0; 64]).await.unwrap() > 0);
+            drop(stream);
+            while !stand_in.seen.last().contains(r#""cut":1"#) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
         });
     }
 

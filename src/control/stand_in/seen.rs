@@ -12,6 +12,7 @@ pub(super) struct Seen(Mutex<Log>);
 #[derive(Debug, Default)]
 struct Log {
     count: u64,
+    cut: u64,
     last: VecDeque<Entry>,
 }
 
@@ -43,6 +44,11 @@ impl Seen {
         log.count
     }
 
+    /// Counts an answer whose reader went away.
+    pub(super) fn add_cut(&self) {
+        self.log().cut += 1;
+    }
+
     pub(super) fn count(&self) -> u64 {
         self.log().count
     }
@@ -51,17 +57,18 @@ impl Seen {
         self.log().last.back().map(|entry| entry.head.clone())
     }
 
-    /// `{"requests": N, "last": {...} | null}`.
+    /// `{"requests": N, "cut": N, "last": {...} | null}`.
     pub(super) fn last(&self) -> String {
         let log = self.log();
-        json!({"requests": log.count, "last": log.last.back().map(Entry::json)}).to_string()
+        json!({"requests": log.count, "cut": log.cut, "last": log.last.back().map(Entry::json)})
+            .to_string()
     }
 
-    /// `{"requests": N, "all": [...]}`, oldest first, the last [`KEPT`] of them.
+    /// `{"requests": N, "cut": N, "all": [...]}`, oldest first, the last [`KEPT`] of them.
     pub(super) fn all(&self) -> String {
         let log = self.log();
         let all: Vec<Value> = log.last.iter().map(Entry::json).collect();
-        json!({"requests": log.count, "all": all}).to_string()
+        json!({"requests": log.count, "cut": log.cut, "all": all}).to_string()
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {

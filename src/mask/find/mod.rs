@@ -86,7 +86,14 @@ impl View<'_> {
     /// No word goes on at `at` from the left.
     #[inline]
     fn starts_word(&self, at: usize) -> bool {
-        !class::is(self.before(at, 1), class::WORD)
+        !class::is(self.before(at, 1), class::WORD) || self.follows_escape(at)
+    }
+
+    /// Whether `\n` or the like stands before `at`: text within text, as the arguments of a tool
+    /// call are, has its line ends so, and their letter is no part of the word behind it.
+    #[inline]
+    pub(super) fn follows_escape(&self, at: usize) -> bool {
+        is_escape(self.before(at, 1)) && self.before(at, 2) == b'\\'
     }
 
     /// Neither a word nor a decimal number goes on at `at` from the left.
@@ -95,7 +102,7 @@ impl View<'_> {
         if near == b'.' {
             return !self.before(at, 2).is_ascii_digit();
         }
-        !class::is(near, class::WORD)
+        self.starts_word(at)
     }
 
     /// What the number that ends before `at` is followed by: `Some(true)` when it is over,
@@ -178,7 +185,9 @@ impl Triggers {
             let bits = self.of(byte);
             // Everything but `+`, `(` and `-` begins only where no word goes on.
             if bits != 0
-                && (!class::is(before, class::WORD) || !class::is(byte, class::WORD))
+                && (!class::is(before, class::WORD)
+                    || !class::is(byte, class::WORD)
+                    || (is_escape(before) && view.follows_escape(from + place)))
                 && promising(byte, view.text.get(from + place + 1..).unwrap_or_default())
             {
                 return Some(from + place);
@@ -229,6 +238,12 @@ impl Triggers {
         }
         Ok(best)
     }
+}
+
+/// The letters of `\b`, `\f`, `\n`, `\r` and `\t`.
+#[inline]
+pub(super) fn is_escape(byte: u8) -> bool {
+    matches!(byte, b'b' | b'f' | b'n' | b'r' | b't')
 }
 
 /// Whether a value can begin with `byte` when `rest` follows, as far as that is there. Passes over

@@ -1,7 +1,6 @@
 //! Card numbers, social security numbers, phone numbers.
 
 use super::{Found, Peek, View};
-use crate::scan::class;
 
 /// Issuer prefixes: lowest, highest, how many digits those have, and the lengths as bits.
 const ISSUERS: &[(u32, u32, usize, u32)] = &[
@@ -219,7 +218,7 @@ const E164_MAX: usize = 15;
 
 /// `+`, then 8 to 15 digits (11 behind `+1`), with at most two of ` -.()` between two of them.
 fn international(view: &View<'_>, at: usize) -> Found {
-    if class::is(view.before(at, 1), class::WORD) || view.before(at, 1) == b'+' {
+    if !view.starts_word(at) || view.before(at, 1) == b'+' {
         return Found::No;
     }
     let mut place = at + 1;
@@ -268,7 +267,7 @@ fn international(view: &View<'_>, at: usize) -> Found {
 fn north_american(view: &View<'_>, at: usize) -> Found {
     let near = view.before(at, 1);
     let joined = matches!(near, b'-' | b'.') && view.before(at, 2).is_ascii_digit();
-    if joined || near == b'+' || class::is(near, class::WORD) {
+    if joined || near == b'+' || !view.starts_word(at) {
         return Found::No;
     }
     let mut place = at;

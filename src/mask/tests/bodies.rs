@@ -123,6 +123,10 @@ fn each_string_is_a_text_of_its_own() {
         ),
         ("\"sk-Abcdefghij0123456789-_xyz\\u0041bcdefgh d\"", "\"[SECRET] d\""),
         (r#""tel\n415-555-2671""#, r#""tel\n[PHONE]""#),
+        (
+            r#"["{\"m\":\"x\\nbob@example.com\\t4111111111111111\"}"]"#,
+            r#"["{\"m\":\"x\\n[EMAIL]\\t[PAN]\"}"]"#,
+        ),
     ] {
         assert_eq!(json(&[], "redact", body), expected);
     }
@@ -255,4 +259,16 @@ fn random_json(random: &mut Random, depth: usize) -> String {
             format!("{{{}}}", items.join(","))
         }
     }
+}
+
+#[test]
+fn a_completion_does_not_repeat_its_tokens_in_clear() {
+    let body = r#"{"choices":[{"message":{"content":"bob@c.de"},"logprobs":{"content":
+        [{"token":"bob"},{"token":"@c.de","bytes":[64,99]}]}},{"logprobs":null}],"logprobs":2}"#;
+    let expected = r#"{"choices":[{"message":{"content":"[EMAIL]"},"logprobs":null},{"logprobs":null}],"logprobs":2}"#;
+    assert_eq!(json(&[], "redact", body), expected);
+    assert_eq!(json(&[], "same_length", body).len(), body.len());
+    let plan = plan(ALL, &[], "redact");
+    let log = masked(&plan, Content::Text, &[b"[INFO] {x} is no JSON"]);
+    assert_eq!(log.unwrap(), b"[INFO] {x} is no JSON");
 }

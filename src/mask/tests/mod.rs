@@ -146,6 +146,28 @@ fn a_dropped_or_reset_filter_lets_nothing_go() {
 }
 
 #[test]
+fn a_value_that_was_begun_does_not_reach_the_next_body() {
+    for (operator, content, start) in [
+        ("keep_last(4)", Content::Json, "{\"ssn\":\"123456789"),
+        ("hash", Content::Json, "{\"ssn\":\"123456789"),
+        ("keep_last(4)", Content::Text, "sk-Abcdefghij0123456789abcdefgh"),
+        ("redact", Content::Json, "{\"a\":4111"),
+        ("same_length", Content::Json, "{\"ssn\":[1,[2"),
+    ] {
+        let plan = plan(ALL, &["$..ssn"], operator);
+        let mut filter = Filter::new(&plan, content, &Limits::default()).unwrap();
+        let mut pieces = Pieces::new();
+        let _cleared = filter.push(start.as_bytes(), false, &mut pieces).unwrap();
+        filter.reset(&plan, content).unwrap();
+        pieces.clear();
+        let body = b" [1, \"x\"] ";
+        let cleared = filter.push(body, true, &mut pieces).unwrap();
+        assert_eq!(cleared.pieces().to_vec(body), body);
+        assert_eq!((filter.cleared(), filter.finds().total()), (10, 0));
+    }
+}
+
+#[test]
 fn after_an_error_every_push_fails() {
     let plan = plan(ALL, &[], "redact");
     let mut filter = Filter::new(&plan, Content::Json, &Limits::default()).unwrap();

@@ -28,9 +28,15 @@ impl Around<'_> {
     fn after(&self, ahead: isize) -> Option<&u8> {
         self.at(self.end as isize + ahead)
     }
+    /// A word goes on from the left; the letter of an escape is no part of a word.
+    fn word_before(&self) -> bool {
+        let escape =
+            self.before(2) == Some(&b'\\') && self.before(1).is_some_and(|b| b"bfnrt".contains(b));
+        word(self.before(1)) && !escape
+    }
     fn number_starts(&self) -> bool {
         let fraction = self.before(1) == Some(&b'.') && digit(self.before(2));
-        !word(self.before(1)) && !fraction
+        !self.word_before() && !fraction
     }
     fn number_ends(&self) -> bool {
         let fraction = self.after(0) == Some(&b'.') && digit(self.after(1));
@@ -46,7 +52,11 @@ fn is_email(part: &[u8], around: &Around<'_>, floor: usize) -> bool {
         && name.iter().all(local)
         && name.iter().any(u8::is_ascii_alphanumeric);
     // As far to the left as it can go.
-    let longer = around.start > floor && around.before(1).is_some_and(local) && name.len() < 64;
+    let escape = |far: Option<&u8>, near: &u8| far == Some(&b'\\') && b"bfnrt".contains(near);
+    let longer = around.start > floor
+        && around.before(1).is_some_and(|near| local(near) && !escape(around.before(2), near))
+        && name.len() < 64;
+    let letter = escape(around.before(1), &part[0]);
     let labels: Vec<&[u8]> = domain.split(|b| *b == b'.').collect();
     let last = labels[labels.len() - 1];
     let label_ok = |label: &&[u8]| {
@@ -58,6 +68,7 @@ fn is_email(part: &[u8], around: &Around<'_>, floor: usize) -> bool {
     let top = last.len() >= 2 && last.iter().all(u8::is_ascii_alphabetic);
     local_ok
         && !longer
+        && !letter
         && labels.len() > 1
         && labels.iter().all(label_ok)
         && top
@@ -115,7 +126,7 @@ fn is_pan(part: &[u8], around: &Around<'_>) -> bool {
 fn is_iban(part: &[u8], around: &Around<'_>) -> bool {
     // The countries that the fragments below use.
     const LENGTHS: &[(&str, usize)] = &[("DE", 22), ("GB", 22), ("NO", 15)];
-    if word(around.before(1)) || word(around.after(0)) {
+    if around.word_before() || word(around.after(0)) {
         return false;
     }
     let mut flat = String::new();
@@ -182,11 +193,11 @@ fn is_phone(part: &[u8], around: &Around<'_>) -> bool {
             && digit(part.last())
             && length
             && around.number_ends()
-            && !word(around.before(1))
+            && !around.word_before()
             && around.before(1) != Some(&b'+');
     }
     let joined = around.before(1).is_some_and(|b| b"-.".contains(b)) && digit(around.before(2));
-    if joined || around.before(1) == Some(&b'+') || word(around.before(1)) || !ends_apart {
+    if joined || around.before(1) == Some(&b'+') || around.word_before() || !ends_apart {
         return false;
     }
     let rest = match part {
@@ -214,7 +225,7 @@ fn is_phone(part: &[u8], around: &Around<'_>) -> bool {
 }
 
 fn is_secret(part: &[u8], around: &Around<'_>) -> bool {
-    if word(around.before(1)) {
+    if around.word_before() {
         return false;
     }
     let body64 = |b: &u8| b.is_ascii_alphanumeric() || b"_-".contains(b);
@@ -241,7 +252,7 @@ fn naive(text: &[u8]) -> Vec<u8> {
     let mut floor = 0;
     while at < text.len() {
         let longest = |is: &dyn Fn(&[u8], &Around<'_>) -> bool| {
-            (at + 1..=text.len().min(at + 120))
+            (at + 1..=text.len().min(at + 400))
                 .rev()
                 .find(|end| is(&text[at..*end], &Around { text, start: at, end: *end }))
         };
@@ -322,6 +333,9 @@ const FRAGMENTS: &[&str] = &[
     "e",
     "DE",
     "sk",
+    "\\n",
+    "\\",
+    "t",
     "6011111111111117",
     "30569309025904",
     "555 1234",
@@ -335,7 +349,7 @@ fn the_engine_agrees_with_the_oracle_on_random_text() {
     let seed = 0x0dd_ba11;
     let mut random = Random(seed);
     let plan = plan(ALL, &[], "redact");
-    for round in 0..1_000 {
+    for round in 0..500 {
         let count = 1 + random.below(9);
         let text: String = (0..count).map(|_| *random.pick(FRAGMENTS)).collect();
         let expected = String::from_utf8(naive(text.as_bytes())).unwrap();

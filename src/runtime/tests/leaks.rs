@@ -71,6 +71,25 @@ fn a_worker_leaves_no_thread_and_no_descriptor() {
 }
 
 #[test]
+fn a_worker_that_cannot_listen_says_so_and_holds_no_port() {
+    super::on_both_drivers(|legacy| {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+        let taken = taken.local_addr().map(|address| (taken, address)).expect("address");
+        let mut wanted = plan(taken.1, legacy);
+        let free = {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+            listener.local_addr().expect("address")
+        };
+        wanted.listeners[0].address = free;
+        let mut second = wanted.listeners[0].clone();
+        second.address = taken.1;
+        wanted.listeners.push(second);
+        assert!(Worker::start(wanted, Fakes::new).is_err());
+        assert!(std::net::TcpStream::connect(free).is_err(), "the first listener is closed");
+    });
+}
+
+#[test]
 fn a_bug_in_a_session_ends_its_connection_only() {
     super::on_both_drivers(|legacy| {
         let peer = upstream();
@@ -79,6 +98,10 @@ fn a_bug_in_a_session_ends_its_connection_only() {
         assert_eq!(ask(&mut other, 'e', b"1").expect("an answer"), b"1");
         assert!(ask(&mut dial(address), 'p', b"").is_err());
         assert_eq!(ask(&mut other, 'e', b"2").expect("an answer"), b"2");
+        let counters = worker.counters();
+        eventually("one is left", || counters.open.get() == 1);
+        assert_eq!((counters.failed.get(), counters.accepted.get()), (1, 2));
+        assert_eq!((counters.upstream_made.get(), counters.upstream_reused.get()), (1, 1));
         drop(other);
         assert!(worker.stop());
     });

@@ -7,11 +7,13 @@ mod fake;
 mod leaks;
 mod peers;
 mod plain;
+mod relay;
 mod secure;
 
-use super::{Addresses, ListenerPlan, Published, Upstream, Upstreams, Worker, WorkerPlan};
+use super::{
+    Addresses, ListenerPlan, Published, Sessions, Upstream, Upstreams, Worker, WorkerPlan,
+};
 use crate::base::{Limits, ListenerId};
-use fake::Fakes;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -38,9 +40,12 @@ fn plan(upstream: SocketAddr, force_legacy: bool) -> WorkerPlan {
     }
 }
 
-fn start(plan: WorkerPlan, fakes: &Fakes) -> (Worker, SocketAddr) {
-    let fakes = fakes.clone();
-    let worker = Worker::start(plan, move || fakes).expect("the worker starts");
+fn start<K>(plan: WorkerPlan, sessions: &K) -> (Worker, SocketAddr)
+where
+    K: Sessions + Clone + Send + 'static,
+{
+    let sessions = sessions.clone();
+    let worker = Worker::start(plan, move || sessions).expect("the worker starts");
     let address = *worker.addresses().first().expect("one listener");
     (worker, address)
 }

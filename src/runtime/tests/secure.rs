@@ -293,3 +293,85 @@ fn a_connection_that_was_silent_goes_on_under_tls() {
         assert!(worker.stop());
     });
 }
+
+/// Small, seeded and good enough to vary sizes.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+
+    fn size(&mut self) -> usize {
+        let bound = 1 << self.below(19);
+        self.below(bound) as usize
+    }
+}
+
+/// Speaks to the gateway in pieces and pauses of any size; everything must come back whole.
+fn converse(stream: &mut dyn Stream, dice: &mut Dice) {
+    for _ in 0..25 {
+        let size = dice.size();
+        if dice.below(3) == 0 {
+            let got = ask(stream, 'g', size.to_string().as_bytes()).expect("an answer");
+            assert!(got == pattern(size));
+            continue;
+        }
+        let mut message = format!("{size:08}e").into_bytes();
+        message.extend_from_slice(&pattern(size));
+        let mut rest = message.as_slice();
+        while !rest.is_empty() {
+            let count = (dice.size() + 1).min(rest.len());
+            let (piece, later) = rest.split_at(count);
+            stream.write_all(piece).expect("sent");
+            stream.flush().expect("sent");
+            if dice.below(8) == 0 {
+                thread::sleep(Duration::from_millis(dice.below(90)));
+            }
+            rest = later;
+        }
+        assert!(receive(stream).expect("an answer").1 == pattern(size));
+    }
+}
+
+#[test]
+fn conversations_of_any_shape_are_whole() {
+    let seed = std::env::var("SEED").ok().and_then(|text| text.parse().ok());
+    let seed = seed.unwrap_or_else(|| crate::runtime::now().wall_ns | 1);
+    println!("SEED={seed}");
+    on_both_drivers(|legacy| {
+        let ca = Authority::new();
+        for sealed in [false, true] {
+            let peer = if sealed {
+                upstream_over_tls(ca.listener("up.example", None))
+            } else {
+                upstream()
+            };
+            let mut plan = plan(peer.address, legacy);
+            if sealed {
+                over_tls(&mut plan, peer.address, &ca, "up.example");
+                shown(&mut plan, ca.listener("gate.example", None));
+            }
+            let (worker, address) = start(plan, &Fakes::new());
+            let config = ca.client();
+            thread::scope(|scope| {
+                for who in 0..6u64 {
+                    let config = &config;
+                    scope.spawn(move || {
+                        let mut dice = Dice(seed.wrapping_add(who << 32) | 1);
+                        if sealed {
+                            let mut stream = dial_tls(address, config, "gate.example");
+                            converse(&mut stream, &mut dice);
+                        } else {
+                            converse(&mut dial(address), &mut dice);
+                        }
+                    });
+                }
+            });
+            assert!(worker.stop());
+        }
+    });
+}

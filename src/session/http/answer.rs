@@ -82,7 +82,6 @@ impl Session {
 
     /// `Ok(Some(consumed))` goes on, `Ok(None)` needs more, `Err((consumed, None))` needs more
     /// and has consumed some.
-    #[expect(clippy::type_complexity, reason = "one private shape for both steps of the leg")]
     fn on_answer_head<J: Journal>(
         &mut self,
         bytes: &[u8],
@@ -125,29 +124,27 @@ impl Session {
         exchange.repeatable = false;
         exchange.upstream_keep &= self.answer_head.keep_alive && self.request == Request::Done;
         let credential = snapshot.credential(exchange.credential);
-        if credential.and_then(|credential| credential.echo()).is_some_and(|echo| echo.in_text(head_bytes)) {
+        if credential
+            .and_then(|credential| credential.echo())
+            .is_some_and(|echo| echo.in_text(head_bytes))
+        {
             tracing::error!(request = %exchange.id, "the upstream sent the credential back");
             return Err(bad(Refusal::BadUpstream));
         }
-        let plan = snapshot
-            .plans
-            .united(exchange.grant.as_ref().map_or(MaskSet::EMPTY, Grant::masks));
+        let plan =
+            snapshot.plans.united(exchange.grant.as_ref().map_or(MaskSet::EMPTY, Grant::masks));
         let framing = self.answer_head.framing;
         let coded = head::content_coding(&self.answer_head, head_bytes)
             .map_err(|()| bad(Refusal::BadUpstream))?;
         self.coding = match coded {
-            Some(coding) if framing != Framing::None => {
-                Some(Decoder::new(coding, u64::MAX))
-            }
+            Some(coding) if framing != Framing::None => Some(Decoder::new(coding, u64::MAX)),
             _ => None,
         };
         let view = self.resource().and_then(|id| snapshot.resource(id));
         let Some(view) = view else { return Err(bad(Refusal::BadUpstream)) };
         if !plan.is_pass() && framing != Framing::None {
-            let kind = Content::of(
-                head::answer_content_type(&self.answer_head, head_bytes),
-                view.shape,
-            );
+            let kind =
+                Content::of(head::answer_content_type(&self.answer_head, head_bytes), view.shape);
             match Filter::new(&plan, kind, &snapshot.limits) {
                 Ok(filter) => self.answer_filter = Some(filter),
                 Err(_) => return Err(bad(Refusal::Unmaskable)),
@@ -195,7 +192,7 @@ impl Session {
         let released =
             gate::release(cleared, subject, kind, b"", Wrap::default(), &mut worker.journal, now)
                 .map_err(|_| bad(Refusal::Unrecordable))?;
-        out.to_caller(released);
+        out.push_caller(released);
         self.answer_body = Some(BodyDecoder::for_response(framing, &snapshot.limits));
         self.answer = Answer::Body;
         self.echo.reset();
@@ -205,7 +202,6 @@ impl Session {
         Ok(Some(used))
     }
 
-    #[expect(clippy::type_complexity, reason = "see `on_answer_head`")]
     fn on_answer_body<J: Journal>(
         &mut self,
         bytes: &[u8],
@@ -218,7 +214,11 @@ impl Session {
         let Some(body) = &mut self.answer_body else { return Err(bad(Refusal::BadUpstream)) };
         match body.next(bytes) {
             Err(error) => {
-                tracing::warn!(connection = self.connection.0, reason = error.label(), "bad answer");
+                tracing::warn!(
+                    connection = self.connection.0,
+                    reason = error.label(),
+                    "bad answer"
+                );
                 Err(bad(Refusal::BadUpstream))
             }
             Ok(BodyStep::NeedMore { consumed: 0 }) => Ok(None),
@@ -266,7 +266,11 @@ impl Session {
         let sent = match result {
             Ok(()) => self.answer_plain(&decoded, None, end, now, worker, out),
             Err(error) => {
-                tracing::warn!(connection = self.connection.0, reason = error.label(), "bad coding");
+                tracing::warn!(
+                    connection = self.connection.0,
+                    reason = error.label(),
+                    "bad coding"
+                );
                 Err(Refusal::BadUpstream)
             }
         };
@@ -291,7 +295,10 @@ impl Session {
             return self.answer_clear(data, offset, end, now, worker, out);
         };
         let step = echo.push(&mut self.echo, data, end).map_err(|EchoFound| {
-            tracing::error!(connection = self.connection.0, "the upstream sent the credential back");
+            tracing::error!(
+                connection = self.connection.0,
+                "the upstream sent the credential back"
+            );
             Refusal::BadUpstream
         })?;
         let clear = data.get(..step.data).unwrap_or_default();
@@ -336,10 +343,9 @@ impl Session {
             detach: offset.is_none(),
         };
         let kind = Kind::ResponseBody;
-        let released =
-            gate::release(cleared, subject, kind, data, wrap, &mut worker.journal, now)
-                .map_err(|_| Refusal::Unrecordable)?;
-        out.to_caller(released);
+        let released = gate::release(cleared, subject, kind, data, wrap, &mut worker.journal, now)
+            .map_err(|_| Refusal::Unrecordable)?;
+        out.push_caller(released);
         Ok(())
     }
 
@@ -351,7 +357,7 @@ impl Session {
     ) -> Result<(), Refusal> {
         let Some(exchange) = &mut self.exchange else { return Err(Refusal::BadUpstream) };
         if exchange.framed == Framed::Chunks {
-            out.to_caller(gate::release_framing(&mut self.stage, LAST_CHUNK));
+            out.push_caller(gate::release_framing(&mut self.stage, LAST_CHUNK));
         }
         self.answer = Answer::Done;
         if self.request == Request::Done {

@@ -411,15 +411,12 @@ impl Session {
         let cleared = Cleared::generated(&mut self.stage);
         if known {
             worker.count(refusal);
-            let subject = Subject {
-                connection: self.connection,
-                exchange: id,
-                level: RecordLevel::Full,
-            };
+            let subject =
+                Subject { connection: self.connection, exchange: id, level: RecordLevel::Full };
             let kind = Kind::ResponseHead;
             let wrap = Wrap::default();
             match gate::release(cleared, subject, kind, b"", wrap, &mut worker.journal, now) {
-                Ok(released) => out.to_caller(released),
+                Ok(released) => out.push_caller(released),
                 // Not even the refusal can be recorded: nothing is said.
                 Err(_) => {
                     worker.count(Refusal::Unrecordable);
@@ -428,7 +425,7 @@ impl Session {
             }
         } else {
             let counted = worker.count_unknown(refusal, now);
-            out.to_caller(gate::release_counted(cleared, counted));
+            out.push_caller(gate::release_counted(cleared, counted));
         }
         self.answer = Answer::Done;
         if let Some(exchange) = &mut self.exchange {
@@ -540,8 +537,9 @@ impl Session {
         debug_assert!(self.exchange.is_some() || self.request == Request::Head || self.closed);
         debug_assert!(self.answer != Answer::Body || self.exchange.is_some() || self.closed);
         debug_assert!(
-            self.exchange.as_ref().is_none_or(|exchange| !exchange.upstream_open
-                || exchange.grant.is_some()),
+            self.exchange
+                .as_ref()
+                .is_none_or(|exchange| !exchange.upstream_open || exchange.grant.is_some()),
             "no upstream without a grant"
         );
     }

@@ -210,7 +210,7 @@ impl Session {
         let modern = self.exchange.as_ref().is_some_and(|exchange| exchange.version_minor == 1);
         if self.head.expect_continue && modern && self.head.framing != Framing::None {
             let text = b"HTTP/1.1 100 Continue\r\n\r\n";
-            out.to_caller(gate::release_framing(&mut self.stage, text));
+            out.push_caller(gate::release_framing(&mut self.stage, text));
         }
         Flow::On
     }
@@ -228,8 +228,7 @@ impl Session {
         let (Some((principal, row)), Some(resource)) = (&exchange.who, exchange.resource) else {
             return Flow::Refuse(Refusal::Unauthenticated);
         };
-        let action =
-            Action { resource, method: &self.method, path: &self.path, model };
+        let action = Action { resource, method: &self.method, path: &self.path, model };
         let decision = gate::decide(&snapshot.policy, principal, row, &action);
         let (grant, rule) = match decision {
             Decision::Permit(grant) => {
@@ -238,18 +237,14 @@ impl Session {
             }
             Decision::Deny(denial) => (None, denial.rule),
         };
-        if let Some(counts) = worker.counts.decisions.get_mut(resource.index()) {
-            counts[usize::from(grant.is_none())] += 1;
-        }
+        worker.counts.decided(resource, grant.is_some());
         exchange.rule = rule.map(|rule| snapshot.policy.rule_name(rule).to_owned());
         let view = snapshot.resource(resource);
-        let (Some(view), level) =
-            (view, grant.as_ref().map_or(RecordLevel::Full, Grant::record))
+        let (Some(view), level) = (view, grant.as_ref().map_or(RecordLevel::Full, Grant::record))
         else {
             return Flow::Refuse(Refusal::NoResource);
         };
-        let credential =
-            grant.as_ref().and_then(Grant::credential).unwrap_or(view.credential);
+        let credential = grant.as_ref().and_then(Grant::credential).unwrap_or(view.credential);
         exchange.credential = credential;
         let plan = grant.as_ref().map_or_else(
             || snapshot.plans.united(crate::base::MaskSet::EMPTY),
@@ -380,16 +375,20 @@ impl Session {
         self.stage.text(&self.text);
         let cleared = Cleared::generated(&mut self.stage);
         let journal = &mut worker.journal;
-        let admission =
-            gate::admit(grant, subject, Kind::RequestHead, cleared, b"", journal, now)
-                .map_err(|_| Refusal::Unrecordable)?;
+        let admission = gate::admit(grant, subject, Kind::RequestHead, cleared, b"", journal, now)
+            .map_err(|_| Refusal::Unrecordable)?;
         out.act(Act::Connect {
             exchange: exchange.id,
             resource,
             credential: exchange.credential,
             fresh: false,
         });
-        out.to_upstream(admission.forward_head(&self.head_out, grant, credential, &mut self.stage));
+        out.push_upstream(admission.forward_head(
+            &self.head_out,
+            grant,
+            credential,
+            &mut self.stage,
+        ));
         exchange.upstream_open = true;
         exchange.sent_ns = now.mono_ns;
         worker.counts.decide_ns[0] += now.mono_ns.saturating_sub(exchange.started_ns);
@@ -402,7 +401,12 @@ impl Session {
     }
 
     /// Sends the head once more, on a fresh connection, after a pooled one died unused.
-    pub(super) fn repeat<J: Journal>(&mut self, now: Now, worker: &mut Worker<J>, out: &mut Out) -> bool {
+    pub(super) fn repeat<J: Journal>(
+        &mut self,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> bool {
         let subject = self.subject();
         let Some(exchange) = &mut self.exchange else { return false };
         if !exchange.repeatable || self.answer != Answer::Head || self.request != Request::Done {
@@ -430,7 +434,12 @@ impl Session {
             credential: exchange.credential,
             fresh: true,
         });
-        out.to_upstream(admission.forward_head(&self.head_out, grant, credential, &mut self.stage));
+        out.push_upstream(admission.forward_head(
+            &self.head_out,
+            grant,
+            credential,
+            &mut self.stage,
+        ));
         exchange.sent_ns = now.mono_ns;
         true
     }
@@ -523,7 +532,8 @@ impl Session {
         worker: &mut Worker<J>,
         out: &mut Out,
     ) -> Flow {
-        let scanned = self.model.push(data).and_then(|()| if whole { self.model.finish() } else { Ok(()) });
+        let scanned =
+            self.model.push(data).and_then(|()| if whole { self.model.finish() } else { Ok(()) });
         match scanned {
             Err(ModelError::Duplicate) => return Flow::Refuse(Refusal::BadRequest),
             Ok(()) if self.model.model() == Model::Pending => {
@@ -603,19 +613,16 @@ impl Session {
         let admission = {
             self.stage.clear();
             let cleared = match &mut self.request_filter {
-                Some(filter) => {
-                    filter.push(data, whole, &mut self.stage).map_err(|_| Refusal::UnsupportedBody)?
-                }
+                Some(filter) => filter
+                    .push(data, whole, &mut self.stage)
+                    .map_err(|_| Refusal::UnsupportedBody)?,
                 None => Cleared::pass(data.len(), &mut self.stage),
             };
             gate::admit(grant, subject, Kind::RequestBody, cleared, data, &mut worker.journal, now)
                 .map_err(|_| Refusal::Unrecordable)?
         };
-        let wrap = Wrap {
-            offset: offset.unwrap_or(0),
-            chunked: exchange.upstream_chunked,
-            detach: false,
-        };
+        let wrap =
+            Wrap { offset: offset.unwrap_or(0), chunked: exchange.upstream_chunked, detach: false };
         let settled = match &self.request_filter {
             None => data.len(),
             Some(_) if whole => data.len(),
@@ -638,7 +645,7 @@ impl Session {
         }
         self.held.extend_from_slice(data.get(settled..).unwrap_or_default());
         exchange.bytes_sent += forwarded.len() as u64;
-        out.to_upstream(admission.forward(&mut forwarded, wrap));
+        out.push_upstream(admission.forward(&mut forwarded, wrap));
         Ok(())
     }
 
@@ -681,7 +688,7 @@ impl Session {
             && let Some(grant) = &exchange.grant
         {
             let text = crate::wire::http1::LAST_CHUNK;
-            out.to_upstream(gate::admit_framing(grant, &mut self.stage, text));
+            out.push_upstream(gate::admit_framing(grant, &mut self.stage, text));
         }
         exchange.sent_ns = now.mono_ns;
         self.request = Request::Done;

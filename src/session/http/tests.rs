@@ -1,11 +1,11 @@
 //! The whole flow of HTTP/1 as a pure function: what goes in, what comes out of both sides.
 
+use crate::base::{ConnectionId, ListenerId};
 use crate::base::{Limits, Now};
 use crate::record::{Kind, MemoryJournal};
 use crate::session::http::Session;
 use crate::session::io::{Act, Ending, Input, Out};
 use crate::session::kit::{self, Kit, REAL_KEY, at, kit, kit_with, recorded};
-use crate::base::{ConnectionId, ListenerId};
 
 /// A connection with both of its buffers, as the runtime keeps them.
 struct Wire {
@@ -136,7 +136,8 @@ fn split_head(bytes: &[u8]) -> (String, &[u8]) {
     (String::from_utf8(bytes[..end].to_vec()).unwrap(), &bytes[end..])
 }
 
-const ASK: &str = r#"{"messages":[{"role":"user","content":"I am ana@corp.example.com"}],"model":"gpt-4"}"#;
+const ASK: &str =
+    r#"{"messages":[{"role":"user","content":"I am ana@corp.example.com"}],"model":"gpt-4"}"#;
 const TELL: &str = r#"{"choices":[{"index":0,"message":{"role":"assistant","content":"mail bob@corp.example.com, card 4111 1111 1111 1111","ssn":"x"}}]}"#;
 
 #[test]
@@ -146,8 +147,13 @@ fn a_masked_exchange_has_the_key_put_in_and_the_values_taken_out() {
     let mut wire = Wire::new();
     wire.caller(&mut kit, &chat(&token, ASK));
     let (head, body) = split_head(&wire.to_upstream);
-    assert!(head.starts_with("POST /base/v1/chat/completions?x=1 HTTP/1.1\r\nhost: llm.internal\r\n"), "{head}");
-    assert!(head.contains(&format!("authorization: Bearer {}\r\n", String::from_utf8_lossy(REAL_KEY))));
+    assert!(
+        head.starts_with("POST /base/v1/chat/completions?x=1 HTTP/1.1\r\nhost: llm.internal\r\n"),
+        "{head}"
+    );
+    assert!(
+        head.contains(&format!("authorization: Bearer {}\r\n", String::from_utf8_lossy(REAL_KEY)))
+    );
     assert!(head.contains("x-custom: kept\r\n") && !head.contains("cookie"), "{head}");
     assert!(!head.contains(&token) && !head.contains("mine"), "{head}");
     assert_eq!(body, ASK.as_bytes());
@@ -156,7 +162,10 @@ fn a_masked_exchange_has_the_key_put_in_and_the_values_taken_out() {
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains("x-request-id: "), "{head}");
     assert!(!head.to_lowercase().contains("etag") && !head.contains("content-length"), "{head}");
     let body = String::from_utf8(dechunk(body)).unwrap();
-    assert!(body.contains("mail [EMAIL], card ") && body.contains("\"ssn\":\"[REDACTED]\""), "{body}");
+    assert!(
+        body.contains("mail [EMAIL], card ") && body.contains("\"ssn\":\"[REDACTED]\""),
+        "{body}"
+    );
     assert!(!body.contains("bob@") && !body.contains("4111 1111 1111 1111"), "{body}");
     assert_eq!(recorded(&kit.worker, Kind::ResponseBody), body.as_bytes());
     let request = String::from_utf8(recorded(&kit.worker, Kind::RequestBody)).unwrap();
@@ -171,7 +180,10 @@ fn a_masked_exchange_has_the_key_put_in_and_the_values_taken_out() {
 fn any_split_of_both_sides_gives_the_same_bytes() {
     let chunked = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{}\r\n{:x};e=1\r\n{}\r\n0\r\nT: x\r\n\r\n",
-        70, &TELL[..70], TELL.len() - 70, &TELL[70..]
+        70,
+        &TELL[..70],
+        TELL.len() - 70,
+        &TELL[70..]
     );
     for group in ["analysts", "plain"] {
         let run = |caller: &[usize], upstream: &[usize]| {
@@ -190,10 +202,16 @@ fn any_split_of_both_sides_gives_the_same_bytes() {
                 wire.upstream(&mut kit, &chunked.as_bytes()[from..cut]);
                 from = cut;
             }
-            let token_free = String::from_utf8(wire.to_upstream.clone()).unwrap().replace(&token, "T");
+            let token_free =
+                String::from_utf8(wire.to_upstream.clone()).unwrap().replace(&token, "T");
             let (head, body) = split_head(&wire.to_caller);
             assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-            (token_free, dechunk(body), recorded(&kit.worker, Kind::ResponseBody), recorded(&kit.worker, Kind::RequestBody))
+            (
+                token_free,
+                dechunk(body),
+                recorded(&kit.worker, Kind::ResponseBody),
+                recorded(&kit.worker, Kind::RequestBody),
+            )
         };
         let whole = run(&[], &[]);
         assert_eq!(whole.1, whole.2);
@@ -225,16 +243,23 @@ fn who_and_what_decide() {
     assert_eq!(with(&mut kit, &plain("nonsense", ASK)).status(), "401");
     assert_eq!(with(&mut kit, &plain(&ana, r#"{"model":"claude-3"}"#)).status(), "403");
     assert_eq!(with(&mut kit, &plain(&eve, r#"{"model":"secret-1"}"#)).status(), "403");
-    assert_eq!(with(&mut kit, &plain(&eve, r#"{"model":"a","mod\u0065l":"secret-1"}"#)).status(), "400");
+    assert_eq!(
+        with(&mut kit, &plain(&eve, r#"{"model":"a","mod\u0065l":"secret-1"}"#)).status(),
+        "400"
+    );
     // Not readable: the deny rule that names the model matches.
     assert_eq!(with(&mut kit, &plain(&eve, r#"{"model":"a""#)).status(), "403");
     let permitted = with(&mut kit, &plain(&eve, r#"{"model":"claude-3"}"#));
     assert!(permitted.to_caller.is_empty() && !permitted.to_upstream.is_empty());
-    let twice = format!("GET /llm/x HTTP/1.1\r\nhost: g\r\nx-api-key: {ana}\r\nauthorization: Bearer {ana}\r\n\r\n");
+    let twice = format!(
+        "GET /llm/x HTTP/1.1\r\nhost: g\r\nx-api-key: {ana}\r\nauthorization: Bearer {ana}\r\n\r\n"
+    );
     assert_eq!(with(&mut kit, twice.as_bytes()).status(), "401");
     let elsewhere = format!("GET /other/x HTTP/1.1\r\nhost: g\r\nx-api-key: {ana}\r\n\r\n");
     assert_eq!(with(&mut kit, elsewhere.as_bytes()).status(), "404");
-    let smuggled = format!("POST /llm/x HTTP/1.1\r\nhost: g\r\nx-api-key: {ana}\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n");
+    let smuggled = format!(
+        "POST /llm/x HTTP/1.1\r\nhost: g\r\nx-api-key: {ana}\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n"
+    );
     let wire = with(&mut kit, smuggled.as_bytes());
     assert_eq!(wire.status(), "400");
     assert!(wire.to_upstream.is_empty() && wire.session.is_closed());
@@ -292,7 +317,10 @@ fn the_key_never_comes_back() {
     let token = kit.token("eve", &["plain"]);
     let mut wire = Wire::new();
     wire.caller(&mut kit, &chat(&token, r#"{"model":"m"}"#));
-    let head = format!("HTTP/1.1 200 OK\r\nX-Echo: {}\r\nContent-Length: 0\r\n\r\n", String::from_utf8_lossy(REAL_KEY));
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nX-Echo: {}\r\nContent-Length: 0\r\n\r\n",
+        String::from_utf8_lossy(REAL_KEY)
+    );
     wire.upstream(&mut kit, head.as_bytes());
     assert_eq!(wire.status(), "502");
 }
@@ -316,12 +344,19 @@ fn nothing_moves_without_room_in_the_journal() {
         if !wire.to_upstream.is_empty() {
             wire.upstream(&mut kit, &answer("text/plain", "fine"));
         }
-        let (_, sent) = if wire.to_upstream.is_empty() { (String::new(), &b""[..]) } else { split_head(&wire.to_upstream) };
+        let (_, sent) = if wire.to_upstream.is_empty() {
+            (String::new(), &b""[..])
+        } else {
+            split_head(&wire.to_upstream)
+        };
         assert!(recorded(&kit.worker, Kind::RequestBody).starts_with(sent), "room {room}");
         let heads = recorded(&kit.worker, Kind::ResponseHead);
         let bodies = recorded(&kit.worker, Kind::ResponseBody);
         let known = [heads, bodies].concat();
-        assert!(wire.to_caller.len() <= known.len() && known.starts_with(&wire.to_caller), "room {room}");
+        assert!(
+            wire.to_caller.len() <= known.len() && known.starts_with(&wire.to_caller),
+            "room {room}"
+        );
     }
 }
 

@@ -4,12 +4,15 @@
 //! is to be started; the `on_*` calls take what came of it. A direction's buffer is shown again
 //! only after what was made of it is written, and that is the back-pressure.
 
+mod deadlines;
+mod jobs;
+
 use super::flow::{Flow, HalfClose};
 use super::shared::{Found, Key, Shared};
 use super::signal::Phase;
-use super::socket::{ConnectJob, ReadDone, ReadJob, Socket, WriteDone, WriteJob};
+use super::socket::{ConnectJob, Socket};
 use super::{Session, sys};
-use crate::base::{CredentialId, ExchangeId, Now, Pieces, ResourceId};
+use crate::base::{CredentialId, ExchangeId, Now, ResourceId};
 use crate::session::io::{Act, Ending, Input, Interest, Out, UpstreamFault};
 use monoio::io::Canceller;
 use std::rc::Rc;
@@ -42,7 +45,7 @@ struct Lingering {
 }
 
 /// See the module.
-pub(super) struct Connection<S> {
+pub(in crate::runtime) struct Connection<S> {
     shared: Rc<Shared>,
     session: S,
     interest: Interest,
@@ -73,7 +76,7 @@ pub(super) struct Connection<S> {
 }
 
 impl<S: Session> Connection<S> {
-    pub(super) fn new(shared: Rc<Shared>, caller: Socket, session: S) -> Self {
+    pub(in crate::runtime) fn new(shared: Rc<Shared>, caller: Socket, session: S) -> Self {
         let interest = session.interest();
         Self {
             shared,
@@ -102,12 +105,12 @@ impl<S: Session> Connection<S> {
         }
     }
 
-    pub(super) fn is_over(&self) -> bool {
+    pub(in crate::runtime) fn is_over(&self) -> bool {
         self.over
     }
 
     /// Shows the session everything that it can take.
-    pub(super) fn advance(&mut self, now: Now) {
+    pub(in crate::runtime) fn advance(&mut self, now: Now) {
         self.check_signal(now);
         self.check_deadlines(now);
         while !self.over {
@@ -136,21 +139,6 @@ impl<S: Session> Connection<S> {
         self.step_close(now);
     }
 
-    /// Notes that an exchange begins or ended; one that stays idle gives its room back.
-    fn note_idle(&mut self, was_idle: bool, now: Now) {
-        if self.interest.idle != was_idle {
-            self.tidy_ns = self.interest.idle.then(|| now.after_ms(TIDY_MS));
-        }
-    }
-
-    fn tidy(&mut self) {
-        self.tidy_ns = None;
-        self.up.tidy();
-        self.down.tidy();
-        self.out.swap_caller(&mut Pieces::new());
-        self.out.swap_upstream(&mut Pieces::new());
-    }
-
     fn check_signal(&mut self, now: Now) {
         match self.shared.signal.phase() {
             Phase::Open => {}
@@ -161,56 +149,6 @@ impl<S: Session> Connection<S> {
             Phase::Draining => {}
             Phase::Stopped => self.gone(now),
         }
-    }
-
-    fn check_deadlines(&mut self, now: Now) {
-        let write_ns = self.shared.limits.write_ms.saturating_mul(1_000_000);
-        let late = |since: u64| now.mono_ns >= since.saturating_add(write_ns);
-        if self.caller.write.is_none() && late(self.down.since_ns) {
-            tracing::warn!("a caller takes no bytes");
-            self.gone(now);
-        }
-        if self.upstream_writing && !self.up.dead && late(self.up.since_ns) {
-            tracing::warn!("an upstream takes no bytes");
-            self.up.dead = true;
-            if let Some(upstream) = &self.upstream {
-                sys::shutdown_both(upstream.fd);
-            }
-        }
-        if self.lingering.as_ref().is_some_and(|linger| now.mono_ns >= linger.until_ns) {
-            self.over = true;
-        }
-        if is_quiet(&self.up, now) {
-            self.up.filling_ns = None;
-            self.caller_cancel = std::mem::take(&mut self.caller_cancel).cancel();
-        }
-        if is_quiet(&self.down, now) {
-            self.down.filling_ns = None;
-            self.upstream_cancel = std::mem::take(&mut self.upstream_cancel).cancel();
-        }
-        if self.tidy_ns.is_some_and(|at| at <= now.mono_ns) {
-            self.tidy();
-        }
-        let due = self.session.deadline().is_some_and(|at| at <= now.mono_ns);
-        if due && !self.over && self.closing.is_none() {
-            self.tell(Input::Timer, now);
-        }
-    }
-
-    /// The next time at which [`Self::advance`] has something to do without an event.
-    pub(super) fn deadline(&self, now: Now) -> Option<u64> {
-        let write_ns = self.shared.limits.write_ms.saturating_mul(1_000_000);
-        let session = match self.closing {
-            // One that was told already and names the past again shall not spin.
-            None => self.session.deadline().map(|at| at.max(now.after_ms(1))),
-            Some(_) => None,
-        };
-        let caller = self.caller.write.is_none().then_some(self.down.since_ns);
-        let upstream = (self.upstream_writing && !self.up.dead).then_some(self.up.since_ns);
-        let linger = self.lingering.as_ref().map(|linger| linger.until_ns);
-        let writes = [caller, upstream].map(|at| at.map(|at| at.saturating_add(write_ns)));
-        let quiet = [&self.up, &self.down].map(|flow| flow.filling_ns.map(quiet_at));
-        [session, linger, self.tidy_ns].into_iter().chain(quiet).chain(writes).flatten().min()
     }
 
     fn pump(&mut self) {
@@ -425,7 +363,10 @@ impl<S: Session> Connection<S> {
             let key = self.shared.key(want.resource, want.credential);
             self.key = Some(key);
             match self.shared.find(key, want.fresh, now) {
-                Ok(Found::Pooled(socket)) => self.connected = Some(socket),
+                Ok(Found::Pooled(socket)) => {
+                    self.shared.counters.upstream_reused.add();
+                    self.connected = Some(socket);
+                }
                 Ok(Found::Connect(job)) => {
                     self.connect_job = Some(job);
                     self.connecting = true;
@@ -446,6 +387,7 @@ impl<S: Session> Connection<S> {
     }
 
     fn connect_failed(&mut self, exchange: ExchangeId, fault: UpstreamFault, now: Now) {
+        self.shared.counters.upstream_failed.add();
         self.release(false, now);
         self.tell(Input::ConnectFailed(exchange, fault), now);
     }
@@ -497,187 +439,31 @@ impl<S: Session> Connection<S> {
         }
     }
 
-    /// The read to start on the caller.
-    ///
-    /// One is in flight nearly always, also when nobody wants bytes: a caller that goes must be
-    /// heard of, and what it sends ahead is bounded by the buffer. One that gets nothing for a
-    /// while becomes a wait, which holds no buffer.
-    pub(super) fn caller_read_job(&mut self, now: Now) -> Option<ReadJob> {
-        self.caller.read.as_ref()?;
-        if self.lingering.is_some() {
-            let mut buffer = self.up.buffer.take().unwrap_or_else(|| self.shared.take_small());
-            let count = buffer.filled().len();
-            buffer.consume(count);
-            buffer.compact();
-            let cancel = self.caller_cancel.handle();
-            return self.caller.read.take().map(|half| ReadJob::Fill(half, buffer, cancel));
-        }
-        if self.up.end.is_some() || self.closing.is_some() {
-            return None;
-        }
-        let wanted = self.interest.caller;
-        let buffer = match &self.caller.tls {
-            Some(tls) if !tls.is_drained() => return None,
-            _ if self.up.quiet && !self.up.ready => {
-                return self.caller.read.take().map(ReadJob::Wait);
-            }
-            Some(_) => self.shared.take_small(),
-            None if !wanted && (self.up.lent || !self.up.rest().is_empty()) => {
-                // Away with a write to an upstream, the buffer is soon back; else wait without.
-                let soon = self.up.lent && self.upstream.is_some();
-                if soon || self.up.ready {
-                    return None;
-                }
-                return self.caller.read.take().map(ReadJob::Wait);
-            }
-            None if wanted && !self.up.is_hungry() => return None,
-            None => match self.up.room(&self.shared) {
-                Some(buffer) => buffer,
-                None => {
-                    tracing::warn!("a session takes nothing of a full buffer; its caller is cut");
-                    self.gone(now);
-                    return None;
-                }
-            },
-        };
-        self.up.filling_ns = Some(now.mono_ns);
-        let cancel = self.caller_cancel.handle();
-        self.caller.read.take().map(|half| ReadJob::Fill(half, buffer, cancel))
-    }
-
-    /// The read to start on the upstream.
-    pub(super) fn upstream_read_job(&mut self, now: Now) -> Option<ReadJob> {
-        let wanted = self.interest.upstream || self.up.dead;
-        if !wanted || self.upstream_reading || self.down.end.is_some() {
-            return None;
-        }
-        let upstream = self.upstream.as_mut()?;
-        upstream.read.as_ref()?;
-        let buffer = match &upstream.tls {
-            Some(tls) if !tls.is_drained() => return None,
-            None if !self.down.is_hungry() => return None,
-            _ if self.down.quiet && !self.down.ready => {
-                self.upstream_reading = true;
-                return upstream.read.take().map(ReadJob::Wait);
-            }
-            Some(_) => self.shared.take_small(),
-            None => match self.down.room(&self.shared) {
-                Some(buffer) => buffer,
-                None => {
-                    tracing::warn!("a session takes nothing of a full buffer; its upstream is cut");
-                    self.down.end = Some(Ending::Cut);
-                    return None;
-                }
-            },
-        };
-        self.upstream_reading = true;
-        self.down.filling_ns = Some(now.mono_ns);
-        let cancel = self.upstream_cancel.handle();
-        upstream.read.take().map(|half| ReadJob::Fill(half, buffer, cancel))
-    }
-
-    /// The write to start on the caller.
-    pub(super) fn caller_write_job(&mut self, now: Now) -> Option<WriteJob> {
-        self.down.write_job(&mut self.caller, now)
-    }
-
-    /// The write to start on the upstream.
-    pub(super) fn upstream_write_job(&mut self, now: Now) -> Option<WriteJob> {
-        if self.upstream_writing {
-            return None;
-        }
-        let job = self.up.write_job(self.upstream.as_mut()?, now);
-        self.upstream_writing = job.is_some();
-        job
-    }
-
-    /// The connect to start.
-    pub(super) fn connect_job(&mut self) -> Option<ConnectJob> {
-        self.connect_job.take()
-    }
-
-    /// Whether a connect in flight is still wanted.
-    pub(super) fn is_connecting(&self) -> bool {
-        self.connecting
-    }
-
-    pub(super) fn on_caller_read(&mut self, done: ReadDone) {
-        let ReadDone { half, buffer, result } = done;
-        self.caller.read = Some(half);
-        let Some(buffer) = buffer else { return self.on_caller_ready(&result) };
-        if let Some(linger) = self.lingering.as_mut() {
-            let count = result.unwrap_or(0);
-            linger.left = linger.left.saturating_sub(count);
-            self.over |= linger.left == 0 || count == 0;
-            self.shared.put(buffer);
-        } else {
-            self.up.filled(&mut self.caller, buffer, result, &self.shared);
-        }
-    }
-
-    fn on_caller_ready(&mut self, result: &std::io::Result<usize>) {
-        if result.is_err() {
-            self.up.end = Some(Ending::Cut);
-            return;
-        }
-        if self.interest.caller || self.caller.tls.is_some() {
-            self.up.ready = true;
-            return;
-        }
-        match sys::receive_now(self.caller.fd, &mut [0], true) {
-            Ok(0) => self.up.end = Some(Ending::Clean),
-            Ok(_) => self.up.ready = true,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(_) => self.up.end = Some(Ending::Cut),
-        }
-    }
-
-    pub(super) fn on_upstream_read(&mut self, done: ReadDone) {
-        self.upstream_reading = false;
-        let ReadDone { half, buffer, result } = done;
-        let Some(upstream) = self.upstream.as_mut() else {
-            // It was released meanwhile; the half closes with this drop.
-            return buffer.into_iter().for_each(|buffer| self.shared.put(buffer));
-        };
-        upstream.read = Some(half);
-        let Some(buffer) = buffer else {
-            // A wait that fails is followed by a read that says why.
-            self.down.ready = true;
-            return;
-        };
-        self.down.filled(upstream, buffer, result, &self.shared);
-    }
-
-    pub(super) fn on_caller_write(&mut self, done: WriteDone) {
-        self.caller.write = self.down.wrote(done, false);
-    }
-
-    pub(super) fn on_upstream_write(&mut self, done: WriteDone) {
-        self.upstream_writing = false;
-        let half = self.up.wrote(done, self.upstream.is_none());
-        if let Some(upstream) = self.upstream.as_mut() {
-            upstream.write = half;
-        }
-    }
-
-    pub(super) fn on_connect(&mut self, result: Result<Socket, UpstreamFault>, now: Now) {
+    pub(in crate::runtime) fn on_connect(
+        &mut self,
+        result: Result<Socket, UpstreamFault>,
+        now: Now,
+    ) {
         self.connecting = false;
         let Some(exchange) = self.exchange else { return };
         match result {
-            Ok(socket) => self.connected = Some(socket),
+            Ok(socket) => {
+                self.shared.counters.upstream_made.add();
+                self.connected = Some(socket);
+            }
             Err(fault) => self.connect_failed(exchange, fault, now),
         }
     }
 
     /// Ends both sides, so that every operation in flight completes soon.
-    pub(super) fn hang_up(&mut self, now: Now) {
+    pub(in crate::runtime) fn hang_up(&mut self, now: Now) {
         self.over = true;
         self.release(false, now);
         sys::shutdown_both(self.caller.fd);
     }
 
     /// Gives the buffers back, once nothing is in flight.
-    pub(super) fn finish(&mut self) {
+    pub(in crate::runtime) fn finish(&mut self) {
         self.up.finish(&self.shared);
         self.down.finish(&self.shared);
         if let Some(buffer) = self.caller.tls.as_mut().and_then(|tls| tls.abandon()) {
@@ -696,15 +482,3 @@ fn is_told(socket: &mut Socket) -> bool {
         }
     }
 }
-
-/// When a read that holds a buffer and gets nothing gives it back.
-fn quiet_at(filling_ns: u64) -> u64 {
-    filling_ns.saturating_add(TIDY_MS.saturating_mul(1_000_000))
-}
-
-fn is_quiet(flow: &Flow, now: Now) -> bool {
-    flow.filling_ns.is_some_and(|at| quiet_at(at) <= now.mono_ns)
-}
-
-/// How long a connection is idle before it gives back the room of its lists.
-const TIDY_MS: u64 = if cfg!(test) { 60 } else { 2_000 };
