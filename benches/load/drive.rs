@@ -9,13 +9,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 
 use crate::Outcome;
 use crate::args::Timing;
 use crate::caller::{Answer, Caller};
-use crate::material::{EVENTS, Kind, Material, PERSONAL, UPSTREAM_KEY};
+use crate::loops;
+use crate::material::{Kind, Material, PERSONAL, UPSTREAM_KEY};
 use crate::process::Cpu;
 use crate::rows::Load;
 use crate::upstream;
@@ -24,8 +23,6 @@ use crate::upstream;
 const FINISH_MAX: Duration = Duration::from_secs(5);
 /// How long all connections of a cell may take to stand.
 const READY_MAX: Duration = Duration::from_secs(10);
-const ECHO_LEN: usize = 64;
-const BLOCK_LEN: usize = 64 * 1024;
 
 /// Where a subject listens, what it is sent and what must come back.
 #[derive(Clone)]
@@ -39,8 +36,8 @@ pub(crate) struct Target {
     pub(crate) hold: Rc<[u8]>,
     pub(crate) caller_tls: Arc<rustls::ClientConfig>,
     pub(crate) caller_tls_known: Arc<rustls::ClientConfig>,
-    answer_len: u64,
-    stream_len: u64,
+    pub(crate) answer_len: u64,
+    pub(crate) stream_len: u64,
 }
 
 impl Target {
@@ -89,7 +86,11 @@ impl Target {
         }
     }
 
-    async fn relay(&self, which: usize) -> io::Result<Caller> {
+    /// Connects to echo (0), source (1) or sink (2) with the client certificate.
+    ///
+    /// # Errors
+    /// The subject has no relays, or what [`Caller::connect`] says.
+    pub(crate) async fn relay(&self, which: usize) -> io::Result<Caller> {
         let address = self.relays.and_then(|all| all.get(which).copied());
         let address = address.ok_or_else(|| io::Error::other("no relay on this subject"))?;
         Caller::connect(address, Some(&self.caller_tls_known)).await
@@ -111,31 +112,37 @@ pub(crate) struct Sample {
 }
 
 /// Shared by the connections of one cell.
-struct Tally {
-    target: Target,
-    tls: bool,
+pub(crate) struct Tally {
+    pub(crate) target: Target,
+    pub(crate) tls: bool,
     /// Connections that stand.
     ready: Cell<usize>,
-    on: Cell<bool>,
-    stop: Cell<bool>,
-    count: Cell<f64>,
+    pub(crate) on: Cell<bool>,
+    pub(crate) stop: Cell<bool>,
+    pub(crate) count: Cell<f64>,
     latency: RefCell<Histogram<u64>>,
-    first: RefCell<Histogram<u64>>,
+    pub(crate) first: RefCell<Histogram<u64>>,
 }
 
 impl Tally {
-    fn ready(&self) {
+    /// One more connection stands.
+    pub(crate) fn ready(&self) {
         self.ready.set(self.ready.get() + 1);
     }
 
-    fn add(&self, count: f64, started: Instant) {
+    /// Counts an answer that began at `started`, when the clock runs.
+    pub(crate) fn add(&self, count: f64, started: Instant) {
         if self.on.get() {
             self.count.set(self.count.get() + count);
             self.latency.borrow_mut().saturating_record(nanos(started.elapsed()));
         }
     }
 
-    fn check(&self, answer: &Answer, expected: u64) -> io::Result<()> {
+    /// Is the answer the whole right one?
+    ///
+    /// # Errors
+    /// What came instead.
+    pub(crate) fn check(&self, answer: &Answer, expected: u64) -> io::Result<()> {
         if answer.status == 200 && answer.body_len == expected {
             return Ok(());
         }
@@ -144,7 +151,8 @@ impl Tally {
     }
 }
 
-fn nanos(time: Duration) -> u64 {
+/// A duration in nanoseconds.
+pub(crate) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -192,7 +200,8 @@ pub(crate) async fn probe(target: &mut Target, masked: bool, tls: bool) -> Outco
     tokio::time::timeout(Duration::from_secs(10), work).await.map_err(|_| "no answer in 10 s")?
 }
 
-/// Runs one cell: warm up, measure, finish.
+/// Runs one cell: warm up, measure, finish. `None` when nothing was answered in the measured time:
+/// a starved round, not a wrong one.
 ///
 /// # Errors
 /// The first thing that went wrong on any connection: a cell with a wrong answer has no figures.
@@ -202,7 +211,7 @@ pub(crate) async fn cell(
     target: &Target,
     pid: Option<u32>,
     timing: &Timing,
-) -> Outcome<Sample> {
+) -> Outcome<Option<Sample>> {
     let tally = Rc::new(Tally {
         target: target.clone(),
         tls,
@@ -213,7 +222,7 @@ pub(crate) async fn cell(
         latency: RefCell::new(histogram()?),
         first: RefCell::new(histogram()?),
     });
-    let mut tasks = spawn(load, &tally)?;
+    let mut tasks = loops::spawn(load, &tally)?;
     let cpu = || pid.map(Cpu::of);
     let measure = async {
         // Hundreds of handshakes must not reach into the measured time.
@@ -259,205 +268,15 @@ pub(crate) async fn cell(
         _ => BTreeMap::new(),
     };
     if tally.count.get() == 0.0 {
-        return Err("nothing was answered in the measured time".into());
+        return Ok(None);
     }
     let memory = pid.map(crate::process::Memory::of).unwrap_or_default();
-    Ok(Sample {
+    Ok(Some(Sample {
         count: tally.count.get(),
         wall: end - start,
         cpu_ns,
         latency: tally.latency.borrow().clone(),
         first: tally.first.borrow().clone(),
         memory,
-    })
-}
-
-fn spawn(load: &Load, tally: &Rc<Tally>) -> Outcome<JoinSet<io::Result<()>>> {
-    let mut tasks = JoinSet::new();
-    match *load {
-        Load::Closed { connections } => {
-            for _ in 0..connections {
-                tasks.spawn_local(closed(Rc::clone(tally)));
-            }
-        }
-        Load::Open { connections, rate } => {
-            let mut senders = Vec::with_capacity(connections);
-            for _ in 0..connections {
-                let (sender, due) = mpsc::unbounded_channel();
-                senders.push(sender);
-                tasks.spawn_local(open(Rc::clone(tally), due));
-            }
-            std::thread::Builder::new()
-                .name("ticker".to_owned())
-                .spawn(move || tick(&senders, rate))?;
-        }
-        Load::Stream { connections } => {
-            for index in 0..connections {
-                tasks.spawn_local(streams(Rc::clone(tally), index));
-            }
-        }
-        Load::Handshake { connections } => {
-            for _ in 0..connections {
-                tasks.spawn_local(handshakes(Rc::clone(tally)));
-            }
-        }
-        Load::Echo { connections } => {
-            for _ in 0..connections {
-                tasks.spawn_local(echo(Rc::clone(tally)));
-            }
-        }
-        Load::BulkDown { connections } => {
-            for _ in 0..connections {
-                tasks.spawn_local(bulk_down(Rc::clone(tally)));
-            }
-        }
-        Load::BulkUp { connections } => {
-            for _ in 0..connections {
-                tasks.spawn_local(bulk_up(Rc::clone(tally)));
-            }
-        }
-        Load::IdleKeepAlive { .. } | Load::IdleStream { .. } => {
-            return Err("a memory row is not timed".into());
-        }
-    }
-    Ok(tasks)
-}
-
-async fn closed(tally: Rc<Tally>) -> io::Result<()> {
-    let mut caller = tally.target.connect(tally.tls).await?;
-    tally.ready();
-    while !tally.stop.get() {
-        let started = Instant::now();
-        caller.send(&tally.target.answer).await?;
-        let answer = caller.answer(|_| ()).await?;
-        tally.add(1.0, started);
-        tally.check(&answer, tally.target.answer_len)?;
-        if answer.close {
-            // nginx and others end a connection after so many requests: part of their price.
-            caller = tally.target.connect(tally.tls).await?;
-        }
-    }
-    caller.close().await;
-    Ok(())
-}
-
-/// Sends each connection its due times, in turn, until they are gone. A thread of its own: the
-/// runtime's timers are a millisecond coarse and would send in bursts.
-fn tick(senders: &[mpsc::UnboundedSender<Instant>], rate: u32) {
-    let step = Duration::from_secs(1) / rate.max(1);
-    let mut due = Instant::now() + step;
-    for sender in senders.iter().cycle() {
-        let now = Instant::now();
-        if due > now {
-            std::thread::sleep(due - now);
-        }
-        // From when the tick was sent: lateness of this thread is not the proxy's.
-        if sender.send(Instant::now()).is_err() {
-            return;
-        }
-        due += step;
-    }
-}
-
-async fn open(tally: Rc<Tally>, mut due: mpsc::UnboundedReceiver<Instant>) -> io::Result<()> {
-    let mut caller = tally.target.connect(tally.tls).await?;
-    tally.ready();
-    while !tally.stop.get() {
-        let Some(at) = due.recv().await else { break };
-        caller.send(&tally.target.answer).await?;
-        let answer = caller.answer(|_| ()).await?;
-        tally.add(1.0, at);
-        tally.check(&answer, tally.target.answer_len)?;
-        if answer.close {
-            caller = tally.target.connect(tally.tls).await?;
-        }
-    }
-    caller.close().await;
-    Ok(())
-}
-
-async fn streams(tally: Rc<Tally>, index: usize) -> io::Result<()> {
-    let mut caller = tally.target.connect(tally.tls).await?;
-    tally.ready();
-    // Spread the starts: callers of a model do not begin in step.
-    let step = u32::try_from(index).unwrap_or(0);
-    tokio::time::sleep(Duration::from_millis(5).saturating_mul(step)).await;
-    let total = u32::try_from(EVENTS).map_or(1.0, f64::from) + 1.0;
-    let len = tally.target.stream_len;
-    let per_byte = total / u32::try_from(len).map_or(1.0, f64::from).max(1.0);
-    while !tally.stop.get() {
-        let started = Instant::now();
-        caller.send(&tally.target.stream).await?;
-        let counted = &tally;
-        let read = caller.answer(|bytes| {
-            if counted.on.get() {
-                // Streams outlast the measured time: count events by their bytes.
-                let events = per_byte * u32::try_from(bytes.len()).map_or(0.0, f64::from);
-                counted.count.set(counted.count.get() + events);
-            }
-        });
-        let answer = read.await?;
-        if let (true, Some(first)) = (tally.on.get(), answer.first) {
-            tally.first.borrow_mut().saturating_record(nanos(first - started));
-        }
-        tally.add(0.0, started);
-        tally.check(&answer, len)?;
-        if answer.close {
-            caller = tally.target.connect(tally.tls).await?;
-        }
-    }
-    caller.close().await;
-    Ok(())
-}
-
-async fn handshakes(tally: Rc<Tally>) -> io::Result<()> {
-    tally.ready();
-    while !tally.stop.get() {
-        let started = Instant::now();
-        let mut caller = tally.target.connect(true).await?;
-        caller.send(&tally.target.answer).await?;
-        let answer = caller.answer(|_| ()).await?;
-        tally.add(1.0, started);
-        tally.check(&answer, tally.target.answer_len)?;
-        caller.close().await;
-    }
-    Ok(())
-}
-
-async fn echo(tally: Rc<Tally>) -> io::Result<()> {
-    let mut caller = tally.target.relay(0).await?;
-    tally.ready();
-    let message = [b'e'; ECHO_LEN];
-    while !tally.stop.get() {
-        let started = Instant::now();
-        caller.send(&message).await?;
-        caller.take_raw(ECHO_LEN).await?;
-        tally.add(1.0, started);
-    }
-    caller.close().await;
-    Ok(())
-}
-
-async fn bulk_down(tally: Rc<Tally>) -> io::Result<()> {
-    let mut caller = tally.target.relay(1).await?;
-    tally.ready();
-    caller.send(b"g").await?;
-    loop {
-        let started = Instant::now();
-        let len = caller.take_some().await?;
-        tally.add(u32::try_from(len).map_or(0.0, f64::from), started);
-    }
-}
-
-async fn bulk_up(tally: Rc<Tally>) -> io::Result<()> {
-    let mut caller = tally.target.relay(2).await?;
-    tally.ready();
-    let block = vec![b'u'; BLOCK_LEN];
-    loop {
-        let started = Instant::now();
-        caller.send(&block).await?;
-        tally.add(u32::try_from(BLOCK_LEN).map_or(0.0, f64::from), started);
-        // A socket that always takes more would never let the clock run.
-        tokio::task::consume_budget().await;
-    }
+    }))
 }

@@ -11,6 +11,7 @@ mod caller;
 mod drive;
 mod gateway;
 mod idle;
+mod loops;
 mod material;
 mod peers;
 mod process;
@@ -119,8 +120,15 @@ async fn run(
                 eprint!("\rload: {:<24} round {} {:<20}", row.name, round + 1, one.subject.label());
                 let pid = one.process.as_ref().map(Running::pid);
                 match drive::cell(&row.load, row.tls, &one.target, pid, &plan).await {
-                    Ok(sample) => {
-                        report.push(row, one.subject, round, Cell::Timed(Box::new(sample)))
+                    Ok(Some(sample)) => {
+                        report.push(row, one.subject, round, Cell::Timed(Box::new(sample)));
+                    }
+                    Ok(None) => {
+                        let (name, label) = (&row.name, one.subject.label());
+                        report.note(format!(
+                            "{name} {label}: nothing answered in round {}",
+                            round + 1
+                        ));
                     }
                     Err(error) => {
                         report.give_up(row, one.subject, error.to_string());
