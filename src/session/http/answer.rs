@@ -255,27 +255,35 @@ impl Session {
         worker: &mut Worker<J>,
         out: &mut Out,
     ) -> Result<(), Refusal> {
-        let Some(coding) = &mut self.coding else {
+        if self.coding.is_none() {
             return self.answer_plain(data, offset, end, now, worker, out);
-        };
+        }
         let Some(exchange) = &self.exchange else { return Err(Refusal::BadUpstream) };
-        let limits = &exchange.snapshot.limits;
+        let snapshot = Arc::clone(&exchange.snapshot);
+        let mut coding = self.coding.take();
         let mut decoded = std::mem::take(&mut self.decoded);
-        decoded.clear();
-        let result = coding
-            .push(data, &mut decoded, limits)
-            .and_then(|()| if end { coding.finish() } else { Ok(()) });
-        let sent = match result {
-            Ok(()) => self.answer_plain(&decoded, None, end, now, worker, out),
-            Err(error) => {
-                tracing::warn!(
-                    connection = self.connection.0,
-                    reason = error.label(),
-                    "bad coding"
-                );
-                Err(Refusal::BadUpstream)
+        let mut sent = Ok(());
+        // In small slices, so that what comes out of each is small too.
+        let slices = data.chunks(CODED_SLICE).map(|slice| (slice, false));
+        for (slice, last) in slices.chain(end.then_some((&b""[..], true))) {
+            let Some(coding) = &mut coding else { break };
+            decoded.clear();
+            let result = coding
+                .push(slice, &mut decoded, &snapshot.limits)
+                .and_then(|()| if last { coding.finish() } else { Ok(()) });
+            sent = match result {
+                Ok(()) => self.answer_plain(&decoded, None, last, now, worker, out),
+                Err(error) => {
+                    let connection = self.connection.0;
+                    tracing::warn!(connection, reason = error.label(), "bad coding");
+                    Err(Refusal::BadUpstream)
+                }
+            };
+            if sent.is_err() {
+                break;
             }
-        };
+        }
+        self.coding = coding;
         // A bomb's room is not kept for the life of the connection.
         self.decoded = if decoded.capacity() > DECODED_KEPT { Vec::new() } else { decoded };
         sent
@@ -379,3 +387,5 @@ impl Session {
 
 /// Room for decoded bytes that a connection keeps.
 const DECODED_KEPT: usize = 64 << 10;
+/// Coded bytes that are decoded at a time.
+const CODED_SLICE: usize = 1 << 10;

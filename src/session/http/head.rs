@@ -167,7 +167,7 @@ pub(super) fn write_upstream(
         // The slot of any credential of the config is the gateway's alone to fill.
         let name = field.name(bytes);
         let slot = |one: &Credential| one.field().eq_ignore_ascii_case(name);
-        if field.drop || credentials.iter().any(|one| slot(one)) {
+        if field.drop || credentials.iter().any(slot) {
             continue;
         }
         match field.id {

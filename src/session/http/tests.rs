@@ -520,3 +520,29 @@ fn a_refused_expectation_closes_the_connection() {
     assert_eq!(wire.status(), "403");
     assert!(wire.session.is_closed());
 }
+
+#[test]
+fn a_compressed_answer_is_decoded_masked_and_sent_whole() {
+    use std::io::Write as _;
+    let mut coded = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    let text = format!("{}bob@corp.example.com{}", " ".repeat(20_000), " ".repeat(20_000));
+    coded.write_all(text.as_bytes()).unwrap();
+    let coded = coded.finish().unwrap();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n",
+        coded.len()
+    );
+    let whole = [head.as_bytes(), &coded].concat();
+    for cut in [head.len(), head.len() + 1, whole.len() - 9, whole.len()] {
+        let mut kit = kit();
+        let token = kit.token("ana", &["analysts"]);
+        let mut wire = Wire::new();
+        wire.caller(&mut kit, &chat(&token, ASK));
+        wire.upstream(&mut kit, &whole[..cut]);
+        wire.upstream(&mut kit, &whole[cut..]);
+        let (head, body) = split_head(&wire.to_caller);
+        assert!(!head.contains("content-encoding"), "{head}");
+        let body = String::from_utf8(dechunk(body)).unwrap();
+        assert_eq!(body, text.replace("bob@corp.example.com", "[EMAIL]"));
+    }
+}
