@@ -4,13 +4,15 @@
 //! held. It knows the grammar only (RFC 9112, section 7.1): 1 to 16 hex digits, extensions that are
 //! read and dropped, CRLF everywhere. Trailers are read by the rules of fields and dropped.
 //!
-//!     Size -> [Name -> Value | Quoted] -> LineFeed -> Data -> DataCr -> DataLf -> Size
-//!                                           | size 0
-//!                                           v
-//!             TrailerStart -> TrailerName -> TrailerValue -> TrailerLf -> TrailerStart
-//!                  | CR
-//!                  v
-//!               LastLf -> Done
+//! ```text
+//! Size -> [Name -> Value | Quoted] -> LineFeed -> Data -> DataCr -> DataLf -> Size
+//!                                       | size 0
+//!                                       v
+//!         TrailerStart -> TrailerName -> TrailerValue -> TrailerLf -> TrailerStart
+//!              | CR
+//!              v
+//!           LastLf -> Done
+//! ```
 
 use super::error::BodyError;
 use super::fields::{Framing, is_token};
