@@ -128,6 +128,15 @@ impl Lane {
             let (Some((tail, _)), Some(segment)) = (&mut self.tail, &mut self.segment) else {
                 return Ok(rolled_any);
             };
+            // Before anything is read: a close that failed, for want of room, is made up for first,
+            // or what belongs to the next segment would go behind the end of this one.
+            if segment.rolled() {
+                let checkpoint = segment.close(&home.pair, now.wall_ns, State::Closed, 0)?;
+                self.next = Next::behind(&checkpoint);
+                self.segment = None;
+                rolled_any = true;
+                continue;
+            }
             self.buffer.clear();
             let read = tail.read(WRITE_MAX, &mut self.buffer);
             let batch = read.map_err(|e| io::Error::other(e.text()))?;
@@ -146,11 +155,8 @@ impl Lane {
                     durable.store(batch.end.position.0, Ordering::Release);
                 }
             }
-            if batch.rolled || segment.rolled() {
-                let checkpoint = segment.close(&home.pair, now.wall_ns, State::Closed, 0)?;
-                self.next = Next::behind(&checkpoint);
-                self.segment = None;
-                rolled_any = true;
+            debug_assert_eq!(batch.rolled, segment.rolled(), "a batch ends with a roll entry");
+            if segment.rolled() {
                 continue;
             }
             budget = budget.saturating_sub(len);
