@@ -57,13 +57,17 @@ fn start(args: &Args) -> Outcome<()> {
     let local = tokio::task::LocalSet::new();
     let report = local.block_on(&runtime, async {
         let work = run(args, &rows, &material, &upstream);
-        let mut terminate =
-            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        tokio::select! {
+        // The children are ended with the run, so a signal must end it in order.
+        let signals = [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM];
+        let mut signals = signal_hook::iterator::Signals::new(signals)?;
+        let handle = signals.handle();
+        let told = tokio::task::spawn_blocking(move || signals.forever().next());
+        let done = tokio::select! {
             done = work => done,
-            _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
-            _ = terminate.recv() => Err("terminated".into()),
-        }
+            _ = told => Err("ended by a signal".into()),
+        };
+        handle.close();
+        done
     })?;
     println!("{}", report.markdown());
     Ok(())

@@ -5,8 +5,9 @@ mod tour;
 
 use clap::Args;
 use setup::Setup;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use std::path::PathBuf;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// What `demo` was asked.
 #[derive(Clone, Debug, Args)]
@@ -36,8 +37,7 @@ pub(super) fn run(options: &Options) -> u8 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
         runtime.block_on(async {
-            let mut int = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
-            let mut term = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+            let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| error.to_string())?;
             let setup = Setup::start(options).await?;
             let mut fine = true;
             if options.json {
@@ -49,10 +49,9 @@ pub(super) fn run(options: &Options) -> u8 {
                 if !options.json {
                     setup.print_commands(options);
                 }
-                tokio::select! {
-                    _ = int.recv() => {}
-                    _ = term.recv() => {}
-                }
+                // The stand-in runs on this thread; the wait must not hold it up.
+                let told = tokio::task::spawn_blocking(move || signals.forever().next());
+                told.await.map_err(|error| error.to_string())?;
             }
             setup.stop(options.dir.is_none()).await;
             Ok(fine)

@@ -4,9 +4,10 @@ use super::source::System;
 use crate::config::{self, Config};
 use crate::gateway::Gateway;
 use crate::runtime;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use std::path::Path;
 use std::sync::Arc;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs until SIGTERM or SIGINT. Returns 0 after a clean end, 1 for a bad config, 2 when it could
 /// not run.
@@ -22,8 +23,7 @@ pub(super) fn run(path: &Path) -> u8 {
         Some(reason) => tracing::warn!(reason, "the data path runs on epoll"),
     }
     // The signals are listened to before the start, so that none is lost in between.
-    let signals = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let signals = match signals {
+    let mut signals = match Signals::new([SIGHUP, SIGINT, SIGTERM]) {
         Ok(signals) => signals,
         Err(error) => {
             tracing::error!(%error, "signals cannot be listened to");
@@ -43,26 +43,14 @@ pub(super) fn run(path: &Path) -> u8 {
     if let Some(address) = gateway.admin_address() {
         tracing::info!(%address, "admin surface");
     }
-    if let Err(error) = signals.block_on(until_told(path, &gateway)) {
-        tracing::error!(%error, "signals cannot be listened to");
-        drop(gateway);
-        return 2;
+    for signal in signals.forever() {
+        if signal != SIGHUP {
+            break;
+        }
+        reload(path, &gateway);
     }
     tracing::info!("draining");
     if gateway.stop() { 0 } else { 2 }
-}
-
-async fn until_told(path: &Path, gateway: &Gateway) -> std::io::Result<()> {
-    let mut hup = signal(SignalKind::hangup())?;
-    let mut term = signal(SignalKind::terminate())?;
-    let mut int = signal(SignalKind::interrupt())?;
-    loop {
-        tokio::select! {
-            _ = hup.recv() => reload(path, gateway),
-            _ = term.recv() => return Ok(()),
-            _ = int.recv() => return Ok(()),
-        }
-    }
 }
 
 fn reload(path: &Path, gateway: &Gateway) {

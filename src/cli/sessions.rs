@@ -83,7 +83,12 @@ pub fn rows(data: &Path, filter: &Filter) -> Result<(Vec<Row>, Vec<String>), Str
     Ok((rows, bad))
 }
 
-fn each_whole(data: &Path, mut each: impl FnMut(OwnedEntry)) -> Result<Vec<String>, String> {
+/// Hands every entry of a record to `each`, parts joined, worker by worker in their order. Returns
+/// the files that could not be read to their end.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn each_whole(data: &Path, mut each: impl FnMut(OwnedEntry)) -> Result<Vec<String>, String> {
     let mut joiner = (0, Joiner::new());
     walk_folder(data, |worker, entry| {
         if joiner.0 != worker {

@@ -329,8 +329,15 @@ impl Session {
     fn on_caller_end<J: Journal>(&mut self, now: Now, worker: &mut Worker<J>, out: &mut Out) {
         self.caller_ended = true;
         match self.request {
-            // A half-closed caller may still read its answer.
-            Request::Done => {}
+            // A caller that is done sending may still read; one that ends while it is answered, or
+            // long after it asked, is gone. TCP shows both in the same way.
+            Request::Done => {
+                let sent_ns = self.exchange.as_ref().map_or(0, |exchange| exchange.sent_ns);
+                let late = now.mono_ns.saturating_sub(sent_ns) > HALF_CLOSE_NS;
+                if self.answer == Answer::Body || late {
+                    self.abandon(now, worker, out);
+                }
+            }
             Request::Head => self.close(false, out),
             Request::Gather | Request::Forward | Request::Discard => {
                 self.abandon(now, worker, out);
@@ -567,3 +574,6 @@ impl Session {
         );
     }
 }
+
+/// How soon after its request an end of the caller still counts as a half-close.
+const HALF_CLOSE_NS: u64 = 1_000_000_000;

@@ -546,3 +546,24 @@ fn a_compressed_answer_is_decoded_masked_and_sent_whole() {
         assert_eq!(body, text.replace("bob@corp.example.com", "[EMAIL]"));
     }
 }
+
+#[test]
+fn an_end_of_the_caller_is_a_half_close_soon_after_the_request_and_an_abort_later() {
+    let mut kit = kit();
+    let token = kit.token("eve", &["plain"]);
+    for (ms, begun, gone) in [(10, false, false), (5_000, false, true), (10, true, true)] {
+        let mut wire = Wire::new();
+        wire.caller(&mut kit, &chat(&token, r#"{"model":"m"}"#));
+        if begun {
+            let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
+            wire.upstream(&mut kit, head);
+        }
+        wire.now = at(1 + ms);
+        wire.event(&mut kit, Input::CallerEnd);
+        assert_eq!(wire.session.is_closed(), gone, "{ms} {begun}");
+        if !gone {
+            wire.upstream(&mut kit, &answer("text/plain", "fine"));
+            assert!(wire.to_caller.ends_with(b"fine"));
+        }
+    }
+}
