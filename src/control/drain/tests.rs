@@ -313,7 +313,9 @@ fn a_killed_process_loses_no_acknowledged_entry() {
     let data = settings.data_dir.clone();
     let mut acked = Vec::new();
     let mut from_ring = 0;
-    for kill in 0..KILLS {
+    // On an idle machine the drain is fast: a few more kills then, until one left something.
+    let mut kills = 0..KILLS * 10;
+    while let Some(kill) = kills.next().filter(|kill| *kill < KILLS || from_ring == 0) {
         let mut child = Child::spawn(dir.path());
         let last = child.kill_after(1 + kill * 37 % 700);
         if last > 0 {
@@ -331,7 +333,7 @@ fn a_killed_process_loses_no_acknowledged_entry() {
             assert_clean(&data);
         }
     }
-    assert_eq!(acked.len() as u64, KILLS);
+    assert!(acked.len() as u64 >= KILLS);
     let aside =
         |entry: &std::fs::DirEntry| entry.path().extension().is_some_and(|e| e == "damaged");
     assert!(!std::fs::read_dir(dir.path()).unwrap().flatten().any(|entry| aside(&entry)));
