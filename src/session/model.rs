@@ -2,7 +2,8 @@
 //!
 //! Strict JSON (RFC 8259), so that no upstream can read another name out of the same bytes: a
 //! second top-level `model`, escaped or not, and any syntax error are [`ModelError`]. Memory is
-//! one bit for each level of depth and the name itself. Estimate: about 2 ns a byte.
+//! one bit for each level of depth and the name itself. Estimate: 0.5 ns a byte inside strings, 2 ns
+//! elsewhere.
 
 /// What became of the attribute so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,10 +128,25 @@ impl ModelScan {
     /// # Errors
     /// See [`ModelError`]; the scan is then void.
     pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), ModelError> {
-        for byte in bytes {
+        let mut rest = bytes;
+        while let Some((byte, tail)) = rest.split_first() {
+            rest = tail;
             self.step(*byte)?;
+            if self.skips() {
+                // Most of a body is the inside of strings that are no model's name.
+                let run = rest.iter().position(|byte| !is_plain(*byte)).unwrap_or(rest.len());
+                rest = rest.get(run..).unwrap_or_default();
+            }
         }
         Ok(())
+    }
+
+    /// Whether plain bytes change nothing: inside a string that is not kept.
+    fn skips(&self) -> bool {
+        matches!(self.at, At::Text { .. })
+            && !self.collecting
+            && self.utf8_left == 0
+            && self.high.is_none()
     }
 
     /// The body is at its end.
@@ -389,6 +405,11 @@ impl ModelScan {
         self.at = self.after_value();
         Ok(())
     }
+}
+
+/// ASCII that neither ends a string, nor escapes, nor is forbidden in one.
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, 0x20..=0x7f) && byte != b'"' && byte != b'\\'
 }
 
 #[cfg(test)]
