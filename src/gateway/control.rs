@@ -183,6 +183,7 @@ fn stamps(live: &Live) -> Vec<Option<(std::time::SystemTime, u64)>> {
 /// Compiles the config in force once more, with the files as they are. What is wrong with them
 /// leaves the old ones in use.
 fn refresh(live: &Arc<Live>) {
+    let _changing = live.change();
     let config = live.config();
     let secrets = match config.resolve_secrets(&*live.source) {
         Ok(secrets) => secrets,

@@ -21,7 +21,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Why a gateway does not start, or a reload is not taken.
 #[derive(Debug)]
@@ -121,6 +121,8 @@ struct Live {
     addresses: Arc<Published<runtime::Addresses>>,
     servers: Vec<Option<Arc<Published<ServerConfig>>>>,
     config: Mutex<Arc<Config>>,
+    /// Held from the reading of the config in force to the publishing of what was made of it.
+    changing: Mutex<()>,
     counts: Vec<Arc<Mutex<Counts>>>,
     drain: drain::DrainHandle,
 }
@@ -169,6 +171,7 @@ impl Gateway {
             counts: (0..count).map(|_| Arc::default()).collect(),
             drain: opened.drain.handle(),
             config: Mutex::new(Arc::new(config)),
+            changing: Mutex::new(()),
         });
         let mut gateway = Self {
             workers: Vec::new(),
@@ -294,7 +297,13 @@ impl Live {
         Arc::clone(&self.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
+    /// One change at a time: two that overlap would publish what the later one replaced.
+    fn change(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     fn reload(&self, config: Config) -> Result<(), StartError> {
+        let _changing = self.change();
         let old = self.config();
         let listens = |config: &Config| -> Vec<_> {
             let list = config.listeners.iter();

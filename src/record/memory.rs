@@ -81,6 +81,10 @@ impl Journal for MemoryJournal {
         self.position += need;
         Ok(Position(self.position))
     }
+
+    fn room(&mut self) -> u64 {
+        self.room.unwrap_or(u64::MAX)
+    }
 }
 
 #[cfg(test)]

@@ -276,6 +276,9 @@ pub trait Journal {
     fn append<'a, I>(&mut self, meta: EntryMeta, body: I, now: Now) -> Result<Position, Full>
     where
         I: Iterator<Item = &'a [u8]> + Clone;
+
+    /// Bytes that entries may still take, their heads included. It grows as the journal is drained.
+    fn room(&mut self) -> u64;
 }
 
 impl<J: Journal + ?Sized> Journal for &mut J {
@@ -284,6 +287,10 @@ impl<J: Journal + ?Sized> Journal for &mut J {
         I: Iterator<Item = &'a [u8]> + Clone,
     {
         (**self).append(meta, body, now)
+    }
+
+    fn room(&mut self) -> u64 {
+        (**self).room()
     }
 }
 

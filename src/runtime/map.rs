@@ -285,11 +285,6 @@ impl RingJournal {
         self.roll_ns = ms.saturating_mul(1_000_000);
     }
 
-    /// Bytes that an ordinary entry may still take.
-    pub fn room(&mut self) -> u64 {
-        self.free().saturating_sub(self.reserve)
-    }
-
     /// Behind the last entry.
     #[must_use]
     pub fn position(&self) -> Position {
@@ -394,6 +389,10 @@ impl<'a, I: Iterator<Item = &'a [u8]>> Source<'a, I> {
 }
 
 impl Journal for RingJournal {
+    fn room(&mut self) -> u64 {
+        self.free().saturating_sub(self.reserve)
+    }
+
     fn append<'a, I>(&mut self, meta: EntryMeta, body: I, now: Now) -> Result<Position, Full>
     where
         I: Iterator<Item = &'a [u8]> + Clone,

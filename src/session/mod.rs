@@ -12,6 +12,7 @@ mod model;
 #[cfg(test)]
 mod multiplex;
 mod refusal;
+mod stall;
 pub mod tcp;
 mod worker;
 

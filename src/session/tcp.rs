@@ -11,6 +11,7 @@
 use super::gate::{self, Subject, Wrap};
 use super::io::{Act, Ending, Input, Interest, Out};
 use super::refusal::Refusal;
+use super::stall::Stall;
 use super::worker::Worker;
 use crate::base::{ConnectionId, CredentialId, ExchangeId, ListenerId, Now, Pieces};
 use crate::identity::Principal;
@@ -33,6 +34,7 @@ pub struct Session {
     bytes: [u64; 2],
     started_ns: u64,
     last_ns: u64,
+    stall: Stall,
 }
 
 enum State {
@@ -64,6 +66,7 @@ impl Session {
             bytes: [0; 2],
             started_ns: now.mono_ns,
             last_ns: now.mono_ns,
+            stall: Stall::default(),
         }
     }
 
@@ -84,6 +87,11 @@ impl Session {
                 _ => 0,
             };
         }
+        if let Input::Caller(bytes) | Input::Upstream(_, bytes) = input
+            && self.stall.must_wait(bytes.len(), now, worker)
+        {
+            return 0;
+        }
         match input {
             Input::Caller(bytes) => self.relay(bytes, false, now, worker, out),
             Input::Upstream(_, bytes) => self.relay(bytes, true, now, worker, out),
@@ -103,6 +111,7 @@ impl Session {
                 self.end(true, now, worker, out);
                 0
             }
+            Input::Timer if self.stall.wake(now) => 0,
             Input::Timer => {
                 if self.deadline(worker).is_some_and(|at| at <= now.mono_ns) {
                     self.end(true, now, worker, out);
@@ -116,7 +125,7 @@ impl Session {
     /// Which bytes it can use.
     #[must_use]
     pub fn interest(&self) -> Interest {
-        let open = !self.is_closed();
+        let open = !self.is_closed() && !self.stall.is_waiting();
         Interest {
             caller: open && !self.caller_ended,
             upstream: open && !self.upstream_ended && matches!(self.state, State::Relaying(_)),
@@ -129,6 +138,7 @@ impl Session {
     pub fn deadline<J: Journal>(&self, worker: &Worker<J>) -> Option<u64> {
         match self.state {
             State::New => Some(self.started_ns),
+            State::Relaying(_) if self.stall.is_waiting() => self.stall.retry_ns(),
             State::Relaying(_) => {
                 let ms = worker.snapshot.limits.exchange_ms;
                 Some(self.last_ns.saturating_add(ms.saturating_mul(1_000_000)))

@@ -202,6 +202,12 @@ impl<J: Journal> Worker<J> {
         self.snapshot = snapshot;
     }
 
+    /// Whether the journal has room for what `len` bytes of input may lead to: their record in
+    /// either form, heads and facts.
+    pub fn has_room(&mut self, len: usize) -> bool {
+        self.journal.room() >= (len as u64).saturating_mul(2).saturating_add(ROOM_SPARE)
+    }
+
     /// A filter for one body, reused where one is free.
     ///
     /// # Errors
@@ -325,3 +331,6 @@ impl<J: Journal> Worker<J> {
 
 /// Free filters that a worker keeps; each holds a few KiB.
 const FILTERS_KEPT: usize = 256;
+
+/// Room for heads, facts and held bytes beside the input itself.
+const ROOM_SPARE: u64 = 256 << 10;

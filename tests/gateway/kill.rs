@@ -1,6 +1,6 @@
 //! Is every byte that a caller received in the record, whenever the program is killed?
 
-use crate::kit::upstream::{chunk, chunked_head};
+use crate::kit::upstream::{answer, chunk, chunked_head};
 use crate::kit::{Caller, Home, Random, Served, Upstream, eventually};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,7 +14,15 @@ use weirgate::record::Kind;
 #[derive(Default)]
 struct Seen {
     bodies: Mutex<BTreeMap<String, Vec<u8>>>,
-    paths: Mutex<Vec<String>>,
+    paths: Mutex<BTreeMap<String, Vec<u8>>>,
+}
+
+/// What the record tells of one exchange.
+#[derive(Default)]
+struct Kept {
+    head: String,
+    asked: Vec<u8>,
+    answered: Vec<u8>,
 }
 
 /// Calls until the connection is gone; each call's body is kept as far as it came.
@@ -22,7 +30,8 @@ fn call(address: SocketAddr, token: &str, stop: &AtomicBool, serial: &AtomicU64,
     let Ok(mut caller) = Caller::open(address) else { return };
     while !stop.load(Ordering::Acquire) {
         let path = format!("/masked/{}", serial.fetch_add(1, Ordering::Relaxed));
-        let body: Option<(&str, &[u8])> = Some(("application/json", br#"{"mail":"a@b.example"}"#));
+        let body = format!(r#"{{"mail":"a@b.example","path":"{path}"}}"#);
+        let body = Some(("application/json", body.as_bytes()));
         if caller.send("POST", &path, token, body).is_err() {
             return;
         }
@@ -37,19 +46,20 @@ fn call(address: SocketAddr, token: &str, stop: &AtomicBool, serial: &AtomicU64,
     }
 }
 
-/// Recorded answers by request id, and recorded request heads.
-fn recorded(home: &Home) -> (BTreeMap<String, Vec<u8>>, Vec<String>) {
-    let (mut bodies, mut heads) = (BTreeMap::<String, Vec<u8>>::new(), Vec::new());
-    sessions::each_whole(&home.data(), |entry| {
-        let id = entry.meta.exchange.to_string();
+/// The record by request id.
+fn recorded(home: &Home) -> BTreeMap<String, Kept> {
+    let mut all = BTreeMap::<String, Kept>::new();
+    let bad = sessions::each_whole(&home.data(), |entry| {
+        let kept = all.entry(entry.meta.exchange.to_string()).or_default();
         match entry.meta.kind {
-            Kind::ResponseBody => bodies.entry(id).or_default().extend_from_slice(&entry.body),
-            Kind::RequestHead => heads.push(String::from_utf8_lossy(&entry.body).into_owned()),
+            Kind::RequestHead => kept.head = String::from_utf8_lossy(&entry.body).into_owned(),
+            Kind::RequestBody => kept.asked.extend_from_slice(&entry.body),
+            Kind::ResponseBody => kept.answered.extend_from_slice(&entry.body),
             _ => {}
         }
-    })
-    .unwrap();
-    (bodies, heads)
+    });
+    assert_eq!(bad.unwrap(), Vec::<String>::new());
+    all
 }
 
 #[test]
@@ -62,7 +72,13 @@ fn kill_at_any_instant_loses_nothing_that_was_released_or_admitted() {
     let (home, seen) = (Home::new(), Arc::new(Seen::default()));
     let heard = Arc::clone(&seen);
     let upstream = Upstream::start(move |request, stream| {
-        heard.paths.lock().unwrap().push(request.path.clone());
+        let mut paths = heard.paths.lock().unwrap();
+        paths.insert(request.path.clone(), request.body.clone());
+        drop(paths);
+        if request.path.ends_with('0') {
+            let text = format!("{} for bob@corp.example.com; ", request.path).repeat(2_000);
+            return answer(stream, "text/plain", text.as_bytes());
+        }
         chunked_head(stream, "text/plain")?;
         for n in 0..12 {
             let text = format!("{} part {n} for bob{n}@corp.example.com and more; ", request.path);
@@ -74,9 +90,17 @@ fn kill_at_any_instant_loses_nothing_that_was_released_or_admitted() {
     let token = home.reader("ana");
     let serial = Arc::new(AtomicU64::new(0));
     let mut calls = 0;
-    for _ in 0..kills {
+    for round in 0..kills {
+        if round % 5 == 4 {
+            // It dies while it starts, perhaps in the middle of closing what the last one left.
+            let served = Served::start(&home.config(), &[]);
+            std::thread::sleep(Duration::from_micros(random.below(400_000)));
+            served.kill();
+            continue;
+        }
         let mut served = Served::start(&home.config(), &[]);
         let address = served.address("api");
+        home.verify(&home.data());
         let stop = Arc::new(AtomicBool::new(false));
         let callers: Vec<_> = (0..4)
             .map(|_| {
@@ -101,20 +125,27 @@ fn kill_at_any_instant_loses_nothing_that_was_released_or_admitted() {
     served.signal("TERM");
     assert_eq!(served.ended().code(), Some(0), "{}", served.log());
     home.verify(&home.data());
-    let (bodies, heads) = recorded(&home);
+    let kept = recorded(&home);
     assert!(calls > kills as usize, "there was traffic");
     for (id, got) in seen.bodies.lock().unwrap().iter() {
-        let kept = bodies.get(id).map(Vec::as_slice).unwrap_or_default();
+        let answered = kept.get(id).map(|kept| kept.answered.as_slice()).unwrap_or_default();
         assert!(
-            kept.starts_with(got),
+            answered.starts_with(got),
             "{id}: the caller got {} bytes, {} are kept",
             got.len(),
-            kept.len()
+            answered.len()
         );
-        assert!(memchr::memmem::find(kept, b"@corp.example.com").is_none(), "{id}: masked");
+        let bare = memchr::memmem::find(answered, b"@corp.example.com");
+        assert!(bare.is_none(), "{id}: masked");
     }
-    for path in seen.paths.lock().unwrap().iter() {
-        let line = format!("POST {path} HTTP/1.1\r\n");
-        assert!(heads.iter().any(|head| head.starts_with(&line)), "{path} went up unrecorded");
+    let by_line: BTreeMap<&str, &Kept> =
+        kept.values().filter_map(|kept| Some((kept.head.lines().next()?, kept))).collect();
+    for (path, body) in seen.paths.lock().unwrap().iter() {
+        let kept = by_line.get(format!("POST {path} HTTP/1.1").as_str());
+        let kept = kept.unwrap_or_else(|| panic!("{path} went up unrecorded"));
+        // The record has the masked form of what went up as it was.
+        let heard = String::from_utf8_lossy(body).replace("a@b.example", "[EMAIL]");
+        let kept = String::from_utf8_lossy(&kept.asked);
+        assert_eq!(kept, heard, "{path}: its body went up unrecorded");
     }
 }

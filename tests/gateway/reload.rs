@@ -1,8 +1,14 @@
 //! A config that changes under load.
 
 use crate::kit::home::POLICY;
-use crate::kit::{Caller, Home, Served, Upstream, get};
+use crate::kit::{Caller, Home, PATIENCE, Served, Upstream, get};
+use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+use weirgate::cli::source::System;
+use weirgate::config::Source;
 
 const DOOR: &str = r#"
 [[rule]]
@@ -100,4 +106,65 @@ fn the_program_takes_a_good_file_at_sighup_and_keeps_the_old_one_at_a_bad_one() 
     assert_eq!(get(address, "/plain/door", &token).unwrap().status, 403);
     served.signal("TERM");
     assert_eq!(served.ended().code(), Some(0), "{}", served.log());
+}
+
+/// The files of this machine; but control, when it reads a secret again, says so and waits.
+struct Paused {
+    reads: Mutex<mpsc::Sender<()>>,
+    go: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Source for Paused {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        if path.ends_with("upstream.key") && std::thread::current().name() == Some("control") {
+            let _ = self.reads.lock().unwrap().send(());
+            let _ = self.go.lock().unwrap().recv_timeout(PATIENCE);
+        }
+        System.read(path)
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        System.exists(path)
+    }
+
+    fn mode(&self, path: &Path) -> Option<u32> {
+        System.mode(path)
+    }
+
+    fn env(&self, name: &str) -> Option<String> {
+        System.env(name)
+    }
+}
+
+#[test]
+fn a_secret_that_is_read_again_during_a_reload_does_not_bring_the_old_policy_back() {
+    let (home, upstream) = (Home::new(), Upstream::echo());
+    home.configure(upstream.address, "");
+    let ((reads, reading), (go, wait)) = (mpsc::channel(), mpsc::channel());
+    let gateway =
+        home.start_from(Arc::new(Paused { reads: Mutex::new(reads), go: Mutex::new(wait) }));
+    let address = gateway.address("api").unwrap();
+    let token = home.reader("ana");
+    assert_eq!(get(address, "/plain/door", &token).unwrap().status, 200);
+    home.write("upstream.key", "another-key-of-the-upstream");
+    reading.recv_timeout(PATIENCE).unwrap();
+    // Control has the old config in hand and is not done with it.
+    home.write("policy.toml", &format!("{POLICY}{DOOR}"));
+    std::thread::scope(|scope| {
+        let reload = scope.spawn(|| gateway.reload(home.load()));
+        // Time for a reload that does not wait to be over; one that waits goes on after `go`.
+        let until = Instant::now() + Duration::from_secs(1);
+        while !reload.is_finished() && Instant::now() < until {
+            std::thread::yield_now();
+        }
+        // Reads after this one do not wait.
+        drop(go);
+        reload.join().unwrap().unwrap();
+    });
+    // Control looks at the files twice in that time.
+    let until = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < until {
+        assert_eq!(get(address, "/plain/door", &token).unwrap().status, 403);
+    }
+    assert!(gateway.stop());
 }

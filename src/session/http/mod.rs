@@ -22,6 +22,7 @@ use super::gate::{self, Subject, Wrap};
 use super::io::{Act, Input, Interest, Out, UpstreamFault};
 use super::model::ModelScan;
 use super::refusal::{Refusal, write_problem};
+use super::stall::Stall;
 use super::worker::{Identified, Snapshot, Worker};
 use crate::base::{
     ConnectionId, CredentialId, ExchangeId, ListenerId, MaskSet, Now, Pieces, ResourceId, RuleId,
@@ -145,6 +146,7 @@ pub struct Session {
     facts: Vec<u8>,
     text: Vec<u8>,
     decoded: Vec<u8>,
+    stall: Stall,
     last_ns: u64,
     head_since_ns: Option<u64>,
 }
@@ -187,6 +189,7 @@ impl Session {
             facts: Vec::new(),
             text: Vec::new(),
             decoded: Vec::new(),
+            stall: Stall::default(),
             last_ns: now.mono_ns,
             head_since_ns: None,
         }
@@ -206,6 +209,11 @@ impl Session {
                 Input::Caller(bytes) | Input::Upstream(_, bytes) => bytes.len(),
                 _ => 0,
             };
+        }
+        if let Input::Caller(bytes) | Input::Upstream(_, bytes) = input
+            && self.stall.must_wait(bytes.len(), now, worker)
+        {
+            return 0;
         }
         let used = match input {
             Input::Caller(bytes) => {
@@ -242,6 +250,7 @@ impl Session {
                 }
                 0
             }
+            Input::Timer if self.stall.wake(now) => 0,
             Input::Timer => {
                 if self.deadline_of(&worker.snapshot).is_some_and(|at| at <= now.mono_ns) {
                     self.on_deadline(now, worker, out);
@@ -263,6 +272,9 @@ impl Session {
     /// Which bytes it can use.
     #[must_use]
     pub fn interest(&self) -> Interest {
+        if self.stall.is_waiting() {
+            return Interest::default();
+        }
         let caller = !self.closed
             && !self.caller_ended
             && match self.request {
@@ -292,6 +304,9 @@ impl Session {
     fn deadline_of(&self, snapshot: &Snapshot) -> Option<u64> {
         if self.closed {
             return None;
+        }
+        if let Some(retry_ns) = self.stall.retry_ns() {
+            return Some(retry_ns);
         }
         let limits = &snapshot.limits;
         let after = |ns: u64, ms: u64| ns.saturating_add(ms.saturating_mul(1_000_000));

@@ -85,6 +85,17 @@ impl Wire {
         self.take(b"", true);
     }
 
+    /// Lets the wait for room in the journal pass, and shows what was left unconsumed.
+    fn wait_out(&mut self, kit: &mut Kit) {
+        self.now = Now { mono_ns: self.now.mono_ns + 3_000_000, ..self.now };
+        self.event(kit, Input::Timer);
+        self.now = Now { mono_ns: self.now.mono_ns + 6_000_000_000, ..self.now };
+        self.caller(kit, b"");
+        if self.session.interest().upstream {
+            self.upstream(kit, b"");
+        }
+    }
+
     fn exchange(&self) -> Option<crate::base::ExchangeId> {
         self.acts.iter().rev().find_map(|act| match act {
             Act::Connect { exchange, .. } => Some(*exchange),
@@ -341,8 +352,11 @@ fn nothing_moves_without_room_in_the_journal() {
         let token = token_of(&kit);
         let mut wire = Wire::new();
         wire.caller(&mut kit, &chat(&token, r#"{"model":"m"}"#));
+        assert!(wire.to_upstream.is_empty() && wire.to_caller.is_empty(), "it waits for room");
+        wire.wait_out(&mut kit);
         if !wire.to_upstream.is_empty() {
             wire.upstream(&mut kit, &answer("text/plain", "fine"));
+            wire.wait_out(&mut kit);
         }
         let (_, sent) = if wire.to_upstream.is_empty() {
             (String::new(), &b""[..])
@@ -566,4 +580,22 @@ fn an_end_of_the_caller_is_a_half_close_soon_after_the_request_and_an_abort_late
             assert!(wire.to_caller.ends_with(b"fine"));
         }
     }
+}
+
+#[test]
+fn a_journal_that_is_full_for_a_moment_holds_bytes_back_and_loses_none() {
+    let mut kit = kit();
+    let token = kit.token("eve", &["plain"]);
+    let mut wire = Wire::new();
+    wire.caller(&mut kit, &chat(&token, r#"{"model":"m"}"#));
+    kit.worker.journal.set_room(Some(0));
+    wire.upstream(&mut kit, &answer("text/plain", "fine"));
+    assert!(wire.to_caller.is_empty() && !wire.session.is_closed());
+    assert!(!wire.session.interest().upstream, "nothing is read meanwhile");
+    kit.worker.journal.set_room(None);
+    wire.now = at(50);
+    wire.event(&mut kit, Input::Timer);
+    assert!(wire.session.interest().upstream);
+    wire.upstream(&mut kit, b"");
+    assert!(wire.to_caller.ends_with(b"fine"));
 }

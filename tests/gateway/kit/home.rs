@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use weirgate::cli::source::System;
 use weirgate::config::{self, Config};
-use weirgate::gateway::Gateway;
+use weirgate::gateway::{Gateway, SharedSource};
 use weirgate::identity::dev::{DevClaims, DevKey};
 
 const ISSUER: &str = "https://issuer.test.invalid";
@@ -115,7 +115,12 @@ impl Home {
     }
 
     pub(crate) fn start(&self) -> Gateway {
-        Gateway::start(self.load(), Arc::new(System)).unwrap_or_else(|error| panic!("{error}"))
+        self.start_from(Arc::new(System))
+    }
+
+    /// The same, with files and environment from elsewhere.
+    pub(crate) fn start_from(&self, source: SharedSource) -> Gateway {
+        Gateway::start(self.load(), source).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// A token of a subject that is one of the readers.

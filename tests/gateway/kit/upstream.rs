@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 pub(crate) struct Heard {
     pub(crate) path: String,
     pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 /// Stops, closes everything and joins its threads when dropped.
@@ -122,9 +123,9 @@ fn hear(stream: &mut TcpStream, rest: &mut Vec<u8>) -> io::Result<Option<Heard>>
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
-    rest.drain(..len);
+    let body = rest.drain(..len).collect();
     let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-    Ok(Some(Heard { path, head }))
+    Ok(Some(Heard { path, head, body }))
 }
 
 fn more(stream: &mut TcpStream, rest: &mut Vec<u8>) -> io::Result<usize> {

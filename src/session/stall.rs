@@ -1,0 +1,61 @@
+//! Waiting for the journal: back-pressure before refusal.
+//!
+//! A burst can fill the ring faster than the drain empties it. A session then leaves its input
+//! unconsumed and tries again a moment later; only a journal that stays full is a reason to refuse.
+
+use super::worker::Worker;
+use crate::base::Now;
+use crate::record::Journal;
+
+/// How long one session has been waiting for room.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Stall {
+    since_ns: Option<u64>,
+    retry_ns: Option<u64>,
+}
+
+impl Stall {
+    /// Whether `len` bytes of input must wait. Not beyond [`WAIT_NS`], and not where the disk is
+    /// full: what cannot be recorded then is refused.
+    pub(super) fn must_wait<J: Journal>(
+        &mut self,
+        len: usize,
+        now: Now,
+        worker: &mut Worker<J>,
+    ) -> bool {
+        if worker.record_full || worker.has_room(len) {
+            *self = Self::default();
+            return false;
+        }
+        let since_ns = *self.since_ns.get_or_insert(now.mono_ns);
+        if now.mono_ns.saturating_sub(since_ns) > WAIT_NS {
+            return false;
+        }
+        self.retry_ns = Some(now.mono_ns.saturating_add(RETRY_NS));
+        true
+    }
+
+    /// Whether no input is wanted for the moment.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.retry_ns.is_some()
+    }
+
+    /// When to look again.
+    pub(super) fn retry_ns(&self) -> Option<u64> {
+        self.retry_ns
+    }
+
+    /// A timer: `true` when it was this one's, and input is wanted again.
+    pub(super) fn wake(&mut self, now: Now) -> bool {
+        let due = self.retry_ns.is_some_and(|at| at <= now.mono_ns);
+        if due {
+            self.retry_ns = None;
+        }
+        due
+    }
+}
+
+/// The longest wait.
+const WAIT_NS: u64 = 5_000_000_000;
+/// Between two looks: the drain's tick is 5 ms.
+const RETRY_NS: u64 = 2_000_000;
