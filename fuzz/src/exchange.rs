@@ -32,6 +32,8 @@ const KEY: &str = "sk-real-key-of-the-provider-0123456789";
 const MAIL: &str = " bob@corp.example.com ";
 /// Inputs of one session; more are cut off.
 const STEPS_MAX: usize = 64;
+/// Nanoseconds that pass with a step.
+const MOMENT: u64 = 2_000_000;
 
 struct Kit {
     snapshot: Arc<Snapshot>,
@@ -164,7 +166,7 @@ impl Run {
             // The journal has so much room, or no bound.
             b'j' => {
                 self.was_full = true;
-                self.worker.journal.set_room(Some(u64::from(digit) * 128));
+                self.worker.journal.set_room(Some(128 << digit));
             }
             b'J' => self.worker.journal.set_room(None),
             b'r' => {
@@ -174,6 +176,13 @@ impl Run {
             _ => {}
         }
         self.pump();
+        // A session that waits for room in the journal looks again after a moment.
+        let due = self.session.deadline(&self.worker).filter(|at| *at <= self.now.mono_ns + MOMENT);
+        if let Some(at) = due {
+            self.now.mono_ns = self.now.mono_ns.max(at);
+            self.handle(&[], false, |_| Input::Timer);
+            self.pump();
+        }
     }
 
     fn ask(&mut self, text: &[u8]) {
