@@ -8,6 +8,7 @@
 pub mod coding;
 pub mod config;
 pub mod cuts;
+pub mod exchange;
 pub mod http1_body;
 pub mod http1_head;
 pub mod json;
@@ -24,6 +25,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("coding", coding::run),
     ("config", config::run),
+    ("exchange", exchange::run),
     ("http1_body", http1_body::run),
     ("http1_head", http1_head::run),
     ("json", json::run),

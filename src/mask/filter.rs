@@ -95,7 +95,7 @@ impl Filter {
             json: JsonMask::new(false),
             events: None,
         };
-        filter.reset(plan, content)?;
+        filter.reset(plan, content, limits)?;
         Ok(filter)
     }
 
@@ -103,7 +103,16 @@ impl Filter {
     ///
     /// # Errors
     /// As [`Self::new`]; every push fails then, too.
-    pub fn reset(&mut self, plan: &Arc<Plan>, content: Content) -> Result<(), MaskError> {
+    pub fn reset(
+        &mut self,
+        plan: &Arc<Plan>,
+        content: Content,
+        limits: &Limits,
+    ) -> Result<(), MaskError> {
+        if self.event_max != limits.event_max {
+            self.event_max = limits.event_max;
+            self.events = None;
+        }
         if !Arc::ptr_eq(&self.plan, plan) {
             self.plan = Arc::clone(plan);
         }

@@ -219,7 +219,7 @@ impl<J: Journal> Worker<J> {
         limits: &Limits,
     ) -> Result<Filter, MaskError> {
         match self.filters.pop() {
-            Some(mut filter) => filter.reset(plan, content).map(|()| filter),
+            Some(mut filter) => filter.reset(plan, content, limits).map(|()| filter),
             None => Filter::new(plan, content, limits),
         }
     }

@@ -139,7 +139,7 @@ fn a_dropped_or_reset_filter_lets_nothing_go() {
     let cleared = filter.push(b"mail bob@exam", false, &mut pieces).unwrap();
     assert_eq!(cleared.pieces().to_vec(b"mail bob@exam"), b"mail ");
     assert_eq!(filter.cleared(), 5);
-    filter.reset(&plan, Content::Text).unwrap();
+    filter.reset(&plan, Content::Text, &Limits::default()).unwrap();
     pieces.clear();
     let cleared = filter.push(b"x", true, &mut pieces).unwrap();
     assert_eq!(cleared.pieces().to_vec(b"x"), b"x");
@@ -158,7 +158,7 @@ fn a_value_that_was_begun_does_not_reach_the_next_body() {
         let mut filter = Filter::new(&plan, content, &Limits::default()).unwrap();
         let mut pieces = Pieces::new();
         let _cleared = filter.push(start.as_bytes(), false, &mut pieces).unwrap();
-        filter.reset(&plan, content).unwrap();
+        filter.reset(&plan, content, &Limits::default()).unwrap();
         pieces.clear();
         let body = b" [1, \"x\"] ";
         let cleared = filter.push(body, true, &mut pieces).unwrap();

@@ -328,3 +328,15 @@ fn an_event_above_the_bound_ends_the_stream() {
     let out = filter.push(body.as_bytes(), false, &mut Pieces::new()).err();
     assert_eq!(out, Some(MaskError::EventTooLong));
 }
+
+#[test]
+fn a_filter_that_is_used_again_has_the_bounds_of_its_new_body() {
+    let plan = plan(&["email"], &[], "redact");
+    let mut filter = Filter::new(&plan, OPENAI, &Limits::default()).unwrap();
+    let body = format!("data: {}", "x".repeat(200));
+    let _cleared = filter.push(body.as_bytes(), false, &mut Pieces::new()).unwrap();
+    let limits = Limits { event_max: 100, ..Limits::default() };
+    filter.reset(&plan, OPENAI, &limits).unwrap();
+    let out = filter.push(body.as_bytes(), false, &mut Pieces::new()).err();
+    assert_eq!(out, Some(MaskError::EventTooLong));
+}
