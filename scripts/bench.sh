@@ -73,12 +73,12 @@ case ${1:-all} in
         for name in $(benches); do
             [ "$name" = load ] || run "$name"
         done
-        if [ "${1:-all}" = all ] && benches | grep -qx load; then
+        if [ "${1:-all}" = all ] && grep -qx load <<< "$(benches)"; then
             run load
         fi
         ;;
     *)
-        benches | grep -qx -- "$1" || fail "no bench \`$1\`; there are: $(benches | tr '\n' ' ')"
+        grep -qx -- "$1" <<< "$(benches)" || fail "no bench \`$1\`; there are: $(benches | tr '\n' ' ')"
         run "$@"
         ;;
 esac

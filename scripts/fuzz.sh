@@ -36,7 +36,7 @@ found=$target/fuzz-found
 [ ${#bounds[@]} = 0 ] || { found=$target/fuzz-smoke; rm -rf "$found"; }
 count=0
 for name in $names; do
-    printf '%s\n' "$known" | grep -qx -- "$name" || fail "no target \`$name\`; there are: $known"
+    grep -qx -- "$name" <<< "$known" || fail "no target \`$name\`; there are: $known"
     step "fuzz $name, at most ${seconds} s"
     mkdir -p "fuzz/corpus/$name" "$found/$name" "fuzz/artifacts/$name"
     "$target/debug/$name" "$found/$name" "fuzz/corpus/$name" \

@@ -63,7 +63,10 @@ pub fn run(data: &[u8]) {
         let cut = converse(kit, token, &caller, &down, &upstream, &up);
         // How a stream that ends in a fault is cut depends on where its parts end; what is sent
         // of it does not go back on itself.
-        if whole.closed || cut.closed {
+        let refused = |one: &Outcome| has(&one.to_caller, b"application/problem+json");
+        if refused(&whole) || refused(&cut) {
+            // A body that is found broken at its end was begun to be sent when it came in parts.
+        } else if whole.closed || cut.closed {
             let len = whole.to_upstream.len().min(cut.to_upstream.len());
             assert_eq!(whole.to_upstream.get(..len), cut.to_upstream.get(..len));
         } else {
