@@ -1,19 +1,17 @@
 //! The control thread of one gateway: keys, names, certificates, the admin surface.
 
 use super::keys::Jwks;
-use super::{Live, StartError, compile};
+use super::{Live, StartError, compile, metrics};
 use crate::config::{Config, KeySource, Secrets};
 use crate::control::admin::{self, Access, Admin};
 use crate::control::dns::Dns;
 use crate::control::keys::{Asker, Keys, Location, Source};
-use crate::control::metrics::{Metrics, Text};
 use crate::control::tls;
 use crate::identity::KeySnapshot;
 use crate::runtime::{self, Published};
-use crate::session::{Counts, Refusal};
 use serde_json::json;
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -226,12 +224,10 @@ fn publish_addresses(live: &Live, dns: &Dns) {
 }
 
 fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>, token: Option<crate::base::Secret>) -> Admin {
-    let labels = crate::control::metrics::Labels { refusals: &[], stages: &[] };
     let (seen, shown, counted, asked) =
         (Arc::clone(live), Arc::clone(live), Arc::clone(live), Arc::clone(live));
     let (key_state, verify_keys) = (Arc::clone(keys), Arc::clone(keys));
     Admin {
-        metrics: Metrics::new(0, labels),
         token,
         verify: Some(Box::new(move |token| access(&asked, &verify_keys, token))),
         not_ready: Box::new(move || {
@@ -249,7 +245,7 @@ fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>, token: Option<crate::base:
             let list = snapshot.resources.iter();
             list.map(|one| json!({ "name": one.name, "upstream": one.authority })).collect()
         }),
-        more_metrics: Box::new(move |text| samples(&counted, text)),
+        metrics: Box::new(move |text| metrics::samples(&counted, text)),
     }
 }
 
@@ -269,52 +265,6 @@ fn access(live: &Live, keys: &Keys<Jwks>, token: &[u8]) -> Access {
             }
         }
         _ => Access::Unknown,
-    }
-}
-
-fn samples(live: &Live, text: &mut Text) {
-    let (snapshot, _) = live.snapshot.load();
-    let mut total = Counts::default();
-    total.decisions.resize(snapshot.resources.len(), [0; 2]);
-    for counts in &live.counts {
-        let counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
-        total.add(&counts);
-    }
-    text.family("weirgate_requests_total", "counter", "Decided requests.");
-    for (view, [permitted, denied]) in snapshot.resources.iter().zip(&total.decisions) {
-        for (decision, count) in [("permit", permitted), ("deny", denied)] {
-            let labels = [("resource", view.name.as_str()), ("decision", decision)];
-            text.sample("weirgate_requests_total", &labels, count);
-        }
-    }
-    text.family("weirgate_refusals_total", "counter", "Refused requests by kind.");
-    for refusal in Refusal::ALL {
-        let count = total.refusals.get(refusal.index()).copied().unwrap_or(0);
-        text.sample("weirgate_refusals_total", &[("kind", refusal.label())], count);
-    }
-    let record = live.drain.metrics();
-    for (name, kind, help, value) in [
-        ("weirgate_exchanges_total", "counter", "Exchanges begun.", total.exchanges),
-        ("weirgate_cut_answers_total", "counter", "Answers cut after their head.", total.cuts),
-        ("weirgate_masked_values_total", "counter", "Values masked.", total.masked),
-        ("weirgate_body_bytes_in_total", "counter", "Body bytes of callers.", total.bytes[0]),
-        ("weirgate_body_bytes_out_total", "counter", "Body bytes to callers.", total.bytes[1]),
-        (
-            "weirgate_decide_ns_sum",
-            "counter",
-            "From head to forwarded request.",
-            total.decide_ns[0],
-        ),
-        ("weirgate_decide_ns_count", "counter", "Requests in that sum.", total.decide_ns[1]),
-        ("weirgate_journal_lag_bytes", "gauge", "Recorded, not drained.", record.lag_bytes),
-        ("weirgate_drained_bytes_total", "counter", "Moved to segments.", record.drained_bytes),
-        ("weirgate_drain_errors_total", "counter", "Failed writes.", record.errors),
-        ("weirgate_drain_cpu_ns_total", "counter", "CPU of the drain.", record.cpu_ns),
-        ("weirgate_record_bytes", "gauge", "Bytes of all segments.", record.kept_bytes),
-        ("weirgate_record_refusing", "gauge", "No room.", u64::from(record.refusing)),
-    ] {
-        text.family(name, kind, help);
-        text.sample(name, &[], value);
     }
 }
 

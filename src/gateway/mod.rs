@@ -6,13 +6,14 @@
 mod compile;
 mod control;
 mod keys;
+mod metrics;
 mod sessions;
 
 use crate::base::ListenerId;
 use crate::config::{Config, Diagnostic, Source};
 use crate::control::drain::{self, Drain, DrainError, Settings};
 use crate::runtime::map::RingJournal;
-use crate::runtime::{self, ListenerPlan, Published, Worker, WorkerPlan};
+use crate::runtime::{self, Counters, ListenerPlan, Published, Worker, WorkerPlan};
 use crate::session::{Counts, Snapshot};
 use control::Control;
 use rustls::ServerConfig;
@@ -124,6 +125,7 @@ struct Live {
     /// Held from the reading of the config in force to the publishing of what was made of it.
     changing: Mutex<()>,
     counts: Vec<Arc<Mutex<Counts>>>,
+    counters: Vec<Arc<Counters>>,
     drain: drain::DrainHandle,
 }
 
@@ -169,6 +171,7 @@ impl Gateway {
             addresses: Published::new(runtime::Addresses::default()),
             servers,
             counts: (0..count).map(|_| Arc::default()).collect(),
+            counters: (0..count).map(|_| Arc::default()).collect(),
             drain: opened.drain.handle(),
             config: Mutex::new(Arc::new(config)),
             changing: Mutex::new(()),
@@ -207,8 +210,9 @@ impl Gateway {
             .iter()
             .map(|listener| (listener.protocol, compile::certificate_rules(&config, listener)))
             .collect();
-        let places = journals.into_iter().zip(&self.live.counts).enumerate();
-        for (place, (journal, counts)) in places {
+        let live = &self.live;
+        let places = journals.into_iter().zip(live.counts.iter().zip(&live.counters)).enumerate();
+        for (place, (journal, (counts, counters))) in places {
             let recipe = Recipe {
                 snapshot: Arc::clone(&self.live.snapshot),
                 keys: control.keys(),
@@ -227,6 +231,7 @@ impl Gateway {
                 listeners: plans.clone(),
                 upstreams: Arc::clone(&self.live.upstreams),
                 addresses: Arc::clone(&self.live.addresses),
+                counters: Arc::clone(counters),
             };
             let worker = Worker::start(plan, move || recipe.cook()).map_err(StartError::Worker)?;
             // A port that the system chose for the first worker is everybody's.

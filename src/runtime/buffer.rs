@@ -3,6 +3,10 @@
 //! A buffer is owned by whoever may touch it: the connection, a read in flight, or a write in
 //! flight. It goes by value, so that the kernel never writes to memory that someone else reads.
 
+use super::counters::BUFFER_SIZES;
+use std::cell::Cell;
+use std::rc::Rc;
+
 /// The size of a buffer for heads and small bodies.
 pub(super) const SMALL: usize = 16 << 10;
 /// The size of a buffer once a body is long, or a head did not fit.
@@ -22,11 +26,42 @@ pub(super) struct Buffer {
     mem: Vec<u8>,
     start: usize,
     end: usize,
+    tally: Rc<Tally>,
+}
+
+/// The buffers that there are, wherever they are: each counts itself in and out.
+#[derive(Debug, Default)]
+struct Tally {
+    counts: [Cell<usize>; BUFFER_SIZES.len()],
+    bytes: Cell<usize>,
+}
+
+impl Tally {
+    fn of(&self, size: usize) -> &Cell<usize> {
+        let [small, large, huge] = &self.counts;
+        match size {
+            SMALL => small,
+            LARGE => large,
+            _ => huge,
+        }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let size = self.mem.len();
+        let (count, bytes) = (self.tally.of(size), &self.tally.bytes);
+        count.set(count.get().saturating_sub(1));
+        bytes.set(bytes.get().saturating_sub(size));
+    }
 }
 
 impl Buffer {
-    fn with_size(size: usize) -> Self {
-        Self { mem: vec![0; size], start: 0, end: 0 }
+    fn with_size(size: usize, tally: &Rc<Tally>) -> Self {
+        let (count, bytes) = (tally.of(size), &tally.bytes);
+        count.set(count.get().saturating_add(1));
+        bytes.set(bytes.get().saturating_add(size));
+        Self { mem: vec![0; size], start: 0, end: 0, tally: Rc::clone(tally) }
     }
 
     /// The unconsumed bytes.
@@ -92,24 +127,33 @@ impl Buffer {
 pub(super) struct Buffers {
     small: Vec<Buffer>,
     large: Vec<Buffer>,
+    tally: Rc<Tally>,
+}
+
+/// How many buffers there are, by size as in [`BUFFER_SIZES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) free: [usize; BUFFER_SIZES.len()],
+    pub(super) lent: [usize; BUFFER_SIZES.len()],
+    pub(super) bytes: usize,
 }
 
 impl Buffers {
     /// A buffer for heads and small bodies.
     pub(super) fn take_small(&mut self) -> Buffer {
-        self.small.pop().unwrap_or_else(|| Buffer::with_size(SMALL))
+        self.small.pop().unwrap_or_else(|| Buffer::with_size(SMALL, &self.tally))
     }
 
     /// A buffer for a long body.
     pub(super) fn take_large(&mut self) -> Buffer {
-        self.large.pop().unwrap_or_else(|| Buffer::with_size(LARGE))
+        self.large.pop().unwrap_or_else(|| Buffer::with_size(LARGE, &self.tally))
     }
 
     /// A larger buffer with the same bytes, or `None` when `from` is as large as any may be.
     pub(super) fn grow(&mut self, from: Buffer) -> Result<Buffer, Buffer> {
         let mut to = match from.size() {
             size if size < LARGE => self.take_large(),
-            size if size < MAX => Buffer::with_size(size.saturating_mul(2).min(MAX)),
+            size if size < MAX => Buffer::with_size(size.saturating_mul(2).min(MAX), &self.tally),
             _ => return Err(from),
         };
         let bytes = from.filled();
@@ -120,6 +164,16 @@ impl Buffers {
         to.extend(count);
         self.put(from);
         Ok(to)
+    }
+
+    /// How many there are.
+    pub(super) fn held(&self) -> Held {
+        let free = [self.small.len(), self.large.len(), 0];
+        let mut lent = self.tally.counts.each_ref().map(Cell::get);
+        for (lent, free) in lent.iter_mut().zip(free) {
+            *lent = lent.saturating_sub(free);
+        }
+        Held { free, lent, bytes: self.tally.bytes.get() }
     }
 
     /// Gives a buffer back.
@@ -160,6 +214,23 @@ mod tests {
             assert!(buffer.size() <= MAX);
         }
         assert_eq!((buffers.small.len(), buffers.large.len()), (1, 1));
+    }
+
+    #[test]
+    fn every_buffer_is_counted_until_it_is_dropped() {
+        let mut buffers = Buffers::default();
+        let (one, two) = (buffers.take_small(), buffers.take_large());
+        let mut three = buffers.take_large();
+        three.extend(LARGE);
+        let three = buffers.grow(three).expect("large grows");
+        assert!(three.size() > LARGE);
+        let bytes = SMALL + 2 * LARGE + three.size();
+        assert_eq!(buffers.held(), Held { free: [0, 1, 0], lent: [1, 1, 1], bytes });
+        // One that a failed connection drops, one of a size that is not kept, one that comes back.
+        drop(one);
+        buffers.put(three);
+        buffers.put(two);
+        assert_eq!(buffers.held(), Held { free: [0, 2, 0], lent: [0; 3], bytes: 2 * LARGE });
     }
 
     #[test]

@@ -83,11 +83,12 @@ impl Shared {
         limits: Limits,
         upstreams: Arc<Published<Upstreams>>,
         addresses: Arc<Published<Addresses>>,
+        counters: Arc<Counters>,
     ) -> Rc<Self> {
         Rc::new(Self {
             limits,
             signal: Signal::default(),
-            counters: Arc::default(),
+            counters,
             buffers: RefCell::default(),
             upstreams: RefCell::new(Watch::new(upstreams)),
             addresses: RefCell::new(Watch::new(addresses)),
@@ -111,6 +112,25 @@ impl Shared {
 
     pub(super) fn put(&self, buffer: Buffer) {
         self.buffers.borrow_mut().put(buffer);
+    }
+
+    /// Writes down the levels, for whoever reads the counters.
+    pub(super) fn note_levels(&self) {
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        let held = self.buffers.borrow().held();
+        let counters = &self.counters;
+        for (place, free) in counters.buffers_free.iter().zip(held.free) {
+            place.set(count(free));
+        }
+        for (place, lent) in counters.buffers_lent.iter().zip(held.lent) {
+            place.set(count(lent));
+        }
+        counters.buffer_bytes.set(count(held.bytes));
+        let (open, idle) = self.counts.borrow().values().fold((0, 0), |(open, idle), one| {
+            (open + u64::from(one.open), idle + u64::from(one.idle))
+        });
+        counters.upstream_busy.set(open.saturating_sub(idle));
+        counters.upstream_idle.set(idle);
     }
 
     /// Finds an idle connection, or says how to make one. With `fresh` only the second.

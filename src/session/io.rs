@@ -115,6 +115,7 @@ pub struct Out {
     caller: Pieces,
     upstream: Pieces,
     acts: Vec<Act>,
+    head_read: bool,
 }
 
 impl Out {
@@ -153,10 +154,20 @@ impl Out {
         if self.acts.is_empty() { None } else { Some(self.acts.remove(0)) }
     }
 
+    /// Whether a head was read in this call and its decision waits for the body. For the metrics
+    /// only.
+    pub fn take_head_read(&mut self) -> bool {
+        std::mem::take(&mut self.head_read)
+    }
+
     /// Whether nothing is left to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.caller.list().is_empty() && self.upstream.list().is_empty() && self.acts.is_empty()
+    }
+
+    pub(super) fn head_read(&mut self) {
+        self.head_read = true;
     }
 
     pub(super) fn act(&mut self, act: Act) {

@@ -104,8 +104,6 @@ pub struct Counts {
     pub masked: u64,
     /// Exchanges cut after their head was out.
     pub cuts: u64,
-    /// Nanoseconds from the complete head to the forwarded request, summed, and how many.
-    pub decide_ns: [u64; 2],
 }
 
 impl Counts {
@@ -125,9 +123,7 @@ impl Counts {
             *sum += more;
         }
         let pairs = self.decisions.iter_mut().zip(&other.decisions);
-        let all =
-            pairs.chain([(&mut self.bytes, &other.bytes), (&mut self.decide_ns, &other.decide_ns)]);
-        for (sum, more) in all {
+        for (sum, more) in pairs.chain([(&mut self.bytes, &other.bytes)]) {
             let ([a, b], [c, d]) = (sum, more);
             *a += c;
             *b += d;

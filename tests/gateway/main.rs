@@ -7,6 +7,7 @@ mod disk;
 mod ends;
 mod kill;
 mod kit;
+mod metrics;
 mod program;
 mod reload;
 mod replaced;

@@ -8,6 +8,7 @@ mod deadlines;
 mod jobs;
 
 use super::flow::{Flow, HalfClose};
+use super::latency::Lap;
 use super::shared::{Found, Key, Shared};
 use super::signal::Phase;
 use super::socket::{ConnectJob, Socket};
@@ -68,6 +69,7 @@ pub(in crate::runtime) struct Connection<S> {
     /// Operations on the upstream that are in flight, also of one that was released.
     upstream_reading: bool,
     upstream_writing: bool,
+    lap: Lap,
     closing: Option<Close>,
     lingering: Option<Lingering>,
     /// When the room that an idle connection holds is given back.
@@ -98,6 +100,7 @@ impl<S: Session> Connection<S> {
             connected: None,
             upstream_reading: false,
             upstream_writing: false,
+            lap: Lap::default(),
             closing: None,
             lingering: None,
             tidy_ns: None,
@@ -269,6 +272,9 @@ impl<S: Session> Connection<S> {
             From::Upstream(_) => self.down.fresh = false,
             From::Other => {}
         }
+        if self.out.take_head_read() {
+            self.lap.head_read(now);
+        }
         // Acts first: a release clears the way that pieces for a next exchange go.
         while let Some(act) = self.out.next_act() {
             self.act(act, now);
@@ -288,6 +294,9 @@ impl<S: Session> Connection<S> {
             }
         }
         if !self.out.caller().list().is_empty() {
+            if matches!(from, From::Upstream(_)) {
+                self.lap.answering(now);
+            }
             let out = &mut self.out;
             sound &= self.down.take(down_base, |to| out.swap_caller(to));
         }
@@ -308,6 +317,7 @@ impl<S: Session> Connection<S> {
                 if self.exchange.is_some() {
                     self.release(false, now);
                 }
+                self.lap.admitted(exchange, now, &self.shared.counters.latency);
                 self.exchange = Some(exchange);
                 self.want = Some(Want { resource, credential, generation, fresh });
             }
@@ -382,6 +392,7 @@ impl<S: Session> Connection<S> {
         }
         let Some(socket) = self.connected.take() else { return false };
         self.upstream = Some(socket);
+        self.lap.connected(now, &self.shared.counters.latency);
         self.up.dead = false;
         self.down.restart_in();
         self.tell(Input::Connected(exchange), now);

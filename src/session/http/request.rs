@@ -116,7 +116,10 @@ impl Session {
                 self.head_since_ns = None;
                 let flow = match began {
                     Err(refusal) => Flow::Refuse(refusal),
-                    Ok(()) if self.request == Request::Gather => self.welcome(out),
+                    Ok(()) if self.request == Request::Gather => {
+                        out.head_read();
+                        self.welcome(out)
+                    }
                     Ok(()) => self.decide(Attr::Absent, &snapshot, now, worker, out),
                 };
                 (used, flow)
@@ -277,7 +280,6 @@ impl Session {
         if let Err(refusal) = self.send_head(&plan, snapshot, now, worker, out) {
             return Flow::Refuse(refusal);
         }
-        worker.counts.decide_ns[1] += 1;
         if self.request == Request::Forward { self.welcome(out) } else { Flow::On }
     }
 
@@ -411,7 +413,6 @@ impl Session {
         ));
         exchange.upstream_open = true;
         exchange.sent_ns = now.mono_ns;
-        worker.counts.decide_ns[0] += now.mono_ns.saturating_sub(exchange.started_ns);
         self.answer = Answer::Head;
         self.answer_scan = crate::wire::http1::HeadScan::default();
         if self.head.framing == Framing::None {
