@@ -79,7 +79,7 @@ pub fn run(data: &[u8]) {
     let mut run = Run {
         kit,
         worker,
-        session: Session::new(ListenerId(0), ConnectionId(1), "peer".to_owned(), now),
+        session: Session::new(ListenerId(0), ConnectionId(1), ([192, 0, 2, 1], 9).into(), now),
         out: Out::new(),
         now,
         caller: Vec::new(),

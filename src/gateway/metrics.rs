@@ -80,7 +80,7 @@ fn connections(live: &Live, text: &mut Text) {
         }
     }
     type Of = fn(&Counters) -> &Count;
-    let counts: [(&str, &str, Of); 8] = [
+    let counts: [(&str, &str, Of); 9] = [
         ("weirgate_connections_accepted_total", "Connections of callers that were taken.", |of| {
             &of.accepted
         }),
@@ -93,6 +93,9 @@ fn connections(live: &Live, text: &mut Text) {
         }),
         ("weirgate_handshakes_failed_total", "Failed handshakes of callers.", |of| {
             &of.handshakes_failed
+        }),
+        ("weirgate_handshakes_spent_total", "Connections above their address's budget.", |of| {
+            &of.handshakes_spent
         }),
         ("weirgate_upstream_reused_total", "Exchanges that found an idle connection.", |of| {
             &of.upstream_reused

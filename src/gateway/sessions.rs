@@ -111,12 +111,7 @@ impl<F: Format<Snapshot = KeySnapshot>> runtime::Sessions for Sessions<F> {
                     listener, connection, peer, principal, now,
                 )))
             }
-            _ => Flow::Http(Box::new(session::http::Session::new(
-                listener,
-                connection,
-                peer.to_string(),
-                now,
-            ))),
+            _ => Flow::Http(Box::new(session::http::Session::new(listener, connection, peer, now))),
         };
         Session { shared: Rc::clone(&self.shared), flow }
     }

@@ -26,6 +26,8 @@ pub struct Counters {
     pub accepted: Count,
     /// Caller connections above the limit, which were reset.
     pub refused: Count,
+    /// Callers whose address had too many handshakes in flight or in a second.
+    pub handshakes_spent: Count,
     /// Callers' handshakes that failed or took too long.
     pub handshakes_failed: Count,
     /// Connections that a bug ended. Each is worth an alarm.

@@ -8,11 +8,12 @@ use super::published::{Published, Watch};
 use super::signal::Signal;
 use super::socket::{ConnectJob, Socket};
 use super::upstreams::{Addresses, Upstreams};
-use super::{sys, tls};
-use crate::base::{CredentialId, Limits, Now, ResourceId};
+use super::{clock, sys, tls};
+use crate::base::{Budgets, CredentialId, Hold, Limits, Now, ResourceId};
 use crate::session::io::UpstreamFault;
 use ahash::AHashMap;
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,8 @@ pub(super) struct Shared {
     pub(super) limits: Limits,
     pub(super) signal: Signal,
     pub(super) counters: Arc<Counters>,
+    /// Handshakes of callers, by address.
+    handshakes: RefCell<Budgets>,
     buffers: RefCell<Buffers>,
     upstreams: RefCell<Watch<Upstreams>>,
     addresses: RefCell<Watch<Addresses>>,
@@ -70,6 +73,18 @@ impl Drop for Place {
     }
 }
 
+/// A handshake of a caller in flight; over when dropped, however it ends.
+pub(super) struct Handshake {
+    shared: Rc<Shared>,
+    hold: Hold,
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.shared.handshakes.borrow_mut().give_back(&self.hold);
+    }
+}
+
 /// What a wish for an upstream connection comes to.
 pub(super) enum Found {
     /// An idle one was there.
@@ -85,10 +100,13 @@ impl Shared {
         addresses: Arc<Published<Addresses>>,
         counters: Arc<Counters>,
     ) -> Rc<Self> {
+        let addresses_max = usize::try_from(limits.addresses_max).unwrap_or(usize::MAX);
+        let handshakes = Budgets::new(addresses_max, ahash::RandomState::new());
         Rc::new(Self {
             limits,
             signal: Signal::default(),
             counters,
+            handshakes: RefCell::new(handshakes),
             buffers: RefCell::default(),
             upstreams: RefCell::new(Watch::new(upstreams)),
             addresses: RefCell::new(Watch::new(addresses)),
@@ -96,6 +114,14 @@ impl Shared {
             counts: Rc::default(),
             connections: Cell::new(0),
         })
+    }
+
+    /// Lets a caller begin a handshake, if its address may.
+    pub(super) fn handshake(self: &Rc<Self>, from: IpAddr) -> Option<Handshake> {
+        let (pace, held_max) = (self.limits.handshakes(), self.limits.address_handshakes_max);
+        let mut handshakes = self.handshakes.borrow_mut();
+        let hold = handshakes.hold(from, pace, held_max, clock::mono_ns())?;
+        Some(Handshake { shared: Rc::clone(self), hold })
     }
 
     pub(super) fn take_small(&self) -> Buffer {

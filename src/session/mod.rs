@@ -18,4 +18,4 @@ mod worker;
 
 pub use io::{Act, Ending, Input, Interest, Out, UpstreamFault};
 pub use refusal::Refusal;
-pub use worker::{Counts, Identified, ListenerView, ResourceView, Snapshot, Worker};
+pub use worker::{Counts, Identified, ListenerView, ResourceView, Snapshot, Unidentified, Worker};

@@ -2,13 +2,17 @@
 
 use super::gate::Counted;
 use super::refusal::Refusal;
-use crate::base::{ConnectionId, CredentialId, ExchangeId, Limits, ListenerId, Now, ResourceId};
+use crate::base::{
+    Budgets, ConnectionId, CredentialId, ExchangeId, Limits, ListenerId, Now, ResourceId,
+};
 use crate::credential::Credential;
 use crate::identity::{Cached, KeySnapshot, Principal, TokenCache, TokenError, Verifier};
 use crate::mask::{Content, Filter, MaskError, Plan, Plans, Shape};
 use crate::policy::{Row, Table};
 use crate::record::fields::{Tag, Writer};
 use crate::record::{EntryMeta, Flags, Journal, Kind};
+use ahash::RandomState;
+use core::net::IpAddr;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -89,6 +93,15 @@ impl Snapshot {
 /// Who calls, with the rules that could ever match them.
 pub type Identified = (Rc<Principal>, Rc<Row>);
 
+/// Why nobody is known by a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unidentified {
+    /// What is wrong with it; the caller hears only that it does not hold.
+    Token(TokenError),
+    /// It was not looked at: too many of its address did not hold.
+    Spent,
+}
+
 /// What a worker counts; read by metrics.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
@@ -149,6 +162,8 @@ pub struct Worker<J> {
     pub record_full: bool,
     /// Bytes held for look-ahead by all sessions.
     pub lookahead: u64,
+    /// Tokens that did not hold, by address.
+    failures: Budgets,
     filters: Vec<Filter>,
     exchange_high: u64,
     exchange_low: u64,
@@ -171,7 +186,9 @@ impl<J: Journal> Worker<J> {
             limits.token_cache_bytes as usize,
             seed,
         );
-        let [high, ..] = seed;
+        let [high, a, b, c] = seed;
+        let hasher = RandomState::with_seeds(high.rotate_left(32), a, b, c);
+        let failures = Budgets::new(limits.addresses_max as usize, hasher);
         let counts =
             Counts { decisions: vec![[0; 2]; snapshot.resources.len()], ..Counts::default() };
         Self {
@@ -183,6 +200,7 @@ impl<J: Journal> Worker<J> {
             key_wanted: None,
             record_full: false,
             lookahead: 0,
+            failures,
             filters: Vec::new(),
             exchange_high: high,
             exchange_low: 0,
@@ -240,19 +258,29 @@ impl<J: Journal> Worker<J> {
         ConnectionId(self.connections)
     }
 
-    /// Step one of the gate: whose token is it?
+    /// Step one of the gate: whose token is it? `from` is the caller's address: a signature costs
+    /// more than all else of a refused request, so that only so many may fail.
     ///
     /// # Errors
-    /// What is wrong with the token; the caller hears only that it does not hold.
-    pub fn identify(&mut self, token: &[u8], now: Now) -> Result<Identified, TokenError> {
+    /// [`Unidentified`]
+    pub fn identify(
+        &mut self,
+        token: &[u8],
+        from: IpAddr,
+        now: Now,
+    ) -> Result<Identified, Unidentified> {
         let generation = self.snapshot.generation;
         let keys = self.keys.generation;
         match self.tokens.get(token, now, keys, generation) {
             Some(Cached::Verified(principal, row)) => {
                 return Ok((Rc::clone(principal), Rc::clone(row)));
             }
-            Some(Cached::Refused(error)) => return Err(error),
+            Some(Cached::Refused(error)) => return Err(Unidentified::Token(error)),
             None => {}
+        }
+        let pace = self.snapshot.limits.failures();
+        if self.failures.is_spent(from, pace, now.mono_ns) {
+            return Err(Unidentified::Spent);
         }
         match self.snapshot.verifier.verify(token, &self.keys, now) {
             Ok(principal) => {
@@ -270,8 +298,12 @@ impl<J: Journal> Worker<J> {
                     TokenError::NoKeys { issuer } => self.key_wanted = Some((issuer, 0)),
                     _ => {}
                 }
+                // Keys that are missing are nobody's fault out there, and cost no signature.
+                if !matches!(error, TokenError::NoKeys { .. }) {
+                    self.failures.spend(from, pace, now.mono_ns);
+                }
                 self.tokens.insert_refused(token, error, now, keys, generation);
-                Err(error)
+                Err(Unidentified::Token(error))
             }
         }
     }

@@ -284,7 +284,8 @@ pub(super) fn write_refusal(
         Refusal::MethodNotAllowed => {
             to.extend_from_slice(b"allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
         }
-        Refusal::Unrecordable | Refusal::Overloaded => {
+        // A budget has one more within a second, since its pace is at least one in a second.
+        Refusal::Unrecordable | Refusal::Overloaded | Refusal::TooManyFailures => {
             to.extend_from_slice(b"retry-after: 1\r\n");
         }
         _ => {}

@@ -34,6 +34,7 @@ use crate::record::fields::{Tag, Writer};
 use crate::record::{Journal, Kind};
 use crate::wire::coding::Decoder;
 use crate::wire::http1::{BodyDecoder, HeadScan, RequestHead, ResponseHead};
+use core::net::SocketAddr;
 use std::sync::Arc;
 
 /// Where the request leg stands.
@@ -114,6 +115,7 @@ struct Exchange {
 pub struct Session {
     listener: ListenerId,
     connection: ConnectionId,
+    caller: SocketAddr,
     peer: String,
     closed: bool,
     draining: bool,
@@ -152,14 +154,19 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session for a connection that was just accepted. `peer` is the caller's address, for
-    /// the record.
+    /// A session for a connection that was just accepted.
     #[must_use]
-    pub fn new(listener: ListenerId, connection: ConnectionId, peer: String, now: Now) -> Self {
+    pub fn new(
+        listener: ListenerId,
+        connection: ConnectionId,
+        caller: SocketAddr,
+        now: Now,
+    ) -> Self {
         Self {
             listener,
             connection,
-            peer,
+            caller,
+            peer: caller.to_string(),
             closed: false,
             draining: false,
             caller_ended: false,

@@ -11,7 +11,7 @@ use crate::session::gate::{self, Wrap};
 use crate::session::io::{Act, Out};
 use crate::session::model::{Model, ModelError};
 use crate::session::refusal::Refusal;
-use crate::session::worker::{Snapshot, Worker};
+use crate::session::worker::{Snapshot, Unidentified, Worker};
 use crate::wire::http1::{BodyDecoder, BodyStep, FieldId, Form, Framing, parse_request, route};
 use std::sync::Arc;
 
@@ -151,10 +151,15 @@ impl Session {
             Slots::One(token) => token,
             Slots::None | Slots::Several => return Err(Refusal::Unauthenticated),
         };
-        let identified = worker.identify(token, now).map_err(|error| {
-            tracing::info!(connection = self.connection.0, reason = error.label(), "token refused");
-            Refusal::Unauthenticated
-        })?;
+        let identified = match worker.identify(token, self.caller.ip(), now) {
+            Ok(identified) => identified,
+            Err(Unidentified::Token(error)) => {
+                let (connection, reason) = (self.connection.0, error.label());
+                tracing::info!(connection, reason, "token refused");
+                return Err(Refusal::Unauthenticated);
+            }
+            Err(Unidentified::Spent) => return Err(Refusal::TooManyFailures),
+        };
         if self.head.target.form == Form::Asterisk && listener.resource.is_none() {
             self.set_who(identified);
             return Err(Refusal::BadRequest);

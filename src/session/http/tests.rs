@@ -1,5 +1,7 @@
 //! The whole flow of HTTP/1 as a pure function: what goes in, what comes out of both sides.
 
+mod edges;
+
 use crate::base::{ConnectionId, ListenerId};
 use crate::base::{Limits, Now};
 use crate::record::{Kind, MemoryJournal};
@@ -21,7 +23,7 @@ struct Wire {
 
 impl Wire {
     fn new() -> Self {
-        let peer = "127.0.0.1:9".to_owned();
+        let peer = "127.0.0.1:9".parse().unwrap();
         Self {
             session: Session::new(ListenerId(0), ConnectionId(1), peer, at(0)),
             out: Out::new(),
