@@ -79,7 +79,13 @@ pub fn run(data: &[u8]) {
     let mut run = Run {
         kit,
         worker,
-        session: Session::new(ListenerId(0), ConnectionId(1), ([192, 0, 2, 1], 9).into(), now),
+        session: Session::new(
+            ListenerId(0),
+            ConnectionId(1),
+            ([192, 0, 2, 1], 9).into(),
+            None,
+            now,
+        ),
         out: Out::new(),
         now,
         caller: Vec::new(),

@@ -98,7 +98,7 @@ impl<F: Format<Snapshot = KeySnapshot>> runtime::Sessions for Sessions<F> {
         peer: SocketAddr,
         listener: ListenerId,
         client_cert: Option<Vec<u8>>,
-        _sni: Option<String>,
+        sni: Option<String>,
     ) -> Session<F> {
         let now = runtime::now();
         let connection = self.shared.worker.borrow_mut().next_connection();
@@ -111,7 +111,9 @@ impl<F: Format<Snapshot = KeySnapshot>> runtime::Sessions for Sessions<F> {
                     listener, connection, peer, principal, now,
                 )))
             }
-            _ => Flow::Http(Box::new(session::http::Session::new(listener, connection, peer, now))),
+            _ => Flow::Http(Box::new(session::http::Session::new(
+                listener, connection, peer, sni, now,
+            ))),
         };
         Session { shared: Rc::clone(&self.shared), flow }
     }

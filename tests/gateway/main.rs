@@ -9,6 +9,7 @@ mod ends;
 mod kill;
 mod kit;
 mod metrics;
+mod names;
 mod program;
 mod reload;
 mod replaced;

@@ -64,15 +64,32 @@ pub(super) fn refusal_of(status: u16) -> Refusal {
     }
 }
 
-/// Whether the request's host, without its port, is one of `hosts` (lower case).
-pub(super) fn host_is_served(head: &RequestHead, bytes: &[u8], hosts: &[String]) -> bool {
-    let Some(host) = head.host(bytes) else { return false };
+/// The name that the request is for: its host without the port and without a dot at the end.
+pub(super) fn host_name<'a>(head: &RequestHead, bytes: &'a [u8]) -> Option<&'a [u8]> {
+    let host = head.host(bytes)?;
     let name = match host.iter().rposition(|byte| *byte == b':') {
         Some(colon) if host.last() != Some(&b']') => host.get(..colon).unwrap_or_default(),
         _ => host,
     };
-    let name = name.strip_suffix(b".").unwrap_or(name);
-    hosts.iter().any(|served| served.as_bytes().eq_ignore_ascii_case(name))
+    Some(name.strip_suffix(b".").unwrap_or(name))
+}
+
+/// Whether a request for `host` may come here, over a connection that was made for `server_name`.
+///
+/// With `hosts` (lower case) only those are served, over a connection for any of them. Without,
+/// any is, but a connection that was made for one name carries no request for another: what chose
+/// or checked the certificate by its name would have been passed by (RFC 9110, sections 7.4 and
+/// 15.5.20). A caller that named none, or a request without a host (HTTP/1.0), is not compared.
+pub(super) fn is_served(host: Option<&[u8]>, server_name: Option<&str>, hosts: &[String]) -> bool {
+    let Some(host) = host else { return hosts.is_empty() };
+    let listed = |name: &[u8]| hosts.iter().any(|one| one.as_bytes().eq_ignore_ascii_case(name));
+    if !hosts.is_empty() && !listed(host) {
+        return false;
+    }
+    server_name.is_none_or(|name| {
+        let name = name.strip_suffix('.').unwrap_or(name).as_bytes();
+        name.eq_ignore_ascii_case(host) || listed(name)
+    })
 }
 
 /// RFC 9110, section 9.2.2, less the methods that are not offered.

@@ -117,6 +117,8 @@ pub struct Session {
     connection: ConnectionId,
     caller: SocketAddr,
     peer: String,
+    /// The name that the caller asked for in its TLS handshake.
+    server_name: Option<String>,
     closed: bool,
     draining: bool,
     caller_ended: bool,
@@ -154,12 +156,14 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session for a connection that was just accepted.
+    /// A session for a connection that was just accepted. `server_name` is what the caller asked
+    /// for in its TLS handshake (RFC 6066, section 3), if it did.
     #[must_use]
     pub fn new(
         listener: ListenerId,
         connection: ConnectionId,
         caller: SocketAddr,
+        server_name: Option<String>,
         now: Now,
     ) -> Self {
         Self {
@@ -167,6 +171,7 @@ impl Session {
             connection,
             caller,
             peer: caller.to_string(),
+            server_name,
             closed: false,
             draining: false,
             caller_ended: false,

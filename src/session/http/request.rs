@@ -144,7 +144,8 @@ impl Session {
             return Err(Refusal::NotImplemented);
         }
         let listener = snapshot.listener(self.listener).ok_or(Refusal::NoResource)?;
-        if !listener.hosts.is_empty() && !head::host_is_served(&self.head, bytes, &listener.hosts) {
+        let host = head::host_name(&self.head, bytes);
+        if !head::is_served(host, self.server_name.as_deref(), &listener.hosts) {
             return Err(Refusal::Misdirected);
         }
         let token = match head::token(&self.head, bytes) {

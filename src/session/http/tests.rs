@@ -25,7 +25,7 @@ impl Wire {
     fn new() -> Self {
         let peer = "127.0.0.1:9".parse().unwrap();
         Self {
-            session: Session::new(ListenerId(0), ConnectionId(1), peer, at(0)),
+            session: Session::new(ListenerId(0), ConnectionId(1), peer, None, at(0)),
             out: Out::new(),
             caller: Vec::new(),
             upstream: Vec::new(),

@@ -1,4 +1,5 @@
-//! What is refused for whence it comes: addresses whose tokens do not hold.
+//! What is refused for whence it comes: addresses whose tokens do not hold, connections that were
+//! made for another name.
 
 use super::Wire;
 use crate::base::{ConnectionId, Limits, ListenerId};
@@ -10,7 +11,7 @@ use crate::session::kit::{Kit, at, kit_with};
 fn ask(kit: &mut Kit, from: &str, token: &str, ms: u64) -> String {
     let mut wire = Wire::new();
     let caller = (from.parse::<core::net::IpAddr>().unwrap(), 9).into();
-    wire.session = Session::new(ListenerId(0), ConnectionId(1), caller, at(ms));
+    wire.session = Session::new(ListenerId(0), ConnectionId(1), caller, None, at(ms));
     wire.now = at(ms);
     let head = format!("GET /llm/x HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {token}\r\n\r\n");
     wire.caller(kit, head.as_bytes());
@@ -63,4 +64,39 @@ fn a_good_token_costs_no_budget() {
         let token = kit.token(&format!("user-{number}"), &["plain"]);
         assert!(ask(&mut kit, "2001:db8::1", &token, 1_000).starts_with("GET /base/x "));
     }
+}
+
+#[test]
+fn a_request_over_a_connection_for_another_name_is_misdirected() {
+    let ask = |hosts: &[&str], sni: Option<&str>, host: &str| {
+        let Kit { key, mut worker } = kit_with(MemoryJournal::default(), Limits::default());
+        let snapshot = std::sync::Arc::get_mut(&mut worker.snapshot).unwrap();
+        snapshot.listeners[0].hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
+        let mut kit = Kit { key, worker };
+        let token = kit.token("eve", &["plain"]);
+        let mut wire = Wire::new();
+        let (caller, sni) = (([192, 0, 2, 1], 9).into(), sni.map(str::to_owned));
+        wire.session = Session::new(ListenerId(0), ConnectionId(1), caller, sni, at(1));
+        let head = format!("GET /llm/x HTTP/1.1\r\n{host}authorization: Bearer {token}\r\n\r\n");
+        wire.caller(&mut kit, head.as_bytes());
+        match wire.status() {
+            "421" => assert!(wire.to_upstream.is_empty()),
+            status => assert!(status == "---" && !wire.to_upstream.is_empty(), "{status}"),
+        }
+        wire.to_caller.is_empty()
+    };
+    // No name was asked for, as in plain text: nothing to compare.
+    assert!(ask(&[], None, "host: a.test\r\n"));
+    for same in ["a.test", "A.Test", "a.test:8443", "a.test.", "a.test.:8443"] {
+        assert!(ask(&[], Some("a.test"), &format!("host: {same}\r\n")), "{same}");
+    }
+    for other in ["b.test", "a.test.evil", "test", "127.0.0.1", "[::1]:443", "xa.test"] {
+        assert!(!ask(&[], Some("a.test"), &format!("host: {other}\r\n")), "{other}");
+    }
+    // Both are served: a client may use one connection for the two.
+    let both = ["a.test", "b.test"];
+    assert!(ask(&both, Some("a.test"), "host: b.test\r\n"));
+    assert!(!ask(&both, Some("a.test"), "host: c.test\r\n"));
+    assert!(!ask(&both, Some("c.test"), "host: b.test\r\n"), "asked for a name not served");
+    assert!(!ask(&both, None, "host: c.test\r\n"));
 }
