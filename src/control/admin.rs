@@ -35,8 +35,8 @@ pub type Verify = dyn Fn(&[u8]) -> Access + Send + Sync;
 
 /// What the surface shows, and to whom.
 pub struct Admin {
-    /// `[admin] token`, for scripts.
-    pub token: Option<Secret>,
+    /// `[admin] token`, for scripts, as it is at the moment: its file may be replaced.
+    pub token: Box<dyn Fn() -> Option<Secret> + Send + Sync>,
     /// Tokens of `[admin] issuer`.
     pub verify: Option<Box<Verify>>,
     /// Why the gateway is not ready; nothing when it is.
@@ -111,7 +111,7 @@ impl Admin {
         }
         // Digests are of one length, so that not even the token's length shows in the time.
         let hash = |bytes: &[u8]| digest::digest(&digest::SHA256, bytes);
-        if let Some(wanted) = self.token.as_ref().filter(|wanted| !wanted.is_empty())
+        if let Some(wanted) = (self.token)().filter(|wanted| !wanted.is_empty())
             && super::same_bytes(hash(token.as_bytes()).as_ref(), hash(wanted.expose()).as_ref())
         {
             return Access::Viewer;
@@ -220,7 +220,10 @@ mod tests {
     fn admin(token: Option<&str>, verify: Option<Box<Verify>>, ready: bool) -> Admin {
         let reasons = move || if ready { Vec::new() } else { vec!["no keys of corp".to_owned()] };
         Admin {
-            token: token.map(|token| Secret::new(token.as_bytes().to_vec())),
+            token: {
+                let token = token.map(|token| Secret::new(token.as_bytes().to_vec()));
+                Box::new(move || token.clone())
+            },
             verify,
             not_ready: Box::new(reasons),
             resources: Box::new(|| json!([{"name": "openai"}])),

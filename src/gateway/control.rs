@@ -2,7 +2,7 @@
 
 use super::keys::Jwks;
 use super::{Live, StartError, compile, metrics};
-use crate::config::{Config, KeySource, Secrets};
+use crate::config::{Config, KeySource};
 use crate::control::admin::{self, Access, Admin};
 use crate::control::dns::Dns;
 use crate::control::keys::{Asker, Keys, Location, Source};
@@ -30,16 +30,15 @@ struct Ready {
 }
 
 impl Control {
-    pub(super) fn start(live: Arc<Live>, secrets: &Secrets) -> Result<Self, StartError> {
+    pub(super) fn start(live: Arc<Live>) -> Result<Self, StartError> {
         let (stop, stopped) = oneshot::channel();
         let (sender, receiver) = mpsc::sync_channel(1);
-        let token = secrets.admin_token().cloned();
         let thread = std::thread::Builder::new()
             .name("control".to_owned())
             .spawn(move || {
                 let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
                 match built {
-                    Ok(runtime) => runtime.block_on(run(live, token, stopped, &sender)),
+                    Ok(runtime) => runtime.block_on(run(live, stopped, &sender)),
                     Err(error) => drop(sender.send(Err(error.to_string()))),
                 }
             })
@@ -76,7 +75,6 @@ impl Drop for Control {
 
 async fn run(
     live: Arc<Live>,
-    token: Option<crate::base::Secret>,
     stopped: oneshot::Receiver<()>,
     sender: &mpsc::SyncSender<Result<Ready, String>>,
 ) {
@@ -108,7 +106,7 @@ async fn run(
     }
     let (end, ended) = oneshot::channel::<()>();
     let surface = listener.map(|listener| {
-        let admin = admin_of(&live, &keys, token);
+        let admin = admin_of(&live, &keys);
         tokio::spawn(async move {
             let until = async { drop(ended.await) };
             if let Err(error) = admin::serve(listener, admin, until).await {
@@ -179,39 +177,55 @@ fn stamps(live: &Live) -> Vec<Option<(std::time::SystemTime, u64)>> {
 }
 
 /// Compiles the config in force once more, with the files as they are. What is wrong with them
-/// leaves the old ones in use.
+/// leaves the old ones in use: all secrets together, and each certificate for itself, so that one
+/// that is renewed does not wait for a secret to be put right.
 fn refresh(live: &Arc<Live>) {
     let _changing = live.change();
     let config = live.config();
+    let mut fine = renew_secrets(live, &config);
+    for (listener, published) in config.listeners.iter().zip(&live.servers) {
+        match (compile::server(listener, &*live.source), published) {
+            (Ok(Some(made)), Some(published)) => published.publish(made),
+            (Err(error), _) => {
+                tracing::error!("a changed certificate cannot be used: {error}");
+                fine = false;
+            }
+            _ => {}
+        }
+    }
+    if fine {
+        tracing::info!("certificates and secrets were read again");
+    }
+}
+
+/// Puts the secrets in force, and whom to trust as an upstream. Returns whether all are usable.
+fn renew_secrets(live: &Live, config: &Config) -> bool {
     let secrets = match config.resolve_secrets(&*live.source) {
         Ok(secrets) => secrets,
         Err(errors) => {
             for error in errors {
                 tracing::error!("a secret changed and cannot be used: {error}");
             }
-            return;
+            return false;
         }
     };
     let generation = live.snapshot.load().0.generation + 1;
-    let made = compile::snapshot(&config, &secrets, generation).and_then(|snapshot| {
-        let made = compile::upstreams(&config, &*live.source, generation)?;
+    let made = compile::snapshot(config, &secrets, generation).and_then(|snapshot| {
+        let made = compile::upstreams(config, &*live.source, generation)?;
         Ok((snapshot, made.after(&live.upstreams.load().0)))
     });
     match made {
         Ok((snapshot, upstreams)) => {
             live.upstreams.publish(Arc::new(upstreams));
             live.snapshot.publish(Arc::new(snapshot));
+            live.set_admin_token(secrets.admin_token());
+            true
         }
-        Err(error) => return tracing::error!("changed files cannot be used: {error}"),
-    }
-    for (listener, published) in config.listeners.iter().zip(&live.servers) {
-        match (compile::server(listener, &*live.source), published) {
-            (Ok(Some(made)), Some(published)) => published.publish(made),
-            (Err(error), _) => tracing::error!("a changed certificate cannot be used: {error}"),
-            _ => {}
+        Err(error) => {
+            tracing::error!("changed files cannot be used: {error}");
+            false
         }
     }
-    tracing::info!("certificates and secrets were read again");
 }
 
 fn publish_addresses(live: &Live, dns: &Dns) {
@@ -223,12 +237,11 @@ fn publish_addresses(live: &Live, dns: &Dns) {
     live.addresses.publish(Arc::new(addresses));
 }
 
-fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>, token: Option<crate::base::Secret>) -> Admin {
-    let (seen, shown, counted, asked) =
-        (Arc::clone(live), Arc::clone(live), Arc::clone(live), Arc::clone(live));
+fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>) -> Admin {
+    let [seen, shown, counted, asked, opened] = std::array::from_fn(|_| Arc::clone(live));
     let (key_state, verify_keys) = (Arc::clone(keys), Arc::clone(keys));
     Admin {
-        token,
+        token: Box::new(move || opened.admin_token()),
         verify: Some(Box::new(move |token| access(&asked, &verify_keys, token))),
         not_ready: Box::new(move || {
             let mut reasons = Vec::new();

@@ -9,7 +9,7 @@ mod keys;
 mod metrics;
 mod sessions;
 
-use crate::base::ListenerId;
+use crate::base::{ListenerId, Secret};
 use crate::config::{Config, Diagnostic, Source};
 use crate::control::drain::{self, Drain, DrainError, Settings};
 use crate::runtime::map::RingJournal;
@@ -122,6 +122,8 @@ struct Live {
     addresses: Arc<Published<runtime::Addresses>>,
     servers: Vec<Option<Arc<Published<ServerConfig>>>>,
     config: Mutex<Arc<Config>>,
+    /// `[admin] token`.
+    admin_token: Mutex<Option<Secret>>,
     /// Held from the reading of the config in force to the publishing of what was made of it.
     changing: Mutex<()>,
     counts: Vec<Arc<Mutex<Counts>>>,
@@ -174,6 +176,7 @@ impl Gateway {
             counters: (0..count).map(|_| Arc::default()).collect(),
             drain: opened.drain.handle(),
             config: Mutex::new(Arc::new(config)),
+            admin_token: Mutex::new(secrets.admin_token().cloned()),
             changing: Mutex::new(()),
         });
         let mut gateway = Self {
@@ -183,7 +186,7 @@ impl Gateway {
             listeners: Vec::new(),
             live: Arc::clone(&live),
         };
-        let control = Control::start(Arc::clone(&live), &secrets)?;
+        let control = Control::start(Arc::clone(&live))?;
         gateway.start_workers(opened.journals, &cores, &control)?;
         gateway.control = Some(control);
         Ok(gateway)
@@ -268,7 +271,8 @@ impl Gateway {
         self.control.as_ref().and_then(Control::admin_address)
     }
 
-    /// Takes a new config over: policy, masks, credentials, resources, certificates, hosts. The
+    /// Takes a new config over: policy, masks, credentials, resources, certificates, hosts, the
+    /// admin token. The
     /// old one stays in force when anything is wrong; exchanges in hand keep theirs.
     ///
     /// # Errors
@@ -300,6 +304,15 @@ impl Gateway {
 impl Live {
     fn config(&self) -> Arc<Config> {
         Arc::clone(&self.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    fn admin_token(&self) -> Option<Secret> {
+        self.admin_token.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    fn set_admin_token(&self, token: Option<&Secret>) {
+        let mut place = self.admin_token.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *place = token.cloned();
     }
 
     /// One change at a time: two that overlap would publish what the later one replaced.
@@ -347,6 +360,7 @@ impl Live {
         }
         self.upstreams.publish(Arc::new(upstreams));
         self.snapshot.publish(Arc::new(snapshot));
+        self.set_admin_token(secrets.admin_token());
         let mut current = self.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         *current = Arc::new(config);
         tracing::info!(generation, "config taken over");
