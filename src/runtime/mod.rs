@@ -18,6 +18,7 @@ mod driver;
 mod flow;
 mod latency;
 pub mod map;
+mod park;
 mod published;
 mod shared;
 mod signal;
@@ -55,6 +56,8 @@ pub trait Session {
     fn deadline(&self) -> Option<u64>;
     /// Whether it is done: what is queued is written, then the connection ends.
     fn is_closed(&self) -> bool;
+    /// Gives back room that only exchanges need: the connection is idle, and was for a while.
+    fn tidy(&mut self) {}
 }
 
 /// Makes the sessions of one worker, on that worker's thread.

@@ -8,4 +8,5 @@ mod avx2;
 pub mod class;
 pub mod json;
 pub mod opening;
+pub mod run;
 pub mod sse;

@@ -11,9 +11,8 @@ use crate::mask::{Content, Filter, MaskError, Plan, Plans, Shape};
 use crate::policy::{Row, Table};
 use crate::record::fields::{Tag, Writer};
 use crate::record::{EntryMeta, Flags, Journal, Kind};
-use ahash::RandomState;
+use ahash::{AHashMap, RandomState};
 use core::net::IpAddr;
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -63,7 +62,7 @@ pub struct Snapshot {
     /// By [`ResourceId`].
     pub resources: Vec<ResourceView>,
     /// First path segment to resource.
-    pub names: HashMap<String, ResourceId>,
+    pub names: AHashMap<String, ResourceId>,
     /// By [`ListenerId`].
     pub listeners: Vec<ListenerView>,
     /// By [`CredentialId`].
@@ -164,7 +163,7 @@ pub struct Worker<J> {
     pub lookahead: u64,
     /// Tokens that did not hold, by address.
     failures: Budgets,
-    filters: Vec<Filter>,
+    filters: Filters,
     exchange_high: u64,
     exchange_low: u64,
     connections: u64,
@@ -201,7 +200,7 @@ impl<J: Journal> Worker<J> {
             record_full: false,
             lookahead: 0,
             failures,
-            filters: Vec::new(),
+            filters: Filters::new(),
             exchange_high: high,
             exchange_low: 0,
             connections: high & 0xffff_ffff_0000_0000,
@@ -231,15 +230,15 @@ impl<J: Journal> Worker<J> {
         plan: &Arc<Plan>,
         content: Content,
         limits: &Limits,
-    ) -> Result<Filter, MaskError> {
+    ) -> Result<Box<Filter>, MaskError> {
         match self.filters.pop() {
             Some(mut filter) => filter.reset(plan, content, limits).map(|()| filter),
-            None => Filter::new(plan, content, limits),
+            None => Filter::new(plan, content, limits).map(Box::new),
         }
     }
 
     /// Takes a filter back; what it holds is dropped when it is reset.
-    pub fn give_filter(&mut self, filter: Option<Filter>) {
+    pub fn give_filter(&mut self, filter: Option<Box<Filter>>) {
         if self.filters.len() < FILTERS_KEPT {
             self.filters.extend(filter);
         }
@@ -356,6 +355,9 @@ impl<J: Journal> Worker<J> {
         }
     }
 }
+
+/// Boxed: a filter is too large to be moved for each body.
+type Filters = Vec<Box<Filter>>;
 
 /// Free filters that a worker keeps; each holds a few KiB.
 const FILTERS_KEPT: usize = 256;
