@@ -1,6 +1,8 @@
 //! `weirgate sessions list|show|replay`: what the record tells.
 
+mod recorded;
 mod replay;
+mod resend;
 mod show;
 mod text;
 
@@ -14,6 +16,7 @@ use std::path::Path;
 use text::clean;
 
 pub use replay::{Replay, replay};
+pub use resend::{To, resend};
 pub use show::show;
 pub use text::{parse_time, time_text};
 

@@ -23,13 +23,18 @@ impl<'p> Cleared<'p> {
         Self { pieces, masked: false }
     }
 
+    /// The same for text that was masked as it was written; `changed` says whether it shows.
+    pub fn generated_masked(pieces: &'p mut Pieces, changed: bool) -> Self {
+        Self { pieces, masked: changed }
+    }
+
     /// All `len` bytes of the input as they are, where no mask applies: appends one source range.
     pub fn pass(len: usize, out: &'p mut Pieces) -> Self {
         out.source(0..len);
         Self { pieces: out, masked: false }
     }
 
-    /// Whether a plan that masks something was applied.
+    /// Whether a plan that masks something was applied; for heads, whether it changed something.
     #[must_use]
     pub fn is_masked(&self) -> bool {
         self.masked

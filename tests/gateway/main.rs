@@ -13,4 +13,5 @@ mod names;
 mod program;
 mod reload;
 mod replaced;
+mod resend;
 mod several;

@@ -349,6 +349,9 @@ impl Session {
         {
             writer.text(Tag::Credential, credential.name());
         }
+        if subject.level != RecordLevel::Full {
+            writer.text(Tag::Level, "meta");
+        }
         writer.bytes(Tag::PolicyDigest, &snapshot.policy.digest());
         gate::note(subject, Kind::Open, &self.facts, &mut worker.journal, now)
             .map_err(|_| Refusal::Unrecordable)
@@ -400,7 +403,8 @@ impl Session {
             .map_err(|_| Refusal::Denied)?;
         self.stage.clear();
         self.stage.text(&self.text);
-        let cleared = Cleared::generated(&mut self.stage);
+        let changed = self.text != self.head_out;
+        let cleared = Cleared::generated_masked(&mut self.stage, changed);
         let journal = &mut worker.journal;
         let admission = gate::admit(grant, subject, Kind::RequestHead, cleared, b"", journal, now)
             .map_err(|_| Refusal::Unrecordable)?;
@@ -454,7 +458,8 @@ impl Session {
         self.answer_scan = crate::wire::http1::HeadScan::default();
         self.stage.clear();
         self.stage.text(&self.text);
-        let cleared = Cleared::generated(&mut self.stage);
+        let changed = self.text != self.head_out;
+        let cleared = Cleared::generated_masked(&mut self.stage, changed);
         let kind = Kind::RequestHead;
         let Ok(admission) =
             gate::admit(grant, subject, kind, cleared, b"", &mut worker.journal, now)
