@@ -329,7 +329,6 @@ impl<J: Journal> Worker<J> {
     }
 }
 
-#[expect(clippy::vec_box, reason = "a filter is too large to be moved for each body")]
 type Filters = Vec<Box<Filter>>;
 
 /// Free filters that a worker keeps; each holds a few KiB.

@@ -226,7 +226,7 @@ fn a_connection_that_was_put_aside_serves_ends_and_drains_as_before() {
         eventually("put aside", || lines("tidy") == 4);
         // Part of a head, and silence: that is no idle connection.
         caller.write_all(b"0000").expect("sent");
-        std::thread::sleep(Duration::from_millis(200));
+        thread::sleep(Duration::from_millis(200));
         caller.write_all(b"0001ex").expect("sent");
         assert_eq!(receive(&mut caller).expect("an answer").1, b"x");
         eventually("put aside", || lines("tidy") >= 5);
