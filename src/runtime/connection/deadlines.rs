@@ -8,6 +8,9 @@ use crate::session::io::Input;
 
 impl<S: Session> Connection<S> {
     pub(super) fn check_deadlines(&mut self, now: Now) {
+        if now.mono_ns < self.due_ns {
+            return;
+        }
         let write_ns = self.shared.limits.write_ms.saturating_mul(1_000_000);
         let late = |since: u64| now.mono_ns >= since.saturating_add(write_ns);
         if self.caller.write.is_none() && late(self.down.since_ns) {
@@ -41,19 +44,27 @@ impl<S: Session> Connection<S> {
     }
 
     /// The next time at which [`Self::advance`] has something to do without an event.
-    pub(in crate::runtime) fn deadline(&self, now: Now) -> Option<u64> {
+    pub(in crate::runtime) fn deadline(&mut self, now: Now) -> Option<u64> {
         let write_ns = self.shared.limits.write_ms.saturating_mul(1_000_000);
-        let session = match self.closing {
+        let mut due_ns = u64::MAX;
+        let mut sooner = |at: u64| due_ns = due_ns.min(at);
+        if let (None, Some(at)) = (self.closing, self.session.deadline()) {
             // One that was told already and names the past again shall not spin.
-            None => self.session.deadline().map(|at| at.max(now.after_ms(1))),
-            Some(_) => None,
-        };
-        let caller = self.caller.write.is_none().then_some(self.down.since_ns);
-        let upstream = (self.upstream_writing && !self.up.dead).then_some(self.up.since_ns);
-        let linger = self.lingering.as_ref().map(|linger| linger.until_ns);
-        let writes = [caller, upstream].map(|at| at.map(|at| at.saturating_add(write_ns)));
+            sooner(at.max(now.after_ms(1)));
+        }
+        if self.caller.write.is_none() {
+            sooner(self.down.since_ns.saturating_add(write_ns));
+        }
+        if self.upstream_writing && !self.up.dead {
+            sooner(self.up.since_ns.saturating_add(write_ns));
+        }
+        if let Some(linger) = &self.lingering {
+            sooner(linger.until_ns);
+        }
         let quiet = [self.caller_quiet_ns(), self.upstream_quiet_ns()];
-        [session, linger].into_iter().chain(quiet).chain(writes).flatten().min()
+        quiet.into_iter().flatten().for_each(sooner);
+        self.due_ns = due_ns;
+        (due_ns != u64::MAX).then_some(due_ns)
     }
 
     /// When the caller's read that holds a buffer, and gets nothing, gives it back.

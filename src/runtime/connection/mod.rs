@@ -73,6 +73,8 @@ pub(in crate::runtime) struct Connection<S> {
     lingering: Option<Lingering>,
     /// Since when it is idle.
     idle_ns: u64,
+    /// Nothing is due before; see [`Self::deadline`].
+    due_ns: u64,
     /// Its requests follow each other closely: the next one is waited for with a buffer in hand.
     hot: bool,
     drain_told: bool,
@@ -108,6 +110,7 @@ impl<S: Session> Connection<S> {
             closing: None,
             lingering: None,
             idle_ns,
+            due_ns: 0,
             hot,
             drain_told: false,
             over: false,
