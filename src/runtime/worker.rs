@@ -287,6 +287,7 @@ async fn work<K, F>(
                 Some(Order::Serve | Order::Drain) => {}
                 Some(Order::Stop) => order = Order::Stop,
                 None => {
+                    shared.signal.wake_due(now);
                     shared.sweep(now);
                     shared.note_levels();
                     sessions.tick(now);
