@@ -5,7 +5,6 @@
 
 use super::counters::BUFFER_SIZES;
 use std::cell::Cell;
-use std::rc::Rc;
 
 /// The size of a buffer for heads and small bodies.
 pub(super) const SMALL: usize = 16 << 10;
@@ -26,14 +25,19 @@ pub(super) struct Buffer {
     mem: Vec<u8>,
     start: usize,
     end: usize,
-    tally: Rc<Tally>,
 }
 
-/// The buffers that there are, wherever they are: each counts itself in and out.
-#[derive(Debug, Default)]
+/// The buffers that there are, wherever they are: each counts itself in and out. A worker is a
+/// thread, and a pointer in each buffer would cost more than all of the counts.
 struct Tally {
     counts: [Cell<usize>; BUFFER_SIZES.len()],
     bytes: Cell<usize>,
+}
+
+thread_local! {
+    static TALLY: Tally = const {
+        Tally { counts: [const { Cell::new(0) }; BUFFER_SIZES.len()], bytes: Cell::new(0) }
+    };
 }
 
 impl Tally {
@@ -50,18 +54,22 @@ impl Tally {
 impl Drop for Buffer {
     fn drop(&mut self) {
         let size = self.mem.len();
-        let (count, bytes) = (self.tally.of(size), &self.tally.bytes);
-        count.set(count.get().saturating_sub(1));
-        bytes.set(bytes.get().saturating_sub(size));
+        TALLY.with(|tally| {
+            let (count, bytes) = (tally.of(size), &tally.bytes);
+            count.set(count.get().saturating_sub(1));
+            bytes.set(bytes.get().saturating_sub(size));
+        });
     }
 }
 
 impl Buffer {
-    fn with_size(size: usize, tally: &Rc<Tally>) -> Self {
-        let (count, bytes) = (tally.of(size), &tally.bytes);
-        count.set(count.get().saturating_add(1));
-        bytes.set(bytes.get().saturating_add(size));
-        Self { mem: vec![0; size], start: 0, end: 0, tally: Rc::clone(tally) }
+    fn with_size(size: usize) -> Self {
+        TALLY.with(|tally| {
+            let (count, bytes) = (tally.of(size), &tally.bytes);
+            count.set(count.get().saturating_add(1));
+            bytes.set(bytes.get().saturating_add(size));
+        });
+        Self { mem: vec![0; size], start: 0, end: 0 }
     }
 
     /// The unconsumed bytes.
@@ -127,7 +135,6 @@ impl Buffer {
 pub(super) struct Buffers {
     small: Vec<Buffer>,
     large: Vec<Buffer>,
-    tally: Rc<Tally>,
 }
 
 /// How many buffers there are, by size as in [`BUFFER_SIZES`].
@@ -141,19 +148,19 @@ pub(super) struct Held {
 impl Buffers {
     /// A buffer for heads and small bodies.
     pub(super) fn take_small(&mut self) -> Buffer {
-        self.small.pop().unwrap_or_else(|| Buffer::with_size(SMALL, &self.tally))
+        self.small.pop().unwrap_or_else(|| Buffer::with_size(SMALL))
     }
 
     /// A buffer for a long body.
     pub(super) fn take_large(&mut self) -> Buffer {
-        self.large.pop().unwrap_or_else(|| Buffer::with_size(LARGE, &self.tally))
+        self.large.pop().unwrap_or_else(|| Buffer::with_size(LARGE))
     }
 
     /// A larger buffer with the same bytes, or `None` when `from` is as large as any may be.
     pub(super) fn grow(&mut self, from: Buffer) -> Result<Buffer, Buffer> {
         let mut to = match from.size() {
             size if size < LARGE => self.take_large(),
-            size if size < MAX => Buffer::with_size(size.saturating_mul(2).min(MAX), &self.tally),
+            size if size < MAX => Buffer::with_size(size.saturating_mul(2).min(MAX)),
             _ => return Err(from),
         };
         let bytes = from.filled();
@@ -166,14 +173,15 @@ impl Buffers {
         Ok(to)
     }
 
-    /// How many there are.
+    /// How many there are on this thread, which is the worker's.
     pub(super) fn held(&self) -> Held {
         let free = [self.small.len(), self.large.len(), 0];
-        let mut lent = self.tally.counts.each_ref().map(Cell::get);
+        let (mut lent, bytes) =
+            TALLY.with(|tally| (tally.counts.each_ref().map(Cell::get), tally.bytes.get()));
         for (lent, free) in lent.iter_mut().zip(free) {
             *lent = lent.saturating_sub(free);
         }
-        Held { free, lent, bytes: self.tally.bytes.get() }
+        Held { free, lent, bytes }
     }
 
     /// Gives a buffer back.

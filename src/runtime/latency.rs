@@ -108,52 +108,55 @@ impl Latency {
     }
 }
 
-/// The times of the exchange that a connection has in hand.
+/// The times of the exchange that a connection has in hand; 32 bytes of each connection.
 ///
 /// ```text
-/// head_read* -> admitted -> connected -> answering -> written -> (answering -> written)*
+/// head_read? -> admitted -> connected -> answering -> written -> (answering -> written)*
+///                   ^----------+ (it was dead: another)
 /// ```
 #[derive(Debug, Default)]
 pub(super) struct Lap {
-    /// Of the exchange that was admitted last.
-    exchange: Option<ExchangeId>,
-    /// Spent on a head whose decision waits for the body.
-    before_ns: u64,
-    /// The stages of `exchange` so far.
+    /// The low half of the exchange's id, which counts up; 0 before it is admitted.
+    exchange: u64,
+    /// The stages of the exchange so far; before it is admitted, what its head took.
     spent_ns: u64,
-    waits_since_ns: Option<u64>,
+    /// The turn that a stage under way began in.
+    turn_ns: u64,
     /// Writes of the answer so far.
     writes: u32,
-    /// Turn of the answer's bytes whose write is to be timed.
-    answering_ns: Option<u64>,
+    under_way: UnderWay,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum UnderWay {
+    #[default]
+    Nothing,
+    Connect,
+    Release,
 }
 
 impl Lap {
     /// A head was read and identified in this turn, and its decision waits.
     pub(super) fn head_read(&mut self, now: Now) {
-        self.before_ns = self.before_ns.saturating_add(since(now.mono_ns));
+        *self = Self { spent_ns: since(now.mono_ns), ..Self::default() };
     }
 
     /// An exchange was admitted and asks for a connection; or asks again, for another.
     pub(super) fn admitted(&mut self, exchange: ExchangeId, now: Now, to: &Latency) {
-        self.waits_since_ns = Some(now.mono_ns);
-        if self.exchange == Some(exchange) {
-            return;
+        let id = exchange.0 as u64;
+        if self.exchange != id {
+            let before_ns = if self.exchange == 0 { self.spent_ns } else { 0 };
+            let spent_ns = since(now.mono_ns).saturating_add(before_ns);
+            to.of(Stage::Decide).note(spent_ns);
+            *self = Self { exchange: id, spent_ns, ..Self::default() };
         }
-        let ns = since(now.mono_ns).saturating_add(self.before_ns);
-        to.of(Stage::Decide).note(ns);
-        *self = Self {
-            exchange: Some(exchange),
-            spent_ns: ns,
-            waits_since_ns: self.waits_since_ns,
-            ..Self::default()
-        };
+        (self.turn_ns, self.under_way) = (now.mono_ns, UnderWay::Connect);
     }
 
     /// Its connection is there.
     pub(super) fn connected(&mut self, now: Now, to: &Latency) {
-        if let Some(from) = self.waits_since_ns.take() {
-            let ns = now.mono_ns.saturating_sub(from);
+        if self.ends(UnderWay::Connect) {
+            let ns = now.mono_ns.saturating_sub(self.turn_ns);
             to.of(Stage::Connect).note(ns);
             self.spent_ns = self.spent_ns.saturating_add(ns);
         }
@@ -162,19 +165,29 @@ impl Lap {
     /// Bytes of the upstream led to bytes for the caller in this turn.
     pub(super) fn answering(&mut self, now: Now) {
         if self.writes.is_multiple_of(SAMPLE) {
-            self.answering_ns = Some(now.mono_ns);
+            (self.turn_ns, self.under_way) = (now.mono_ns, UnderWay::Release);
         }
         self.writes = self.writes.wrapping_add(1);
     }
 
     /// A write to the caller begins; or none does, in this turn.
     pub(super) fn written(&mut self, began: bool, to: &Latency) {
-        let Some(from) = self.answering_ns.take().filter(|_| began) else { return };
-        let ns = since(from);
+        if !self.ends(UnderWay::Release) || !began {
+            return;
+        }
+        let ns = since(self.turn_ns);
         to.of(Stage::Release).note(ns);
         if self.writes == 1 {
             to.of(Stage::Total).note(self.spent_ns.saturating_add(ns));
         }
+    }
+
+    fn ends(&mut self, stage: UnderWay) -> bool {
+        let ends = self.under_way == stage;
+        if ends {
+            self.under_way = UnderWay::Nothing;
+        }
+        ends
     }
 }
 
@@ -210,6 +223,7 @@ mod tests {
     #[test]
     fn each_stage_of_an_exchange_is_noted_once_and_a_second_try_waits_again() {
         let (latency, mut lap) = (Latency::default(), Lap::default());
+        assert_eq!(size_of::<Lap>(), 32);
         let now = clock::now();
         lap.head_read(now);
         assert_eq!(counts(&latency), [0; 4]);
