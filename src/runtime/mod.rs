@@ -90,6 +90,15 @@ pub fn protect_memory() -> std::io::Result<()> {
     sys::protect_memory()
 }
 
+/// Lets a buffer beyond those that workers keep go back to the system when it is freed, instead
+/// of staying in the heap between smaller things. For the whole process: a program that embeds
+/// the gateway decides for itself.
+pub fn return_freed_buffers() {
+    if !sys::map_large_allocations(buffer::SMALL) {
+        tracing::warn!("the allocator keeps freed buffers; idle memory is higher");
+    }
+}
+
 /// The cores that this process may use.
 #[must_use]
 pub fn cores() -> Vec<usize> {
