@@ -1,5 +1,8 @@
 //! Finds an injected secret in what an upstream sends back, over any chunk borders.
 //!
+//! A body is looked at by [`Echo::push`], as it is written. A text that comes in many events of a
+//! stream is looked at by [`Echo::follow`], part by part.
+//!
 //! Searched are the secret as it is, in Base64 at its three alignments (so also inside a longer
 //! encoded text), percent- and JSON-escaped, and in hex of either case. Estimate: one Teddy pass
 //! over about ten literals, 0.1 to 0.2 us for a KiB; nothing is held unless the end of the data is
@@ -20,6 +23,7 @@ pub struct Echo {
     literals: Vec<Vec<u8>>,
     searcher: Option<packed::Searcher>,
     longest: usize,
+    shortest: usize,
     firsts: [bool; 256],
 }
 
@@ -73,8 +77,9 @@ impl Echo {
             }
         }
         let longest = literals.iter().map(Vec::len).max().unwrap_or(0);
+        let shortest = literals.iter().map(Vec::len).min().unwrap_or(0);
         // Without vector support there is no packed searcher; `find` then goes literal by literal.
-        Self { searcher: builder.build(), longest, firsts, literals }
+        Self { searcher: builder.build(), longest, shortest, firsts, literals }
     }
 
     /// Whether a whole literal stands in `text`; for heads and other complete texts.
@@ -129,6 +134,33 @@ impl Echo {
         let clear = data.len() - alive;
         state.held.extend_from_slice(data.get(clear..).unwrap_or_default());
         Ok(EchoStep { held: before, data: clear })
+    }
+
+    /// Looks at the next part of a text that others carry away. Returns how many bytes at the end
+    /// of the text so far are the beginning of a literal; `state` keeps those alone.
+    ///
+    /// # Errors
+    /// [`EchoFound`] when the secret, in any form, is in the text so far.
+    pub fn follow(&self, state: &mut EchoState, part: &[u8]) -> Result<usize, EchoFound> {
+        let EchoState { held, joint } = state;
+        if held.is_empty() {
+            if part.len() >= self.shortest && self.in_text(part) {
+                return Err(EchoFound);
+            }
+            let alive = self.alive(part);
+            held.extend_from_slice(part.get(part.len() - alive..).unwrap_or_default());
+            return Ok(alive);
+        }
+        joint.clear();
+        joint.extend_from_slice(held);
+        joint.extend_from_slice(part);
+        if joint.len() >= self.shortest && self.in_text(joint) {
+            return Err(EchoFound);
+        }
+        let alive = self.alive(joint);
+        held.clear();
+        held.extend_from_slice(joint.get(joint.len() - alive..).unwrap_or_default());
+        Ok(alive)
     }
 
     /// The longest end of `text` that is the beginning of a literal, in bytes.

@@ -121,6 +121,98 @@ impl Vendor {
         self.rewrite(context, data, offset, masked)
     }
 
+    /// Reads the data of one event and masks nothing: `told` gets each part of a text, un-escaped,
+    /// with the place of the text, and `None` for a text that ends. Returns whether one ended.
+    pub(super) fn follow(
+        &mut self,
+        shape: Shape,
+        data: &[u8],
+        told: &mut impl FnMut(usize, Option<&[u8]>),
+    ) -> Result<bool, MaskError> {
+        self.edits.clear();
+        self.ends.clear();
+        match data.trim_ascii() {
+            b"" => return Ok(false),
+            b"[DONE]" => self.ends.push(End::All),
+            _ => {
+                self.tape.read(data)?;
+                match shape {
+                    Shape::Anthropic => self.read_anthropic(data)?,
+                    _ if !self.read_response(data)? => self.read_openai(data)?,
+                    _ => {}
+                }
+            }
+        }
+        for (at, edit) in self.edits.iter().enumerate() {
+            let To::Slot { index, .. } = edit.to else { continue };
+            // Of a name that stands twice most readers take the last: which it is, is not known.
+            if self.edits.iter().take(at).any(|before| before.to == edit.to) {
+                return Err(MaskError::Unsupported);
+            }
+            self.decoded.clear();
+            unescape(inside(data, edit.range.clone()), &mut self.decoded);
+            told(index, Some(&self.decoded));
+        }
+        // An Anthropic block is never in the event that ends it; what begins there is a new one.
+        let goes_on = |at: usize, edits: &[Edit]| {
+            let mine = |edit: &Edit| matches!(edit.to, To::Slot { index, .. } if index == at);
+            shape == Shape::Anthropic && edits.iter().any(mine)
+        };
+        for end in &self.ends {
+            let place = match end {
+                End::Place(place) => Some(*place),
+                End::All => None,
+            };
+            for (at, slot) in self.slots.of(place) {
+                if !goes_on(at, &self.edits) {
+                    slot.drop_text();
+                    told(at, None);
+                }
+            }
+        }
+        Ok(!self.ends.is_empty())
+    }
+
+    /// The strings of the event that was read last that differ from event to event: parts of
+    /// texts, with their place, and padding.
+    pub(super) fn varying(&self) -> impl Iterator<Item = (Range<usize>, Option<usize>)> {
+        self.edits.iter().filter_map(|edit| match edit.to {
+            To::Slot { index, .. } => Some((edit.range.clone(), Some(index))),
+            To::Empty => Some((edit.range.clone(), None)),
+            To::Null => None,
+        })
+    }
+
+    /// Finds the text of an event of the OpenAI Responses API, if it is one that brings text.
+    fn read_response(&mut self, data: &[u8]) -> Result<bool, MaskError> {
+        let tape = &self.tape;
+        let number = |name: &'static [u8]| tape.number(0, name, data);
+        let part = number(b"content_index").or_else(|| number(b"summary_index"));
+        let part = part.or_else(|| number(b"command_index")).unwrap_or(0) & 0xffff;
+        let place = number(b"output_index").unwrap_or(0) << 16 | part;
+        let kind = tape.text(0, b"type", data);
+        let mut found = kind.starts_with(b"response.");
+        for delta in tape.members(0, b"delta").filter(|at| tape.kind(*at) == Some(Kind::Text)) {
+            found = true;
+            let index = self.slots.open(place, Site::Delta, kind, b"delta")?;
+            self.edits.push(edit(tape, delta, To::Slot { index, last: false }));
+        }
+        match kind {
+            b"response.completed" | b"response.failed" | b"response.incomplete" => {
+                self.ends.push(End::All);
+            }
+            kind if kind.ends_with(b".done") => {
+                let stem = kind.strip_suffix(b".done").unwrap_or_default();
+                let ends = |slot: &Slot| slot.kind.strip_suffix(b".delta") == Some(stem);
+                if self.slots.of(Some(place)).any(|(_, slot)| ends(slot)) {
+                    self.ends.push(End::Place(place));
+                }
+            }
+            _ => {}
+        }
+        Ok(found)
+    }
+
     /// Ends every text that is open; the tails go out in inserted events.
     pub(super) fn close_all(
         &mut self,

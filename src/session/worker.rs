@@ -2,6 +2,7 @@
 
 use super::gate::Counted;
 use super::refusal::Refusal;
+use super::watch::Watch;
 use crate::base::{ConnectionId, CredentialId, ExchangeId, Limits, ListenerId, Now, ResourceId};
 use crate::credential::Credential;
 use crate::identity::{Cached, KeySnapshot, Principal, TokenCache, TokenError, Verifier};
@@ -154,6 +155,8 @@ pub struct Worker<J> {
     /// Bytes held for look-ahead by all sessions.
     pub lookahead: u64,
     filters: Vec<Filter>,
+    #[expect(clippy::vec_box, reason = "sessions hold one or none, and pass it on")]
+    watches: Vec<Box<Watch>>,
     exchange_high: u64,
     exchange_low: u64,
     connections: u64,
@@ -188,6 +191,7 @@ impl<J: Journal> Worker<J> {
             record_full: false,
             lookahead: 0,
             filters: Vec::new(),
+            watches: Vec::new(),
             exchange_high: high,
             exchange_low: 0,
             connections: high & 0xffff_ffff_0000_0000,
@@ -228,6 +232,22 @@ impl<J: Journal> Worker<J> {
     pub fn give_filter(&mut self, filter: Option<Filter>) {
         if self.filters.len() < FILTERS_KEPT {
             self.filters.extend(filter);
+        }
+    }
+
+    /// A watch for one stream, reused where one is free.
+    pub(super) fn take_watch(&mut self, shape: Shape, limits: &Limits) -> Box<Watch> {
+        let mut watch = self.watches.pop().unwrap_or_default();
+        watch.begin(shape, limits);
+        watch
+    }
+
+    /// Takes a watch back, without what it holds.
+    pub(super) fn give_watch(&mut self, watch: Option<Box<Watch>>) {
+        let Some(mut watch) = watch else { return };
+        watch.forget();
+        if self.watches.len() < FILTERS_KEPT && watch.room() <= WATCH_ROOM_KEPT {
+            self.watches.push(watch);
         }
     }
 
@@ -329,8 +349,10 @@ impl<J: Journal> Worker<J> {
     }
 }
 
-/// Free filters that a worker keeps; each holds a few KiB.
+/// Free filters and watches that a worker keeps; each holds a few KiB.
 const FILTERS_KEPT: usize = 256;
+/// Room of a watch that a long event made larger is not kept.
+const WATCH_ROOM_KEPT: usize = 64 << 10;
 
 /// Room for heads, facts and held bytes beside the input itself.
 const ROOM_SPARE: u64 = 256 << 10;
