@@ -17,6 +17,7 @@ use super::tape::{Kind, Tape, inside};
 use super::text::Context;
 use super::{MaskError, Shape};
 use crate::scan::json::{escape_into, unescape};
+use std::io::Write as _;
 use std::ops::Range;
 
 /// The state of one vendor's stream.
@@ -333,7 +334,7 @@ impl Vendor {
                         self.part.clear();
                         slot.close(context, &mut self.part)?;
                         if !self.part.is_empty() {
-                            let (envelope, json) = (&self.envelope, &mut self.json);
+                            let (envelope, json) = (&mut self.envelope, &mut self.json);
                             insert(context, shape, slot, &self.part, envelope, json, out)?;
                         }
                     }
@@ -467,7 +468,7 @@ fn insert(
     shape: Shape,
     slot: &Slot,
     tail: &[u8],
-    envelope: &[u8],
+    envelope: &mut Vec<u8>,
     json: &mut JsonMask,
     out: &mut Vec<u8>,
 ) -> Result<(), MaskError> {
@@ -480,10 +481,9 @@ fn insert(
     };
     if shape == Shape::Anthropic {
         out.extend_from_slice(b"event: content_block_delta\n");
-        let place = slot.place;
-        let start =
-            format!("data: {{\"type\":\"content_block_delta\",\"index\":{place},\"delta\":{{");
-        out.extend_from_slice(start.as_bytes());
+        out.extend_from_slice(b"data: {\"type\":\"content_block_delta\",\"index\":");
+        number(slot.place, out);
+        out.extend_from_slice(b",\"delta\":{");
         if !slot.kind.is_empty() {
             out.extend_from_slice(b"\"type\":\"");
             out.extend_from_slice(&slot.kind);
@@ -494,28 +494,43 @@ fn insert(
         return Ok(());
     }
     out.extend_from_slice(b"data: ");
-    let mut object = envelope.to_vec();
-    if object.is_empty() {
+    if envelope.is_empty() {
         out.push(b'{');
     } else {
-        object.push(b'}');
-        mask_json(context, json, &object, out)?;
+        envelope.push(b'}');
+        let masked = mask_json(context, json, envelope, out);
+        envelope.pop();
+        masked?;
         out.pop();
         out.push(b',');
     }
-    let start = format!("\"choices\":[{{\"index\":{},", slot.place);
-    out.extend_from_slice(start.as_bytes());
-    let (open, close): (String, &[u8]) = match slot.site {
-        Site::Choice => (String::new(), b""),
-        Site::Delta | Site::DeltaJson => ("\"delta\":{".to_owned(), b"}"),
-        Site::FunctionCall => ("\"delta\":{\"function_call\":{".to_owned(), b"}}"),
+    out.extend_from_slice(b"\"choices\":[{\"index\":");
+    number(slot.place, out);
+    out.push(b',');
+    let close: &[u8] = match slot.site {
+        Site::Choice => b"",
+        Site::Delta | Site::DeltaJson => {
+            out.extend_from_slice(b"\"delta\":{");
+            b"}"
+        }
+        Site::FunctionCall => {
+            out.extend_from_slice(b"\"delta\":{\"function_call\":{");
+            b"}}"
+        }
         Site::ToolCall(index) => {
-            (format!("\"delta\":{{\"tool_calls\":[{{\"index\":{index},\"function\":{{"), b"}}]}")
+            out.extend_from_slice(b"\"delta\":{\"tool_calls\":[{\"index\":");
+            number(index, out);
+            out.extend_from_slice(b",\"function\":{");
+            b"}}]}"
         }
     };
-    out.extend_from_slice(open.as_bytes());
     text(out);
     out.extend_from_slice(close);
     out.extend_from_slice(b",\"finish_reason\":null}]}\n\n");
     Ok(())
+}
+
+/// Appends a number in digits; a `Vec` takes all that is written.
+fn number(number: u64, out: &mut Vec<u8>) {
+    let _ = write!(out, "{number}");
 }

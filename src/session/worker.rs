@@ -117,6 +117,14 @@ impl Counts {
         }
     }
 
+    /// Takes the values of another over; keeps the room.
+    pub fn copy_from(&mut self, other: &Self) {
+        let Self { exchanges, refusals, decisions, bytes, masked, cuts, decide_ns } = other;
+        self.decisions.clone_from(decisions);
+        (self.exchanges, self.refusals, self.bytes) = (*exchanges, *refusals, *bytes);
+        (self.masked, self.cuts, self.decide_ns) = (*masked, *cuts, *decide_ns);
+    }
+
     /// Adds another worker's, of the same generation.
     pub fn add(&mut self, other: &Self) {
         self.exchanges += other.exchanges;
