@@ -46,11 +46,24 @@ struct Edit {
 enum To {
     Null,
     Empty,
+    /// Itself: a number that counts events, told by [`Vendor::varying`].
+    Count,
     /// What this slot lets out; with `last`, its tail too.
     Slot {
         index: usize,
         last: bool,
     },
+}
+
+/// What differs from event to event at some place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Varies {
+    /// A string: a part of the text at this place.
+    Text(usize),
+    /// A string that says nothing.
+    Padding,
+    /// A number.
+    Count,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,13 +187,16 @@ impl Vendor {
         Ok(!self.ends.is_empty())
     }
 
-    /// The strings of the event that was read last that differ from event to event: parts of
-    /// texts, with their place, and padding.
-    pub(super) fn varying(&self) -> impl Iterator<Item = (Range<usize>, Option<usize>)> {
-        self.edits.iter().filter_map(|edit| match edit.to {
-            To::Slot { index, .. } => Some((edit.range.clone(), Some(index))),
-            To::Empty => Some((edit.range.clone(), None)),
-            To::Null => None,
+    /// The values of the event that was read last that differ from event to event.
+    pub(super) fn varying(&self) -> impl Iterator<Item = (Range<usize>, Varies)> {
+        self.edits.iter().filter_map(|edit| {
+            let varies = match edit.to {
+                To::Slot { index, .. } => Varies::Text(index),
+                To::Empty => Varies::Padding,
+                To::Count => Varies::Count,
+                To::Null => return None,
+            };
+            Some((edit.range.clone(), varies))
         })
     }
 
@@ -198,6 +214,14 @@ impl Vendor {
             let index = self.slots.open(place, Site::Delta, kind, b"delta")?;
             self.edits.push(edit(tape, delta, To::Slot { index, last: false }));
         }
+        for member in tape.children(0) {
+            match tape.name(member) {
+                b"sequence_number" => self.edits.push(edit(tape, member, To::Count)),
+                b"obfuscation" => self.edits.push(edit(tape, member, To::Empty)),
+                _ => {}
+            }
+        }
+        self.edits.sort_unstable_by_key(|edit| edit.range.start);
         match kind {
             b"response.completed" | b"response.failed" | b"response.incomplete" => {
                 self.ends.push(End::All);
@@ -210,6 +234,9 @@ impl Vendor {
                 }
             }
             _ => {}
+        }
+        if !found {
+            self.edits.clear();
         }
         Ok(found)
     }
@@ -365,6 +392,7 @@ impl Vendor {
                 continue;
             }
             let (index, last) = match edit.to {
+                To::Count => continue,
                 To::Null => {
                     json.replace_next(|instead| instead.extend_from_slice(b"null"));
                     continue;
