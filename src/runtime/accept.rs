@@ -2,6 +2,7 @@
 //!
 //! An accept is never dropped in flight: the loop ends because its listening socket is shut down.
 
+use super::park::{self, Seat};
 use super::published::Watch;
 use super::shared::Shared;
 use super::socket::{self, Socket};
@@ -102,7 +103,8 @@ async fn admit<K: Sessions>(
         let Ok(made) = tls::server(&settings) else { return };
         socket.tls = Some(Box::new(made));
         let within = Duration::from_millis(shared.limits.handshake_ms);
-        let handshake = timeout(within, socket::handshake(&shared, &mut socket));
+        // Boxed, so that it takes no room of the connection once it is over.
+        let handshake = Box::pin(timeout(within, socket::handshake(&shared, &mut socket)));
         match shared.signal.unless_stopped(handshake).await {
             Some(Ok(Ok(()))) => {}
             Some(Ok(Err(error))) => {
@@ -121,8 +123,23 @@ async fn admit<K: Sessions>(
         name = socket.tls.as_ref().and_then(|tls| tls.server_name());
     }
     let session = sessions.open(peer, listener, certificate, name);
-    drive::serve(shared, socket, session).await;
+    drop(sessions);
+    let mut seat = Seat::new(socket, session);
+    // Boxed, so that a connection that is idle for long holds no room for operations.
+    while let Some(left) = Box::pin(drive::serve(Rc::clone(&shared), seat)).await {
+        seat = left;
+        park::wait(&shared, &mut seat).await;
+    }
     drop(open);
+}
+
+/// Bytes that a connection takes between requests, beside its session.
+#[cfg(test)]
+pub(super) fn admitted_size<K: Sessions + 'static>() -> usize {
+    fn size<A, B, C, D, E, F, G>(_make: impl FnOnce(A, B, C, D, E, F) -> G) -> usize {
+        size_of::<G>()
+    }
+    size(admit::<K>)
 }
 
 /// A panic ends its connection, not the worker.

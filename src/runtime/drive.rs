@@ -6,8 +6,9 @@
 
 use super::Session;
 use super::connection::Connection;
+use super::park::Seat;
 use super::shared::Shared;
-use super::socket::{self, ReadDone, Socket, WriteDone};
+use super::socket::{self, ReadDone, ReadJob, Socket, Wait, WriteDone};
 use super::{clock, signal};
 use crate::session::io::UpstreamFault;
 use monoio::time::Sleep;
@@ -28,11 +29,13 @@ enum Event {
     Signal,
 }
 
-/// Serves `caller` until its connection is over.
-pub(super) async fn serve<S: Session>(shared: Rc<Shared>, caller: Socket, session: S) {
+/// Serves the caller of `seat` until its connection is over, or idle and not hot: then the seat
+/// comes back.
+pub(super) async fn serve<S: Session>(shared: Rc<Shared>, mut seat: Seat<S>) -> Option<Seat<S>> {
     let listener = shared.signal.listen();
     let mut phase = shared.signal.phase();
-    let mut connection = Connection::new(Rc::clone(&shared), caller, session);
+    let mut caller_wait = seat.wait.take();
+    let mut connection = Connection::new(Rc::clone(&shared), seat);
     let mut caller_read = pin!(empty(socket::read));
     let mut caller_write = pin!(empty(socket::write));
     let mut upstream_read = pin!(empty(socket::read));
@@ -45,6 +48,10 @@ pub(super) async fn serve<S: Session>(shared: Rc<Shared>, caller: Socket, sessio
     let mut now = clock::now();
     loop {
         connection.advance(now);
+        if connection.may_park(caller_wait.is_some()) {
+            connection.finish();
+            return Some(connection.park(caller_wait));
+        }
         if let Some(job) = connection.caller_write_job(now) {
             caller_write.set(Some(socket::write(job)));
         }
@@ -54,8 +61,10 @@ pub(super) async fn serve<S: Session>(shared: Rc<Shared>, caller: Socket, sessio
         if let Some(job) = connection.upstream_read_job(now) {
             upstream_read.set(Some(socket::read(job)));
         }
-        if let Some(job) = connection.caller_read_job(now) {
-            caller_read.set(Some(socket::read(job)));
+        match connection.caller_read_job(now) {
+            Some(ReadJob::Wait(half)) => caller_wait = Some(socket::wait(half)),
+            Some(job) => caller_read.set(Some(socket::read(job))),
+            None => {}
         }
         if let Some(job) = connection.connect_job() {
             connect.set(Some(Box::pin(socket::connect(Rc::clone(&shared), job))));
@@ -89,6 +98,9 @@ pub(super) async fn serve<S: Session>(shared: Rc<Shared>, caller: Socket, sessio
             if let Some(done) = poll_slot(&mut caller_read, cx) {
                 return Poll::Ready(Event::CallerRead(done));
             }
+            if let Some(done) = poll_wait(&mut caller_wait, cx) {
+                return Poll::Ready(Event::CallerRead(done));
+            }
             if let Some(done) = poll_slot(&mut connect, cx) {
                 return Poll::Ready(Event::Connected(done));
             }
@@ -107,7 +119,7 @@ pub(super) async fn serve<S: Session>(shared: Rc<Shared>, caller: Socket, sessio
         }
         now = clock::now();
         match event {
-            Event::CallerRead(done) => connection.on_caller_read(done),
+            Event::CallerRead(done) => connection.on_caller_read(done, now),
             Event::CallerWrite(done) => connection.on_caller_write(done),
             Event::UpstreamRead(done) => connection.on_upstream_read(done),
             Event::UpstreamWrite(done) => connection.on_upstream_write(done),
@@ -120,8 +132,9 @@ pub(super) async fn serve<S: Session>(shared: Rc<Shared>, caller: Socket, sessio
     timer.set(None);
     connection.hang_up(now);
     poll_fn(|cx| {
-        if let Some(done) = poll_slot(&mut caller_read, cx) {
-            connection.on_caller_read(done);
+        let read = poll_slot(&mut caller_read, cx).or_else(|| poll_wait(&mut caller_wait, cx));
+        if let Some(done) = read {
+            connection.on_caller_read(done, now);
         }
         if let Some(done) = poll_slot(&mut caller_write, cx) {
             connection.on_caller_write(done);
@@ -133,6 +146,7 @@ pub(super) async fn serve<S: Session>(shared: Rc<Shared>, caller: Socket, sessio
             connection.on_upstream_write(done);
         }
         let left = caller_read.is_some()
+            || caller_wait.is_some()
             || caller_write.is_some()
             || upstream_read.is_some()
             || upstream_write.is_some();
@@ -142,6 +156,7 @@ pub(super) async fn serve<S: Session>(shared: Rc<Shared>, caller: Socket, sessio
     connection.finish();
     drop(listener);
     debug_assert!(phase <= signal::Phase::Stopped);
+    None
 }
 
 /// An empty slot for the future that `make` makes.
@@ -154,6 +169,12 @@ fn poll_slot<F: Future>(slot: &mut Pin<&mut Option<F>>, cx: &mut Context<'_>) ->
     let Poll::Ready(output) = future.poll(cx) else { return None };
     slot.set(None);
     Some(output)
+}
+
+fn poll_wait(slot: &mut Option<Wait>, cx: &mut Context<'_>) -> Option<ReadDone> {
+    let Poll::Ready(done) = slot.as_mut()?.as_mut().poll(cx) else { return None };
+    *slot = None;
+    Some(done)
 }
 
 fn arm(timer: &mut Pin<&mut Option<Sleep>>, at_ns: u64) {

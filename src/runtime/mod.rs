@@ -17,6 +17,7 @@ mod drive;
 mod driver;
 mod flow;
 pub mod map;
+mod park;
 mod published;
 mod shared;
 mod signal;
@@ -53,6 +54,8 @@ pub trait Session {
     fn deadline(&self) -> Option<u64>;
     /// Whether it is done: what is queued is written, then the connection ends.
     fn is_closed(&self) -> bool;
+    /// Gives back room that only exchanges need: the connection is idle, and was for a while.
+    fn tidy(&mut self) {}
 }
 
 /// Makes the sessions of one worker, on that worker's thread.

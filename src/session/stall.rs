@@ -57,5 +57,5 @@ impl Stall {
 
 /// The longest wait.
 const WAIT_NS: u64 = 5_000_000_000;
-/// Between two looks: the drain's tick is 5 ms.
+/// Between two looks: the drain's tick is 10 ms.
 const RETRY_NS: u64 = 2_000_000;

@@ -10,7 +10,7 @@ use crate::mask::{Content, Filter, MaskError, Plan, Plans, Shape};
 use crate::policy::{Row, Table};
 use crate::record::fields::{Tag, Writer};
 use crate::record::{EntryMeta, Flags, Journal, Kind};
-use std::collections::HashMap;
+use ahash::AHashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ pub struct Snapshot {
     /// By [`ResourceId`].
     pub resources: Vec<ResourceView>,
     /// First path segment to resource.
-    pub names: HashMap<String, ResourceId>,
+    pub names: AHashMap<String, ResourceId>,
     /// By [`ListenerId`].
     pub listeners: Vec<ListenerView>,
     /// By [`CredentialId`].
@@ -162,9 +162,8 @@ pub struct Worker<J> {
     pub record_full: bool,
     /// Bytes held for look-ahead by all sessions.
     pub lookahead: u64,
-    filters: Vec<Filter>,
-    #[expect(clippy::vec_box, reason = "sessions hold one or none, and pass it on")]
-    watches: Vec<Box<Watch>>,
+    filters: Filters,
+    watches: Watches,
     exchange_high: u64,
     exchange_low: u64,
     connections: u64,
@@ -198,8 +197,8 @@ impl<J: Journal> Worker<J> {
             key_wanted: None,
             record_full: false,
             lookahead: 0,
-            filters: Vec::new(),
-            watches: Vec::new(),
+            filters: Filters::new(),
+            watches: Watches::new(),
             exchange_high: high,
             exchange_low: 0,
             connections: high & 0xffff_ffff_0000_0000,
@@ -229,15 +228,15 @@ impl<J: Journal> Worker<J> {
         plan: &Arc<Plan>,
         content: Content,
         limits: &Limits,
-    ) -> Result<Filter, MaskError> {
+    ) -> Result<Box<Filter>, MaskError> {
         match self.filters.pop() {
             Some(mut filter) => filter.reset(plan, content, limits).map(|()| filter),
-            None => Filter::new(plan, content, limits),
+            None => Filter::new(plan, content, limits).map(Box::new),
         }
     }
 
     /// Takes a filter back; what it holds is dropped when it is reset.
-    pub fn give_filter(&mut self, filter: Option<Filter>) {
+    pub fn give_filter(&mut self, filter: Option<Box<Filter>>) {
         if self.filters.len() < FILTERS_KEPT {
             self.filters.extend(filter);
         }
@@ -356,6 +355,9 @@ impl<J: Journal> Worker<J> {
         }
     }
 }
+
+type Filters = Vec<Box<Filter>>;
+type Watches = Vec<Box<Watch>>;
 
 /// Free filters and watches that a worker keeps; each holds a few KiB.
 const FILTERS_KEPT: usize = 256;
