@@ -11,9 +11,10 @@
 //! | the same, recorded | an entry an event, 0.1 us more | 0.90 us an event |
 //! | the same, everything on | 4 us an event | 4.9 us an event |
 //!
-//! One run, median; conditions as in `benches/scan.rs`: a difference below a fifth is noise. By
-//! `perf` the search for the credential in raw bytes was 28 % of the unmasked stream; it has since
-//! become twice as fast (`credential::Echo`: 175 to 95 ns for an event of 250 B).
+//! One run of this bench, medians, on a 2-core x86-64 VM with a load average of 3 to 4 beside it: a
+//! difference below a fifth is noise. It was made before the masks' vector pass. By `perf` the
+//! search for the credential in raw bytes was 28 % of the unmasked stream then; it has since become
+//! twice as fast (`credential::Echo`: 175 to 95 ns for an event of 250 B).
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench")]
 
 #[path = "../tests/kit/mod.rs"]
