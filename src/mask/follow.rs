@@ -111,7 +111,7 @@ impl TextReader {
         if self.skipping { std::mem::take(&mut self.scanned) } else { 0 }
     }
 
-    /// Looks for the blank line that ends the event.
+    /// Looks for the blank line that ends the event, or the end of a comment before it.
     fn event_len(&mut self, event: &[u8], end: bool) -> Option<usize> {
         loop {
             let rest = event.get(self.scanned..)?;
@@ -134,7 +134,10 @@ impl TextReader {
             let blank = self.line_len + line == 0;
             self.scanned += line + line_end;
             self.line_len = 0;
-            if blank {
+            // A comment before an event is no part of it: it keeps the connection alive, and need
+            // not wait for what may come much later.
+            let comment = event.first() == Some(&b':') && !self.skipping;
+            if blank || comment {
                 return Some(self.scanned);
             }
         }
@@ -278,7 +281,7 @@ mod tests {
         "data: {\"id\":\"a\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"se\"}}],\"obfuscation\":\"x\"}\n\n",
         "data: {\"id\":\"a\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"cr\"}}],\"obfuscation\":\"yz\"}\n\n",
         "data: {\"id\":\"a\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\\u0065\"}}],\"obfuscation\":\"\"}\n\n",
-        ": ping\n\n",
+        ": ping\n\n: ping\n: a long one\r\n",
         "data: {\"id\":\"a\",\"choices\":[{\"index\":1,\"delta\":{\"content\":\"other\"}}]}\r\n\r\n",
         "data: {\"id\":\"a\",\"choices\":[{\"index\":1,\"delta\":{\"content\":\" one\"}}]}\r\n\r\n",
         "data: {\"choices\":[{\"index\":0,\ndata: \"delta\":{\"content\":\"t\"},\"finish_reason\":\"stop\"}]}\n\n",
@@ -370,6 +373,10 @@ mod tests {
         let text = format!("{long}{CHAT}");
         let seen = read(Shape::OpenAi, &[text.as_bytes()], true).unwrap();
         assert_eq!(seen.len(), 9);
+        let mut reader = TextReader::new();
+        reader.begin(Shape::OpenAi, 1 << 10);
+        let comment = b": still here\nda";
+        assert_eq!(reader.next(comment, 0, false, &mut |_| ()), Ok(Some(comment.len() - 2)));
         for cut in (0..text.len()).step_by(97) {
             let parts = [&text.as_bytes()[..cut], &text.as_bytes()[cut..]];
             assert_eq!(read(Shape::OpenAi, &parts, true).unwrap(), seen, "cut at {cut}");
