@@ -123,7 +123,7 @@ impl<F: Format<Snapshot = KeySnapshot>> runtime::Sessions for Sessions<F> {
         self.shared.refresh(&mut worker);
         worker.summarise(now);
         let mut counts = self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.clone_from(&worker.counts);
+        counts.copy_from(&worker.counts);
     }
 }
 

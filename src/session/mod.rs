@@ -14,6 +14,7 @@ mod multiplex;
 mod refusal;
 mod stall;
 pub mod tcp;
+mod watch;
 mod worker;
 
 pub use io::{Act, Ending, Input, Interest, Out, UpstreamFault};

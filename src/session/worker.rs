@@ -2,6 +2,7 @@
 
 use super::gate::Counted;
 use super::refusal::Refusal;
+use super::watch::Watch;
 use crate::base::{
     Budgets, ConnectionId, CredentialId, ExchangeId, Limits, ListenerId, Now, ResourceId,
 };
@@ -126,6 +127,14 @@ impl Counts {
         }
     }
 
+    /// Takes the values of another over; keeps the room.
+    pub fn copy_from(&mut self, other: &Self) {
+        let Self { exchanges, refusals, decisions, bytes, masked, cuts, decide_ns } = other;
+        self.decisions.clone_from(decisions);
+        (self.exchanges, self.refusals, self.bytes) = (*exchanges, *refusals, *bytes);
+        (self.masked, self.cuts, self.decide_ns) = (*masked, *cuts, *decide_ns);
+    }
+
     /// Adds another worker's, of the same generation.
     pub fn add(&mut self, other: &Self) {
         self.exchanges += other.exchanges;
@@ -164,6 +173,7 @@ pub struct Worker<J> {
     /// Tokens that did not hold, by address.
     failures: Budgets,
     filters: Filters,
+    watches: Watches,
     exchange_high: u64,
     exchange_low: u64,
     connections: u64,
@@ -201,6 +211,7 @@ impl<J: Journal> Worker<J> {
             lookahead: 0,
             failures,
             filters: Filters::new(),
+            watches: Watches::new(),
             exchange_high: high,
             exchange_low: 0,
             connections: high & 0xffff_ffff_0000_0000,
@@ -241,6 +252,22 @@ impl<J: Journal> Worker<J> {
     pub fn give_filter(&mut self, filter: Option<Box<Filter>>) {
         if self.filters.len() < FILTERS_KEPT {
             self.filters.extend(filter);
+        }
+    }
+
+    /// A watch for one stream, reused where one is free.
+    pub(super) fn take_watch(&mut self, shape: Shape, limits: &Limits) -> Box<Watch> {
+        let mut watch = self.watches.pop().unwrap_or_default();
+        watch.begin(shape, limits);
+        watch
+    }
+
+    /// Takes a watch back, without what it holds.
+    pub(super) fn give_watch(&mut self, watch: Option<Box<Watch>>) {
+        let Some(mut watch) = watch else { return };
+        watch.forget();
+        if self.watches.len() < FILTERS_KEPT && watch.room() <= WATCH_ROOM_KEPT {
+            self.watches.push(watch);
         }
     }
 
@@ -358,9 +385,12 @@ impl<J: Journal> Worker<J> {
 
 /// Boxed: a filter is too large to be moved for each body.
 type Filters = Vec<Box<Filter>>;
+type Watches = Vec<Box<Watch>>;
 
-/// Free filters that a worker keeps; each holds a few KiB.
+/// Free filters and watches that a worker keeps; each holds a few KiB.
 const FILTERS_KEPT: usize = 256;
+/// Room of a watch that a long event made larger is not kept.
+const WATCH_ROOM_KEPT: usize = 64 << 10;
 
 /// Room for heads, facts and held bytes beside the input itself.
 const ROOM_SPARE: u64 = 256 << 10;

@@ -15,3 +15,4 @@ mod reload;
 mod replaced;
 mod resend;
 mod several;
+mod shared;

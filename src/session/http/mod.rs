@@ -23,6 +23,7 @@ use super::io::{Act, Input, Interest, Out, UpstreamFault};
 use super::model::ModelScan;
 use super::refusal::{Refusal, write_problem};
 use super::stall::Stall;
+use super::watch::Watch;
 use super::worker::{Identified, Snapshot, Worker};
 use crate::base::{
     ConnectionId, CredentialId, ExchangeId, ListenerId, MaskSet, Now, Pieces, ResourceId, RuleId,
@@ -135,6 +136,8 @@ pub struct Session {
     request_filter: Option<Box<Filter>>,
     answer_filter: Option<Box<Filter>>,
     echo: EchoState,
+    /// Follows the texts of an event stream that might bring the credential in parts.
+    watch: Option<Box<Watch>>,
     model: ModelScan,
     stage: Pieces,
     forwarded: Pieces,
@@ -150,6 +153,8 @@ pub struct Session {
     facts: Vec<u8>,
     text: Vec<u8>,
     decoded: Vec<u8>,
+    /// Bytes of the answer that were held and go on.
+    before: Vec<u8>,
     stall: Stall,
     last_ns: u64,
     head_since_ns: Option<u64>,
@@ -188,6 +193,7 @@ impl Session {
             request_filter: None,
             answer_filter: None,
             echo: EchoState::default(),
+            watch: None,
             model: ModelScan::default(),
             stage: Pieces::new(),
             forwarded: Pieces::new(),
@@ -201,6 +207,7 @@ impl Session {
             facts: Vec::new(),
             text: Vec::new(),
             decoded: Vec::new(),
+            before: Vec::new(),
             stall: Stall::default(),
             last_ns: now.mono_ns,
             head_since_ns: None,
@@ -565,6 +572,7 @@ impl Session {
         worker.lookahead = worker.lookahead.saturating_sub(self.gathered());
         self.held.clear();
         self.echo.reset();
+        worker.give_watch(self.watch.take());
         let subject = self.subject();
         let Some(exchange) = self.exchange.take() else { return };
         worker.counts.bytes[0] += exchange.bytes_in;

@@ -9,6 +9,8 @@ use crate::session::http::Session;
 use crate::session::io::{Act, Ending, Input, Out};
 use crate::session::kit::{self, Kit, REAL_KEY, at, kit, kit_with, recorded};
 
+mod echo;
+
 /// A connection with both of its buffers, as the runtime keeps them.
 struct Wire {
     session: Session,
