@@ -129,10 +129,10 @@ impl Counts {
 
     /// Takes the values of another over; keeps the room.
     pub fn copy_from(&mut self, other: &Self) {
-        let Self { exchanges, refusals, decisions, bytes, masked, cuts, decide_ns } = other;
+        let Self { exchanges, refusals, decisions, bytes, masked, cuts } = other;
         self.decisions.clone_from(decisions);
         (self.exchanges, self.refusals, self.bytes) = (*exchanges, *refusals, *bytes);
-        (self.masked, self.cuts, self.decide_ns) = (*masked, *cuts, *decide_ns);
+        (self.masked, self.cuts) = (*masked, *cuts);
     }
 
     /// Adds another worker's, of the same generation.

@@ -39,19 +39,24 @@ pub(crate) struct Line {
 }
 
 impl Line {
+    /// The address of a caller, one for each.
+    pub(crate) fn peer(caller: usize) -> String {
+        format!("192.0.2.{}:40000", caller + 1)
+    }
+
     pub(crate) fn new(place: usize, case: &Case, tokens: &[String]) -> Self {
         let spec = &case.lines[place];
         let caller = usize::from(spec.caller);
         let connection = ConnectionId(100 + place as u64);
         let asks = spec.asks.iter().enumerate();
         let tells = spec.tells.iter().enumerate();
-        let peer = format!("peer-{}", super::mark(caller));
+        let peer = Self::peer(caller).parse().unwrap();
         Self {
             caller,
             connection,
             to_caller: Vec::new(),
             sent: Vec::new(),
-            session: Session::new(ListenerId(0), connection, peer, at(0)),
+            session: Session::new(ListenerId(0), connection, peer, None, at(0)),
             script: asks.flat_map(|(n, ask)| ask.bytes(caller, &tokens[caller], n)).collect(),
             asked: 0,
             input: Vec::new(),

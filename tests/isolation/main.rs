@@ -146,6 +146,8 @@ fn check(case: &Case) {
             if entry.meta.kind == Kind::Open {
                 let sub = Reader::find(&entry.body, Tag::Sub).unwrap().as_text().into_owned();
                 assert_eq!(sub, format!("sub-{}", mark(line.caller)), "the principal");
+                let peer = Reader::find(&entry.body, Tag::Peer).unwrap().as_text().into_owned();
+                assert_eq!(peer, Line::peer(line.caller), "the address");
                 assert!(seen.insert(entry.meta.exchange), "an exchange of two connections");
             }
         }

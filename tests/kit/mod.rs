@@ -150,10 +150,10 @@ impl Road {
         let start = Cursor::start(0, 1);
         let (journal, tail) = map::create(&dir.path().join("ring"), &setup, start).unwrap();
         let worker = worker(&Arc::new(site.snapshot(1)), key, journal);
-        let peer = "127.0.0.1:40000".to_owned();
+        let peer = ([127, 0, 0, 1], 40_000).into();
         Self {
             worker,
-            session: Session::new(ListenerId(0), ConnectionId(1), peer, at(0)),
+            session: Session::new(ListenerId(0), ConnectionId(1), peer, None, at(0)),
             out: Out::new(),
             to_caller: Pieces::new(),
             to_upstream: Pieces::new(),
@@ -183,8 +183,8 @@ impl Road {
 
     /// Opens another connection, as after a refusal that closes.
     pub(crate) fn reconnect(&mut self) {
-        let peer = "127.0.0.1:40000".to_owned();
-        self.session = Session::new(ListenerId(0), ConnectionId(1), peer, self.now);
+        let peer = ([127, 0, 0, 1], 40_000).into();
+        self.session = Session::new(ListenerId(0), ConnectionId(1), peer, None, self.now);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
