@@ -1,6 +1,7 @@
 //! The control thread of one gateway: keys, names, certificates, the admin surface.
 
 use super::keys::Jwks;
+use super::stamps::Stamps;
 use super::{Live, StartError, compile, metrics};
 use crate::config::{Config, KeySource};
 use crate::control::admin::{self, Access, Admin};
@@ -30,7 +31,8 @@ struct Ready {
 }
 
 impl Control {
-    pub(super) fn start(live: Arc<Live>) -> Result<Self, StartError> {
+    /// Starts the thread. `read` is how the files were before the start read them.
+    pub(super) fn start(live: Arc<Live>, read: Stamps) -> Result<Self, StartError> {
         let (stop, stopped) = oneshot::channel();
         let (sender, receiver) = mpsc::sync_channel(1);
         let thread = std::thread::Builder::new()
@@ -38,7 +40,7 @@ impl Control {
             .spawn(move || {
                 let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
                 match built {
-                    Ok(runtime) => runtime.block_on(run(live, stopped, &sender)),
+                    Ok(runtime) => runtime.block_on(run(live, read, stopped, &sender)),
                     Err(error) => drop(sender.send(Err(error.to_string()))),
                 }
             })
@@ -75,6 +77,7 @@ impl Drop for Control {
 
 async fn run(
     live: Arc<Live>,
+    read: Stamps,
     stopped: oneshot::Receiver<()>,
     sender: &mpsc::SyncSender<Result<Ready, String>>,
 ) {
@@ -116,7 +119,7 @@ async fn run(
     });
     tokio::select! {
         _ = stopped => {}
-        () = watch(&live, &dns) => {}
+        () = watch(&live, read, &dns) => {}
     }
     drop(end);
     if let Some(surface) = surface {
@@ -147,9 +150,8 @@ async fn begin(config: &Config) -> Result<(Keys<Jwks>, Dns), String> {
 }
 
 /// Names as they resolve, certificates and secrets as their files change.
-async fn watch(live: &Arc<Live>, dns: &Dns) {
+async fn watch(live: &Arc<Live>, mut files: Stamps, dns: &Dns) {
     let mut names = dns.published().generation();
-    let mut files = stamps(live);
     loop {
         tokio::time::sleep(LOOK).await;
         let generation = dns.published().generation();
@@ -157,23 +159,14 @@ async fn watch(live: &Arc<Live>, dns: &Dns) {
             names = generation;
             publish_addresses(live, dns);
         }
-        let found = stamps(live);
-        if found != files {
+        // Before they are read, so that one that is replaced meanwhile differs at the next look.
+        let found = Stamps::of(&live.config());
+        if found.differ(&files) {
             files = found;
             refresh(live);
         }
         dns.set_names(compile::names(&live.config()));
     }
-}
-
-/// What tells that a certificate or a secret was replaced.
-fn stamps(live: &Live) -> Vec<Option<(std::time::SystemTime, u64)>> {
-    let config = live.config();
-    let of = |path: &std::path::Path| {
-        let found = std::fs::metadata(path).ok()?;
-        Some((found.modified().ok()?, found.len()))
-    };
-    compile::files(&config).iter().map(|path| of(path)).collect()
 }
 
 /// Compiles the config in force once more, with the files as they are. What is wrong with them

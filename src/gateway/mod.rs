@@ -8,6 +8,7 @@ mod control;
 mod keys;
 mod metrics;
 mod sessions;
+mod stamps;
 
 use crate::base::{ListenerId, Secret};
 use crate::config::{Config, Diagnostic, Source};
@@ -18,6 +19,7 @@ use crate::session::{Counts, Snapshot};
 use control::Control;
 use rustls::ServerConfig;
 use sessions::Recipe;
+use stamps::Stamps;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -144,6 +146,8 @@ impl Gateway {
     /// # Errors
     /// [`StartError`]; nothing runs then.
     pub fn start(config: Config, source: SharedSource) -> Result<Self, StartError> {
+        // Before any file is read: what is replaced from here on is read again.
+        let read = Stamps::of(&config);
         let secrets = config.resolve_secrets(&*source).map_err(StartError::Config)?;
         let snapshot = compile::snapshot(&config, &secrets, 1)?;
         let upstreams = compile::upstreams(&config, &*source, 1)?;
@@ -186,7 +190,7 @@ impl Gateway {
             listeners: Vec::new(),
             live: Arc::clone(&live),
         };
-        let control = Control::start(Arc::clone(&live))?;
+        let control = Control::start(Arc::clone(&live), read)?;
         gateway.start_workers(opened.journals, &cores, &control)?;
         gateway.control = Some(control);
         Ok(gateway)

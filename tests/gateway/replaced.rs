@@ -5,9 +5,14 @@ use crate::kit::home::KEY;
 use crate::kit::{Answer, Caller, Home, Served, Upstream, eventually, get};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use weirgate::cli::source::System;
+use weirgate::config::Source;
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -165,6 +170,58 @@ fn a_renewed_certificate_does_not_wait_for_a_bad_secret() {
         let (answer, shown) = ask(address, &made.ca, &token);
         assert!(has(&answer, KEY));
         (shown == new).then_some(())
+    });
+    assert!(gateway.stop());
+}
+
+/// The files of this machine; the upstream's key is replaced as soon as it was read once, with one
+/// of the same length and the same time.
+struct Hasty {
+    home: Arc<Home>,
+    done: AtomicBool,
+}
+
+const NEXT: &str = "the-replaced-key";
+
+impl Source for Hasty {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let found = System.read(path)?;
+        if path.ends_with("upstream.key") && !self.done.swap(true, Ordering::SeqCst) {
+            let time = std::fs::metadata(path)?.modified()?;
+            self.home.write("upstream.key", NEXT);
+            std::fs::File::options().write(true).open(path)?.set_modified(time)?;
+        }
+        Ok(found)
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        System.exists(path)
+    }
+
+    fn mode(&self, path: &Path) -> Option<u32> {
+        System.mode(path)
+    }
+
+    fn env(&self, name: &str) -> Option<String> {
+        System.env(name)
+    }
+}
+
+#[test]
+fn a_secret_that_is_replaced_while_the_start_reads_it_is_in_use_soon() {
+    assert_eq!(NEXT.len(), KEY.len());
+    let (home, upstream) = (Arc::new(Home::new()), Upstream::echo());
+    home.configure(upstream.address, "");
+    // No file is so young that it is read again for that alone.
+    std::thread::sleep(Duration::from_millis(200));
+    let source = Hasty { home: Arc::clone(&home), done: AtomicBool::new(false) };
+    let gateway = home.start_from(Arc::new(source));
+    let address = gateway.address("api").unwrap();
+    let token = home.reader("ana");
+    eventually("the key that took the place of the one that was read", SOON, || {
+        let answer = get(address, "/plain/x", &token).unwrap();
+        assert!(has(&answer, KEY) || has(&answer, NEXT), "{answer:?}");
+        has(&answer, NEXT).then_some(())
     });
     assert!(gateway.stop());
 }
