@@ -7,6 +7,7 @@ mod compile;
 mod control;
 mod keys;
 mod metrics;
+mod restart;
 mod sessions;
 mod stamps;
 
@@ -51,8 +52,8 @@ pub enum StartError {
     Worker(io::Error),
     /// The control thread cannot start.
     Control(String),
-    /// A reload that would need a restart: what listens, or where the record is, changed.
-    Restart(&'static str),
+    /// A reload that would need a restart, with the keys that it changes. Nothing of it is taken.
+    Restart(Vec<String>),
 }
 
 impl fmt::Display for StartError {
@@ -69,7 +70,9 @@ impl fmt::Display for StartError {
             Self::File { path, error } => write!(f, "{}: {error}", path.display()),
             Self::Record(error) => error.fmt(f),
             Self::Worker(error) => write!(f, "a worker cannot start: {error}"),
-            Self::Restart(what) => write!(f, "{what} changed: that takes a restart"),
+            Self::Restart(keys) => {
+                write!(f, "{}: a change takes a restart, not a reload", keys.join(", "))
+            }
         }
     }
 }
@@ -275,13 +278,12 @@ impl Gateway {
         self.control.as_ref().and_then(Control::admin_address)
     }
 
-    /// Takes a new config over: policy, masks, credentials, resources, certificates, hosts, the
-    /// admin token. The
-    /// old one stays in force when anything is wrong; exchanges in hand keep theirs.
+    /// Takes a new config over: policy, masks, credentials, resources, certificates, hosts, what
+    /// is asked of tokens, who may see the admin surface, the bounds of exchanges. The
+    /// old one stays in force whole when anything is wrong; exchanges in hand keep theirs.
     ///
     /// # Errors
-    /// [`StartError`], also for changes that take a restart: listeners' addresses, issuers'
-    /// number, the record's folders.
+    /// [`StartError`]; [`StartError::Restart`] names the keys that only a start takes over.
     pub fn reload(&self, config: Config) -> Result<(), StartError> {
         self.live.reload(config)
     }
@@ -327,23 +329,9 @@ impl Live {
     fn reload(&self, config: Config) -> Result<(), StartError> {
         let _changing = self.change();
         let old = self.config();
-        let listens = |config: &Config| -> Vec<_> {
-            let list = config.listeners.iter();
-            list.map(|one| (one.name.clone(), one.address, one.protocol, one.tls.is_some()))
-                .collect()
-        };
-        if listens(&old) != listens(&config) {
-            return Err(StartError::Restart("[[listener]]"));
-        }
-        if old.gateway != config.gateway {
-            return Err(StartError::Restart("[gateway]"));
-        }
-        let issuers = |config: &Config| -> Vec<_> {
-            let list = config.token_issuers.iter();
-            list.map(|one| (one.rules.issuer.clone(), one.keys.clone())).collect()
-        };
-        if issuers(&old) != issuers(&config) {
-            return Err(StartError::Restart("an [[issuer]] or where its keys are"));
+        let keys = restart::needed(&old, &config);
+        if !keys.is_empty() {
+            return Err(StartError::Restart(keys));
         }
         let secrets = config.resolve_secrets(&*self.source).map_err(StartError::Config)?;
         let generation = self.snapshot.load().0.generation + 1;

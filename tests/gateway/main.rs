@@ -14,5 +14,6 @@ mod program;
 mod reload;
 mod replaced;
 mod resend;
+mod restart;
 mod several;
 mod shared;
