@@ -61,7 +61,6 @@ pub(super) const BROKEN: &[(&str, &str, &str, &str, &str)] = &[
     ("[[issuer]]\nname = \"corp\"", "[admin]\naddress = \"127.0.0.1:1\"\nviewers = [\"x\"]\n[[issuer]]\nname = \"corp\"", "viewers", "`viewers` needs `issuer`", "NAME"),
     ("[[issuer]]\nname = \"corp\"", "[gateway]\nworkers = \"all\"\n[[issuer]]\nname = \"corp\"", "workers", "`workers` must be a whole number, not a string", ""),
     ("[[issuer]]\nname = \"corp\"", "include = [\"other.toml\"]\n[[issuer]]\nname = \"corp\"", "include", "cannot include dir/other.toml: no such file", "relative"),
-    ("[[issuer]]\nname = \"corp\"", "[record]\non_full = \"drop\"\n[[issuer]]\nname = \"corp\"", "on_full", "`on_full = \"drop\"` is not in this build", "refuse"),
     ("ca = \"ca.pem\"", "ca = \"ca.pem\"\n[[issuer]]\nname = \"mesh2\"\nkind = \"x509\"\nca = \"ca.pem\"", "ca = ", "`mesh` has the same `ca`", "one authority"),
     ("ca = \"ca.pem\"", "ca = \"ca.pem\"\nissuer = \"https://idp.example.com\"", "issuer = ", "is an issuer of tokens too", "leave `issuer` out"),
     ("address = \"127.0.0.1:8080\"\nprotocol = \"http\"", "address = \"127.0.0.1:8080\"\nprotocol = \"tcp\"\nresource = \"raw\"\ntls = { cert = \"gw.toml\", key = \"k\", client_ca = \"gw.toml\" }", "tls =", "no [[issuer]] vouches", "kind = \"x509\""),

@@ -3,9 +3,10 @@
 use super::names::Names;
 use super::reader::{Section, Text, choose};
 use super::report::{File, Report, Spot};
-use super::types::{AdminSettings, GatewaySettings, OnFull, RecordSettings, SecretFrom, SecretRef};
+use super::types::{AdminSettings, GatewaySettings, RecordSettings, SecretFrom, SecretRef};
 use super::units::{duration_ms, size_bytes};
 use crate::base::IssuerId;
+use crate::record::OnFull;
 use core::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -125,14 +126,7 @@ pub(super) fn record(section: Option<Section<'_>>, report: &mut Report) -> Recor
             ("shed_bodies", OnFull::ShedBodies),
             ("drop", OnFull::Drop),
         ];
-        match choose("`on_full`", text, &words, report) {
-            Some(OnFull::Refuse) | None => {}
-            Some(OnFull::ShedBodies | OnFull::Drop) => report.error(
-                text.spot,
-                format!("`on_full = \"{}\"` is not in this build", text.text),
-                "write \"refuse\", or leave it out: what cannot be recorded is refused",
-            ),
-        }
+        settings.on_full = choose("`on_full`", text, &words, report).unwrap_or_default();
     }
     section.finish(report);
     settings

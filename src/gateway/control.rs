@@ -312,6 +312,18 @@ fn samples(live: &Live, text: &mut Text) {
         ("weirgate_drain_cpu_ns_total", "counter", "CPU of the drain.", record.cpu_ns),
         ("weirgate_record_bytes", "gauge", "Bytes of all segments.", record.kept_bytes),
         ("weirgate_record_refusing", "gauge", "No room.", u64::from(record.refusing)),
+        (
+            "weirgate_unrecorded_entries_total",
+            "counter",
+            "Entries that on_full let go on unrecorded.",
+            total.unrecorded[0],
+        ),
+        (
+            "weirgate_unrecorded_bytes_total",
+            "counter",
+            "Body bytes of those entries.",
+            total.unrecorded[1],
+        ),
     ] {
         text.family(name, kind, help);
         text.sample(name, &[], value);

@@ -124,7 +124,7 @@ impl<F: Format<Snapshot = KeySnapshot>> runtime::Sessions for Sessions<F> {
     fn tick(&self, now: Now) {
         let mut worker = self.shared.worker.borrow_mut();
         self.shared.refresh(&mut worker);
-        worker.summarise(now);
+        worker.tick(now);
         let mut counts = self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.clone_from(&worker.counts);
     }

@@ -7,8 +7,10 @@
 //! `Principal` (only `identity` makes one) -> `Grant` (only `policy`) -> [`Admission`] and
 //! [`Admitted`] (only [`admit`]) toward the upstream, `Cleared` (only `mask`) -> [`Released`]
 //! (only [`release`]) toward the caller. `Out` takes nothing else. Protocols call these functions
-//! and have no order of their own.
+//! and have no order of their own. What a full journal leads to is decided in [`Books`], below the
+//! gate and in the same way for all of them.
 
+use super::gaps::Books;
 use crate::base::{ConnectionId, ExchangeId, Now, Pieces};
 use crate::credential::Credential;
 use crate::identity::Principal;
@@ -107,29 +109,29 @@ pub fn note(
     subject: Subject,
     kind: Kind,
     facts: &[u8],
-    journal: &mut impl Journal,
+    mut books: Books<'_, impl Journal>,
     now: Now,
 ) -> Result<(), Full> {
-    journal.append(subject.meta(kind, false), std::iter::once(facts), now).map(drop)
+    books.append(subject.meta(kind, false), std::iter::once(facts), now).map(drop)
 }
 
 /// Records bytes that a grant lets to the upstream, in their cleared form, and hands out the
 /// proof with which the bytes themselves may go.
 ///
 /// # Errors
-/// [`Full`] when the journal has no room; nothing may be sent then.
+/// [`Full`] when the journal has no room and the config sheds nothing; nothing may be sent then.
 pub fn admit(
     _grant: &Grant,
     subject: Subject,
     kind: Kind,
     cleared: Cleared<'_>,
     source: &[u8],
-    journal: &mut impl Journal,
+    mut books: Books<'_, impl Journal>,
     now: Now,
 ) -> Result<Admission, Full> {
     let masked = cleared.is_masked();
     if subject.takes(kind) && !cleared.pieces().is_empty() {
-        journal.append(subject.meta(kind, masked), cleared.pieces().slices(source), now)?;
+        books.append(subject.meta(kind, masked), cleared.pieces().slices(source), now)?;
     }
     Ok(Admission(()))
 }
@@ -166,21 +168,21 @@ impl Admission {
 /// Records bytes for the caller and lets them go.
 ///
 /// # Errors
-/// [`Full`] when the journal has no room; nothing may be sent then.
+/// [`Full`] when the journal has no room and the config sheds nothing; nothing may be sent then.
 pub fn release<'p>(
     cleared: Cleared<'p>,
     subject: Subject,
     kind: Kind,
     source: &[u8],
     wrap: Wrap,
-    journal: &mut impl Journal,
+    mut books: Books<'_, impl Journal>,
     now: Now,
 ) -> Result<Released<'p>, Full> {
     let masked = cleared.is_masked();
     if subject.takes(kind) && !cleared.pieces().is_empty() {
         let mut meta = subject.meta(kind, masked);
         meta.flags = meta.flags.with(Flags::TO_CALLER);
-        journal.append(meta, cleared.pieces().slices(source), now)?;
+        books.append(meta, cleared.pieces().slices(source), now)?;
     }
     let pieces = cleared.into_pieces();
     if wrap.detach {

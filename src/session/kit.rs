@@ -61,6 +61,7 @@ fn snapshot(limits: Limits) -> Snapshot {
     Snapshot {
         generation: 1,
         limits,
+        on_full: crate::record::OnFull::Refuse,
         verifier: Verifier::new(vec![IssuerRules {
             name: "corp".into(),
             issuer: "https://idp.test".into(),

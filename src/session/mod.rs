@@ -3,6 +3,7 @@
 //! A session knows policy, masks, the record and its protocol; it knows no socket, no clock and
 //! no thread. [`gate`] is the only place where the order of checks is written.
 
+mod gaps;
 pub mod gate;
 pub mod http;
 pub mod io;
@@ -16,6 +17,7 @@ mod stall;
 pub mod tcp;
 mod worker;
 
+pub use gaps::Books;
 pub use io::{Act, Ending, Input, Interest, Out, UpstreamFault};
 pub use refusal::Refusal;
 pub use worker::{Counts, Identified, ListenerView, ResourceView, Snapshot, Worker};

@@ -91,7 +91,7 @@ impl Multiplex {
                     Kind::RequestBody,
                     cleared,
                     data,
-                    &mut worker.journal,
+                    worker.books(),
                     now,
                 )
                 .unwrap();
@@ -113,7 +113,7 @@ impl Multiplex {
                     Kind::ResponseBody,
                     bytes,
                     Wrap::default(),
-                    &mut worker.journal,
+                    worker.books(),
                     now,
                 )
                 .unwrap();
@@ -131,7 +131,7 @@ impl Multiplex {
                     Kind::ResponseBody,
                     b"",
                     Wrap::default(),
-                    &mut worker.journal,
+                    worker.books(),
                     now,
                 )
                 .unwrap();

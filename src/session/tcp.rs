@@ -185,7 +185,7 @@ impl Session {
         now: Now,
         worker: &mut Worker<J>,
     ) -> Result<(Grant, CredentialId), Refusal> {
-        if worker.record_full {
+        if worker.refuses_work() {
             return Err(Refusal::Unrecordable);
         }
         let snapshot = std::sync::Arc::clone(&worker.snapshot);
@@ -220,7 +220,7 @@ impl Session {
             exchange: self.exchange,
             level: crate::policy::RecordLevel::Full,
         };
-        gate::note(subject, Kind::Open, &facts, &mut worker.journal, now)
+        gate::note(subject, Kind::Open, &facts, worker.books(), now)
             .map_err(|_| Refusal::Unrecordable)?;
         grant.map(|grant| (grant, view.credential)).ok_or(Refusal::Denied)
     }
@@ -239,13 +239,13 @@ impl Session {
             Subject { connection: self.connection, exchange: self.exchange, level: grant.record() };
         self.stage.clear();
         let cleared = Cleared::pass(bytes.len(), &mut self.stage);
-        let journal = &mut worker.journal;
+        let books = worker.books();
         let wrap = Wrap::default();
         let sent = if to_caller {
-            gate::release(cleared, subject, Kind::Data, bytes, wrap, journal, now)
+            gate::release(cleared, subject, Kind::Data, bytes, wrap, books, now)
                 .map(|released| out.push_caller(released))
         } else {
-            gate::admit(grant, subject, Kind::Data, cleared, bytes, journal, now)
+            gate::admit(grant, subject, Kind::Data, cleared, bytes, books, now)
                 .map(|admission| out.push_upstream(admission.forward(&mut self.stage, wrap)))
         };
         match sent {
@@ -282,7 +282,7 @@ impl Session {
             level: crate::policy::RecordLevel::Full,
         };
         // The bytes are recorded; only their totals are lost where there is no room.
-        let _ = gate::note(subject, Kind::Close, &facts, &mut worker.journal, now);
+        let _ = gate::note(subject, Kind::Close, &facts, worker.books(), now);
         self.state = State::Closed;
         out.act(Act::Release { exchange: self.exchange, reuse: false });
         out.act(if cut { Act::AbortCaller } else { Act::CloseCaller { linger: false } });

@@ -11,3 +11,4 @@ mod program;
 mod reload;
 mod replaced;
 mod several;
+mod shed;

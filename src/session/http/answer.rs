@@ -187,7 +187,7 @@ impl Session {
         let cleared = Cleared::generated(&mut self.stage);
         let kind = Kind::ResponseHead;
         let released =
-            gate::release(cleared, subject, kind, b"", Wrap::default(), &mut worker.journal, now)
+            gate::release(cleared, subject, kind, b"", Wrap::default(), worker.books(), now)
                 .map_err(|_| bad(Refusal::Unrecordable))?;
         out.push_caller(released);
         self.answer_body = Some(BodyDecoder::for_response(framing, &snapshot.limits));
@@ -354,7 +354,7 @@ impl Session {
             detach: offset.is_none(),
         };
         let kind = Kind::ResponseBody;
-        let released = gate::release(cleared, subject, kind, data, wrap, &mut worker.journal, now)
+        let released = gate::release(cleared, subject, kind, data, wrap, worker.books(), now)
             .map_err(|_| Refusal::Unrecordable)?;
         out.push_caller(released);
         Ok(())

@@ -451,7 +451,7 @@ impl Session {
                 Subject { connection: self.connection, exchange: id, level: RecordLevel::Full };
             let kind = Kind::ResponseHead;
             let wrap = Wrap::default();
-            match gate::release(cleared, subject, kind, b"", wrap, &mut worker.journal, now) {
+            match gate::release(cleared, subject, kind, b"", wrap, worker.books(), now) {
                 Ok(released) => out.push_caller(released),
                 // Not even the refusal can be recorded: nothing is said.
                 Err(_) => {
@@ -544,7 +544,7 @@ impl Session {
         let whole = !exchange.cut && self.request == Request::Done;
         writer.text(Tag::Ending, if whole { "whole" } else { "cut" });
         // The exchange is over: where there is no room, its totals are lost, not its bytes.
-        let _ = gate::note(subject, Kind::Close, &self.facts, &mut worker.journal, now);
+        let _ = gate::note(subject, Kind::Close, &self.facts, worker.books(), now);
     }
 
     /// Both legs are done: close the books, then the connection, or begin anew.

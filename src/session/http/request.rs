@@ -134,7 +134,7 @@ impl Session {
         worker: &mut Worker<J>,
     ) -> Result<(), Refusal> {
         self.request = Request::Forward;
-        if worker.record_full {
+        if worker.refuses_work() {
             return Err(Refusal::Unrecordable);
         }
         if self.head.upgrade {
@@ -342,7 +342,7 @@ impl Session {
             writer.text(Tag::Credential, credential.name());
         }
         writer.bytes(Tag::PolicyDigest, &snapshot.policy.digest());
-        gate::note(subject, Kind::Open, &self.facts, &mut worker.journal, now)
+        gate::note(subject, Kind::Open, &self.facts, worker.books(), now)
             .map_err(|_| Refusal::Unrecordable)
     }
 
@@ -393,8 +393,8 @@ impl Session {
         self.stage.clear();
         self.stage.text(&self.text);
         let cleared = Cleared::generated(&mut self.stage);
-        let journal = &mut worker.journal;
-        let admission = gate::admit(grant, subject, Kind::RequestHead, cleared, b"", journal, now)
+        let books = worker.books();
+        let admission = gate::admit(grant, subject, Kind::RequestHead, cleared, b"", books, now)
             .map_err(|_| Refusal::Unrecordable)?;
         out.act(Act::Connect {
             exchange: exchange.id,
@@ -449,8 +449,7 @@ impl Session {
         self.stage.text(&self.text);
         let cleared = Cleared::generated(&mut self.stage);
         let kind = Kind::RequestHead;
-        let Ok(admission) =
-            gate::admit(grant, subject, kind, cleared, b"", &mut worker.journal, now)
+        let Ok(admission) = gate::admit(grant, subject, kind, cleared, b"", worker.books(), now)
         else {
             return false;
         };
@@ -652,7 +651,7 @@ impl Session {
                     .map_err(|_| Refusal::UnsupportedBody)?,
                 None => Cleared::pass(data.len(), &mut self.stage),
             };
-            gate::admit(grant, subject, Kind::RequestBody, cleared, data, &mut worker.journal, now)
+            gate::admit(grant, subject, Kind::RequestBody, cleared, data, worker.books(), now)
                 .map_err(|_| Refusal::Unrecordable)?
         };
         let wrap =

@@ -2,10 +2,12 @@
 
 use crate::base::{ConnectionId, ListenerId};
 use crate::base::{Limits, Now};
-use crate::record::{Kind, MemoryJournal};
+use crate::record::gap::Gap;
+use crate::record::{Kind, MemoryJournal, OnFull};
 use crate::session::http::Session;
 use crate::session::io::{Act, Ending, Input, Out};
 use crate::session::kit::{self, Kit, REAL_KEY, at, kit, kit_with, recorded};
+use std::sync::Arc;
 
 /// A connection with both of its buffers, as the runtime keeps them.
 struct Wire {
@@ -382,6 +384,81 @@ fn a_full_record_refuses_new_work() {
     let mut wire = Wire::new();
     wire.caller(&mut kit, &chat(&token, r#"{"model":"m"}"#));
     assert_eq!(wire.status(), "503");
+}
+
+/// A worker whose snapshot says `on_full`.
+fn full_kit(on_full: OnFull) -> Kit {
+    let mut kit = kit();
+    Arc::get_mut(&mut kit.worker.snapshot).unwrap().on_full = on_full;
+    kit.worker.record_full = true;
+    kit
+}
+
+fn gap(kit: &Kit) -> Gap {
+    let mut sum = Gap::default();
+    let entries = kit.worker.journal.entries().iter();
+    entries
+        .filter(|entry| entry.meta.kind == Kind::Gap)
+        .for_each(|entry| sum.add(&Gap::read(&entry.body)));
+    sum
+}
+
+#[test]
+fn shed_bodies_go_on_masked_and_leave_heads_decisions_and_gaps() {
+    let mut kit = full_kit(OnFull::ShedBodies);
+    let token = kit.token("ana", &["analysts"]);
+    let mut wire = Wire::new();
+    let body = r#"{"model":"gpt-4","mail":"ana@example.com"}"#;
+    wire.caller(&mut kit, &chat(&token, body));
+    let (_, sent) = split_head(&wire.to_upstream);
+    assert_eq!(sent, body.as_bytes());
+    let text = "write to bob@example.com please";
+    wire.upstream(&mut kit, &answer("text/plain", text));
+    let got = String::from_utf8(wire.to_caller.clone()).unwrap();
+    assert!(got.contains("[EMAIL]") && !got.contains("bob@example.com"), "{got}");
+    assert!(recorded(&kit.worker, Kind::RequestBody).is_empty());
+    assert!(recorded(&kit.worker, Kind::ResponseBody).is_empty());
+    for kind in [Kind::Open, Kind::RequestHead, Kind::ResponseHead, Kind::Close] {
+        assert!(!recorded(&kit.worker, kind).is_empty(), "{kind:?}");
+    }
+    // What is counted is what would have been recorded: the masked form.
+    let masked = body.len() as u64 - 15 + 7;
+    assert_eq!(gap(&kit).bytes_in, masked);
+    assert_eq!(gap(&kit).bytes_out, text.len() as u64 - 15 + 7);
+    kit.worker.tick(at(5_000));
+    assert_eq!(kit.worker.counts.unrecorded[1], gap(&kit).bytes());
+    kit.worker.record_full = false;
+    wire.caller(&mut kit, &chat(&token, r#"{"model":"gpt-4"}"#));
+    assert!(!recorded(&kit.worker, Kind::RequestBody).is_empty(), "it is whole again");
+}
+
+#[test]
+fn shedding_bodies_refuses_work_whose_head_has_no_room() {
+    let mut kit = full_kit(OnFull::ShedBodies);
+    kit.worker.journal.set_room(Some(20_000));
+    let token = kit.token("eve", &["plain"]);
+    let mut wire = Wire::new();
+    wire.caller(&mut kit, &chat(&token, r#"{"model":"m"}"#));
+    assert_eq!(wire.status(), "503");
+    assert!(wire.to_upstream.is_empty());
+}
+
+#[test]
+fn what_is_dropped_goes_on_and_is_told_when_there_is_room() {
+    let mut kit = full_kit(OnFull::Drop);
+    kit.worker.journal.set_room(Some(0));
+    let token = kit.token("eve", &["plain"]);
+    let mut wire = Wire::new();
+    wire.caller(&mut kit, &chat(&token, r#"{"model":"m"}"#));
+    wire.upstream(&mut kit, &answer("text/plain", "fine"));
+    assert!(wire.to_caller.ends_with(b"fine"));
+    assert!(kit.worker.journal.entries().is_empty());
+    kit.worker.journal.set_room(None);
+    kit.worker.tick(at(5_000));
+    let told = gap(&kit);
+    // Open, two heads, two bodies, close.
+    assert_eq!((told.entries, told.bytes_in, told.bytes_out), (6, 13, 4));
+    assert_eq!(kit.worker.counts.unrecorded, [6, 17]);
 }
 
 #[test]

@@ -147,6 +147,15 @@ impl Home {
         command.args(arguments).current_dir(self.dir.path()).output().unwrap()
     }
 
+    /// `sessions show` of one request, a JSON object a line.
+    #[track_caller]
+    pub(crate) fn show(&self, data: &Path, id: &str) -> Vec<serde_json::Value> {
+        let output =
+            self.run(&["sessions", "show", id, "--json", "--data", data.to_str().unwrap()]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
     /// `weirgate verify` says that the record is whole.
     #[track_caller]
     pub(crate) fn verify(&self, data: &Path) {
