@@ -31,7 +31,7 @@ pub(super) const BROKEN: &[(&str, &str, &str, &str, &str)] = &[
     ("effect = \"allow\"", "effect = \"deny\"", "then =", "a deny rule has no `then`", "after a deny"),
     ("effect = \"allow\"\nwho = { groups", "effect = \"allow\"\nwho = { node = [\"x\"], groups", "node", "`node` is not enforced by this build", "leave it out"),
     ("{ groups = [\"analysts\"] }\nwhat = { resource = [", "{ iss = [\"corb\"] }\nwhat = { resource = [", "corb", "no [[issuer]] is named `corb`", "did you mean `corp`"),
-    ("then = {", "then = { durable = \"each\",", "durable", "`durable` is not enforced", "leave it out"),
+    ("then = {", "then = { durable = \"all\",", "all", "`all` is no `durable`", "each"),
     ("then = {", "then = { record = \"some\",", "some", "`some` is no record level", "full, meta"),
     ("then = {", "then = { approval = {},", "approval", "`approval` is not in this build", ""),
     ("address = \"127.0.0.1:8080\"", "address = \"0.0.0.0:8080\"", "0.0.0.0", "listener `api` would be in plain text beyond loopback", "insecure = true"),

@@ -10,7 +10,7 @@ mod sessions;
 
 use crate::base::ListenerId;
 use crate::config::{Config, Diagnostic, Source};
-use crate::control::drain::{self, Drain, DrainError, Settings};
+use crate::control::drain::{self, Drain, DrainError, Files, Settings, Storage};
 use crate::runtime::map::RingJournal;
 use crate::runtime::{self, ListenerPlan, Published, Worker, WorkerPlan};
 use crate::session::{Counts, Snapshot};
@@ -20,6 +20,7 @@ use sessions::Recipe;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -140,6 +141,18 @@ impl Gateway {
     /// # Errors
     /// [`StartError`]; nothing runs then.
     pub fn start(config: Config, source: SharedSource) -> Result<Self, StartError> {
+        Self::start_on(config, source, Arc::new(Files))
+    }
+
+    /// The same, with the segments of the record written by way of `storage`.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing runs then.
+    pub fn start_on(
+        config: Config,
+        source: SharedSource,
+        storage: Arc<dyn Storage>,
+    ) -> Result<Self, StartError> {
         let secrets = config.resolve_secrets(&*source).map_err(StartError::Config)?;
         let snapshot = compile::snapshot(&config, &secrets, 1)?;
         let upstreams = compile::upstreams(&config, &*source, 1)?;
@@ -157,6 +170,7 @@ impl Gateway {
         let mut settings =
             Settings::new(&config.gateway.data_dir, &config.gateway.ring_dir, workers);
         settings.policy_digest = snapshot.policy.digest();
+        settings.storage = storage;
         settings.retention = drain::Retention {
             age_s: config.record.retain_age_ms.map(|ms| ms / 1_000),
             bytes: config.record.retain_bytes,
@@ -209,12 +223,18 @@ impl Gateway {
             .collect();
         let places = journals.into_iter().zip(&self.live.counts).enumerate();
         for (place, (journal, counts)) in places {
+            let number = u32::try_from(place).unwrap_or(u32::MAX);
+            let (bell, ringer) = UnixStream::pair().map_err(StartError::Worker)?;
+            ringer.set_nonblocking(true).map_err(StartError::Worker)?;
+            self.live.drain.set_bell(number, ringer);
             let recipe = Recipe {
                 snapshot: Arc::clone(&self.live.snapshot),
                 keys: control.keys(),
                 asker: control.asker(),
                 journal,
                 drain: self.live.drain.clone(),
+                place: number,
+                bell,
                 counts: Arc::clone(counts),
                 listeners: listeners.clone(),
                 seed: control::seed()?,

@@ -48,6 +48,12 @@ impl MemoryJournal {
         self.share = bytes;
     }
 
+    /// Behind the last entry.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position(self.position)
+    }
+
     /// What was appended, in order.
     #[must_use]
     pub fn entries(&self) -> &[MemoryEntry] {

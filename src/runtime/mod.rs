@@ -8,6 +8,7 @@
 //! three looks at the clocks for each transfer.
 
 mod accept;
+mod bell;
 mod buffer;
 mod certificates;
 mod clock;
@@ -38,8 +39,10 @@ pub use upstreams::{Addresses, Upstream, Upstreams};
 pub use worker::{ListenerPlan, Worker, WorkerPlan};
 
 use crate::base::{ListenerId, Now};
+use crate::record::Position;
 use crate::session::io::{Input, Interest, Out};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 
 /// One caller connection as a pure function of its inputs; see [`crate::session::io`].
 ///
@@ -53,6 +56,23 @@ pub trait Session {
     fn deadline(&self) -> Option<u64>;
     /// Whether it is done: what is queued is written, then the connection ends.
     fn is_closed(&self) -> bool;
+    /// Whether it waits for its record to be on the disk.
+    fn disk(&self) -> Disk {
+        Disk::Idle
+    }
+    /// Asks for the disk to get on, and for a ring of [`Sessions::bell`] when it has.
+    fn hurry(&self) {}
+}
+
+/// What a session wants of the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disk {
+    /// Nothing.
+    Idle,
+    /// It waits.
+    Waits,
+    /// It waited, and the record is durable up to there.
+    Reached(Position),
 }
 
 /// Makes the sessions of one worker, on that worker's thread.
@@ -70,6 +90,11 @@ pub trait Sessions {
         client_cert: Option<Vec<u8>>,
         sni: Option<String>,
     ) -> Self::S;
+
+    /// What tells, by a byte for each time, that the disk got further; asked for once.
+    fn bell(&self) -> Option<UnixStream> {
+        None
+    }
 
     /// Called about four times a second, for what is due by time and not by a connection.
     fn tick(&self, now: Now) {

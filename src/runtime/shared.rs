@@ -2,6 +2,7 @@
 //!
 //! Nothing here is borrowed across an await.
 
+use super::bell::Bell;
 use super::buffer::{Buffer, Buffers};
 use super::counters::Counters;
 use super::published::{Published, Watch};
@@ -34,6 +35,8 @@ struct Idle {
 pub(super) struct Shared {
     pub(super) limits: Limits,
     pub(super) signal: Signal,
+    /// Who waits for the disk.
+    pub(super) bell: Bell,
     pub(super) counters: Arc<Counters>,
     buffers: RefCell<Buffers>,
     upstreams: RefCell<Watch<Upstreams>>,
@@ -87,6 +90,7 @@ impl Shared {
         Rc::new(Self {
             limits,
             signal: Signal::default(),
+            bell: Bell::default(),
             counters: Arc::default(),
             buffers: RefCell::default(),
             upstreams: RefCell::new(Watch::new(upstreams)),

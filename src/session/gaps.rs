@@ -73,6 +73,10 @@ impl<J: Journal> Books<'_, J> {
     where
         I: Iterator<Item = &'a [u8]> + Clone,
     {
+        // What a rule wants on the disk before it goes is not left out.
+        if meta.flags.has(Flags::DURABLE) {
+            return self.journal.append(meta, body, now).map(Some);
+        }
         let sheds = self.full && self.on_full != OnFull::Refuse && meta.kind.is_body();
         if self.gaps.runs.is_empty() && !sheds {
             match self.journal.append(meta, body.clone(), now) {

@@ -15,6 +15,7 @@ mod multiplex;
 mod refusal;
 mod stall;
 pub mod tcp;
+mod waiting;
 mod worker;
 
 pub use gaps::Books;

@@ -31,7 +31,12 @@ struct Multiplex {
 
 impl Multiplex {
     fn subject(stream: &Stream) -> Subject {
-        Subject { connection: ConnectionId(1), exchange: stream.id, level: stream.grant.record() }
+        Subject {
+            connection: ConnectionId(1),
+            exchange: stream.id,
+            level: stream.grant.record(),
+            durable: stream.grant.durable(),
+        }
     }
 
     fn open<J: Journal>(

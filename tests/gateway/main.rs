@@ -4,6 +4,7 @@
 
 mod certificates;
 mod disk;
+mod durable;
 mod ends;
 mod kill;
 mod kit;

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::DrainError;
 use super::files::{Reopened, SegmentFile, Spare, WRITE_MAX, segment_name, segments};
 use super::home::{Home, boot_id, ring_paths};
+use super::storage::{Files, Storage};
 use crate::base::Now;
 use crate::record::Kind;
 use crate::record::proof::{CHECKPOINT_LEN, Checkpoint, Record, Records, State};
@@ -302,7 +304,8 @@ impl Worker<'_> {
             previous_root: self.next.previous_root,
             segment_bytes: setup.segment_bytes,
         };
-        Spare::create(&self.home.dir, self.worker, setup.segment_bytes, true)
+        let storage: Arc<dyn Storage> = Arc::new(Files);
+        Spare::create(&self.home.dir, self.worker, setup.segment_bytes, true, &storage)
             .and_then(|spare| SegmentFile::create(&self.home.dir, spare, header))
             .map(Box::new)
             .map_err(|e| DrainError::io("make a segment in", &self.home.dir, e))

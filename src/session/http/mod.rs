@@ -23,15 +23,16 @@ use super::io::{Act, Input, Interest, Out, UpstreamFault};
 use super::model::ModelScan;
 use super::refusal::{Refusal, write_problem};
 use super::stall::Stall;
+use super::waiting::Waiting;
 use super::worker::{Identified, Snapshot, Worker};
 use crate::base::{
     ConnectionId, CredentialId, ExchangeId, ListenerId, MaskSet, Now, Pieces, ResourceId, RuleId,
 };
 use crate::credential::EchoState;
 use crate::mask::{Cleared, Filter};
-use crate::policy::{Attr, Grant, RecordLevel};
+use crate::policy::{Attr, Durable, Grant, RecordLevel};
 use crate::record::fields::{Tag, Writer};
-use crate::record::{Journal, Kind};
+use crate::record::{Journal, Kind, Position};
 use crate::wire::coding::Decoder;
 use crate::wire::http1::{BodyDecoder, HeadScan, RequestHead, ResponseHead};
 use std::sync::Arc;
@@ -147,6 +148,7 @@ pub struct Session {
     text: Vec<u8>,
     decoded: Vec<u8>,
     stall: Stall,
+    waiting: Waiting,
     last_ns: u64,
     head_since_ns: Option<u64>,
 }
@@ -190,6 +192,7 @@ impl Session {
             text: Vec::new(),
             decoded: Vec::new(),
             stall: Stall::default(),
+            waiting: Waiting::default(),
             last_ns: now.mono_ns,
             head_since_ns: None,
         }
@@ -204,6 +207,39 @@ impl Session {
         worker: &mut Worker<J>,
         out: &mut Out,
     ) -> usize {
+        let source = match &input {
+            Input::Caller(bytes) | Input::Upstream(_, bytes) => *bytes,
+            _ => b"",
+        };
+        let used = self.step(input, now, worker, out);
+        self.waiting.settle(source, now, out);
+        self.check_invariants();
+        used
+    }
+
+    fn step<J: Journal>(
+        &mut self,
+        input: Input<'_>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> usize {
+        match input {
+            Input::Durable(position) => {
+                self.waiting.reached(position, out);
+                return 0;
+            }
+            Input::CallerGone => self.waiting.forget(),
+            Input::Timer if self.waiting.is_late(now) => {
+                tracing::error!(connection = self.connection.0, "the disk does not get there");
+                worker.count(Refusal::Unrecordable);
+                self.waiting.forget();
+                self.abandon(now, worker, out);
+                return 0;
+            }
+            Input::Caller(_) | Input::Upstream(..) if self.waiting.is_waiting() => return 0,
+            _ => {}
+        }
         if self.closed {
             return match input {
                 Input::Caller(bytes) | Input::Upstream(_, bytes) => bytes.len(),
@@ -215,7 +251,7 @@ impl Session {
         {
             return 0;
         }
-        let used = match input {
+        match input {
             Input::Caller(bytes) => {
                 self.last_ns = now.mono_ns;
                 self.on_caller(bytes, now, worker, out)
@@ -264,15 +300,14 @@ impl Session {
                 }
                 0
             }
-        };
-        self.check_invariants();
-        used
+            Input::Durable(_) => 0,
+        }
     }
 
     /// Which bytes it can use.
     #[must_use]
     pub fn interest(&self) -> Interest {
-        if self.stall.is_waiting() {
+        if self.stall.is_waiting() || self.waiting.is_waiting() {
             return Interest::default();
         }
         let caller = !self.closed
@@ -298,10 +333,19 @@ impl Session {
     /// Whether nothing more will come of it.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.closed
+        self.closed && !self.waiting.is_waiting()
+    }
+
+    /// What must be on the disk before anything goes on; [`Input::Durable`] says that it is.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<Position> {
+        self.waiting.until()
     }
 
     fn deadline_of(&self, snapshot: &Snapshot) -> Option<u64> {
+        if let Some(late_ns) = self.waiting.deadline() {
+            return Some(late_ns);
+        }
         if self.closed {
             return None;
         }
@@ -332,12 +376,12 @@ impl Session {
 
     fn subject(&self) -> Subject {
         let exchange = self.exchange.as_ref();
+        let grant = exchange.and_then(|exchange| exchange.grant.as_ref());
         Subject {
             connection: self.connection,
             exchange: exchange.map_or(ExchangeId(0), |exchange| exchange.id),
-            level: exchange
-                .and_then(|exchange| exchange.grant.as_ref())
-                .map_or(RecordLevel::Full, Grant::record),
+            level: grant.map_or(RecordLevel::Full, Grant::record),
+            durable: grant.map_or(Durable::Window, Grant::durable),
         }
     }
 
@@ -444,11 +488,10 @@ impl Session {
             rule = rule.unwrap_or("-"),
             "refused; `weirgate policy explain --request {id}` tells why"
         );
+        let subject = Subject { exchange: id, level: RecordLevel::Full, ..self.subject() };
         let cleared = Cleared::generated(&mut self.stage);
         if known {
             worker.count(refusal);
-            let subject =
-                Subject { connection: self.connection, exchange: id, level: RecordLevel::Full };
             let kind = Kind::ResponseHead;
             let wrap = Wrap::default();
             match gate::release(cleared, subject, kind, b"", wrap, worker.books(), now) {

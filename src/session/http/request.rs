@@ -4,7 +4,7 @@ use super::head::{self, Slots};
 use super::{Answer, Exchange, Framed, Request, Session};
 use crate::base::{CredentialId, Now, ResourceId};
 use crate::mask::{Cleared, Content, Plan, Shape};
-use crate::policy::{Action, Attr, Decision, Grant, RecordLevel};
+use crate::policy::{Action, Attr, Decision, Durable, Grant, RecordLevel};
 use crate::record::fields::{Tag, Writer};
 use crate::record::{Journal, Kind};
 use crate::session::gate::{self, Wrap};
@@ -250,6 +250,12 @@ impl Session {
             Decision::Deny(denial) => (None, denial.rule),
         };
         worker.counts.decided(resource, grant.is_some());
+        // The disk would never get to where the rule wants it.
+        if grant.as_ref().is_some_and(|grant| grant.durable() == Durable::Each)
+            && worker.record_full
+        {
+            return Flow::Refuse(Refusal::Unrecordable);
+        }
         exchange.rule = rule;
         let view = snapshot.resource(resource);
         let (Some(view), level) = (view, grant.as_ref().map_or(RecordLevel::Full, Grant::record))

@@ -3,9 +3,9 @@
 use crate::base::{ConnectionId, ListenerId};
 use crate::base::{Limits, Now};
 use crate::record::gap::Gap;
-use crate::record::{Kind, MemoryJournal, OnFull};
+use crate::record::{Flags, Kind, MemoryJournal, OnFull, Position};
 use crate::session::http::Session;
-use crate::session::io::{Act, Ending, Input, Out};
+use crate::session::io::{Act, Ending, Input, Interest, Out};
 use crate::session::kit::{self, Kit, REAL_KEY, at, kit, kit_with, recorded};
 use std::sync::Arc;
 
@@ -48,6 +48,12 @@ impl Wire {
             self.acts.push(act);
         }
         self.out = Out::new();
+    }
+
+    /// What was appended so far is on the disk.
+    fn durable(&mut self, kit: &mut Kit) {
+        let at = kit.worker.journal.position();
+        self.event(kit, Input::Durable(at));
     }
 
     fn caller(&mut self, kit: &mut Kit, bytes: &[u8]) {
@@ -384,6 +390,86 @@ fn a_full_record_refuses_new_work() {
     let mut wire = Wire::new();
     wire.caller(&mut kit, &chat(&token, r#"{"model":"m"}"#));
     assert_eq!(wire.status(), "503");
+}
+
+#[test]
+fn a_careful_exchange_lets_nothing_go_before_its_record_is_on_the_disk() {
+    let mut kit = kit();
+    // Obligations unite: the strictest wins.
+    let token = kit.token("cleo", &["careful", "analysts"]);
+    let mut wire = Wire::new();
+    wire.caller(&mut kit, &chat(&token, r#"{"model":"gpt-4"}"#));
+    assert!(wire.to_upstream.is_empty() && wire.acts.is_empty(), "it waits");
+    assert_eq!(wire.session.interest(), Interest::default());
+    let until = wire.session.waits_for().unwrap();
+    assert_eq!(until, kit.worker.journal.position());
+    wire.event(&mut kit, Input::Durable(Position(until.0 - 1)));
+    assert!(wire.to_upstream.is_empty(), "not far enough");
+    wire.durable(&mut kit);
+    assert!(wire.to_upstream.ends_with(r#"{"model":"gpt-4"}"#.as_bytes()));
+    assert!(matches!(wire.acts[0], Act::Connect { .. }));
+    assert_eq!(wire.session.waits_for(), None);
+    // In two parts: the second is not looked at before the first is out.
+    let text = answer("text/plain", "write to bob@example.com please");
+    let (first, second) = text.split_at(text.len() - 10);
+    wire.upstream(&mut kit, first);
+    assert!(wire.to_caller.is_empty(), "it waits");
+    wire.upstream(&mut kit, second);
+    assert_eq!(wire.upstream, second, "and leaves what follows alone");
+    wire.durable(&mut kit);
+    assert!(!wire.to_caller.is_empty());
+    wire.upstream(&mut kit, b"");
+    let before = wire.to_caller.len();
+    assert!(!wire.session.is_closed());
+    wire.durable(&mut kit);
+    assert!(wire.to_caller.len() > before);
+    let got = String::from_utf8(wire.to_caller.clone()).unwrap();
+    assert!(got.contains("[EMAIL]") && !got.contains("bob@"), "{got}");
+    let flags: Vec<_> = kit.worker.journal.entries().iter().map(|e| e.meta.flags).collect();
+    assert!(flags.iter().all(|flags| flags.has(Flags::DURABLE)), "{flags:?}");
+    // The next exchange of the connection is as careful.
+    wire.to_upstream.clear();
+    wire.caller(&mut kit, &chat(&token, r#"{"model":"gpt-4"}"#));
+    assert!(wire.to_upstream.is_empty());
+    wire.durable(&mut kit);
+    assert!(!wire.to_upstream.is_empty());
+}
+
+#[test]
+fn a_disk_that_does_not_get_there_ends_a_careful_exchange() {
+    let mut kit = kit();
+    let token = kit.token("cleo", &["careful"]);
+    let mut wire = Wire::new();
+    wire.caller(&mut kit, &chat(&token, r#"{"model":"m"}"#));
+    wire.now = at(4_000);
+    wire.event(&mut kit, Input::Timer);
+    assert!(!wire.session.is_closed() && wire.acts.is_empty());
+    wire.now = Now { mono_ns: wire.session.deadline(&kit.worker).unwrap(), ..wire.now };
+    wire.event(&mut kit, Input::Timer);
+    assert!(wire.session.is_closed());
+    assert!(wire.acts.contains(&Act::AbortCaller), "{:?}", wire.acts);
+    wire.durable(&mut kit);
+    assert!(wire.to_upstream.is_empty() && wire.to_caller.is_empty(), "what was held is gone");
+    // A disk that is known to be full takes no such work, whatever on_full says of other work.
+    for on_full in [OnFull::Refuse, OnFull::ShedBodies, OnFull::Drop] {
+        let mut kit = full_kit(on_full);
+        let token = kit.token("cleo", &["careful"]);
+        let mut wire = Wire::new();
+        wire.caller(&mut kit, &chat(&token, r#"{"model":"m"}"#));
+        assert_eq!(wire.status(), "503", "{on_full:?}");
+    }
+}
+
+#[test]
+fn a_caller_that_goes_takes_what_waits_with_it() {
+    let mut kit = kit();
+    let token = kit.token("cleo", &["careful"]);
+    let mut wire = Wire::new();
+    wire.caller(&mut kit, &chat(&token, r#"{"model":"m"}"#));
+    wire.event(&mut kit, Input::CallerGone);
+    assert!(wire.session.is_closed());
+    wire.durable(&mut kit);
+    assert!(wire.to_upstream.is_empty());
 }
 
 /// A worker whose snapshot says `on_full`.
