@@ -7,7 +7,7 @@
 //! and it tries again until there is room. Who waits for the disk (`durable = "each"`) does not wait
 //! for the tick: [`DrainHandle::hurry`] begins a round at once, and all who asked share its write.
 //!
-//! Estimate: 5 ms tick; for each MiB one or more O_DIRECT writes and 0.7 ms of SHA-256.
+//! Estimate: 10 ms tick; for each MiB one or more O_DIRECT writes and 0.7 ms of SHA-256.
 
 mod files;
 mod folder;
@@ -75,7 +75,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// 16 MiB rings, 64 MiB segments, 5 ms ticks, no retention.
+    /// 16 MiB rings, 64 MiB segments, 10 ms ticks, no retention.
     #[must_use]
     pub fn new(data_dir: &Path, ring_dir: &Path, workers: u32) -> Self {
         Self {
@@ -84,7 +84,7 @@ impl Settings {
             workers,
             ring_bytes: 16 << 20,
             segment_bytes: 64 << 20,
-            tick_ms: 5,
+            tick_ms: 10,
             checkpoint_ms: 1_000,
             heartbeat_ms: 60_000,
             roll_ms: 3_600_000,

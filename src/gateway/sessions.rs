@@ -207,4 +207,12 @@ impl<F: Format<Snapshot = KeySnapshot>> runtime::Session for Session<F> {
             Flow::Tcp(session) => session.is_closed(),
         }
     }
+
+    fn tidy(&mut self) {
+        match &mut self.flow {
+            Flow::Http(session) => session.tidy(),
+            // It has no exchange to be idle between.
+            Flow::Tcp(_) => {}
+        }
+    }
 }

@@ -161,6 +161,8 @@ fn act(operator: &Operator, label: &str, entity: &str, spec: &MaskSpec) -> Resul
 pub struct Plans {
     specs: Vec<MaskSpec>,
     pass: Arc<Plan>,
+    /// By mask, each alone: what nearly every rule asks for.
+    alone: Vec<Arc<Plan>>,
     united: std::sync::RwLock<HashMap<MaskSet, Arc<Plan>>>,
 }
 
@@ -177,16 +179,28 @@ impl Plans {
             return Err(format!("there are more than {} masks", MaskSet::CAPACITY));
         }
         Plan::compile(&specs)?;
-        Ok(Self { specs, pass: Arc::new(Plan::pass()), united: Default::default() })
+        let alone = specs.iter().map(|spec| Plan::unite(std::iter::once(spec)).map(Arc::new));
+        Ok(Self {
+            alone: alone.collect::<Result<_, _>>()?,
+            specs,
+            pass: Arc::new(Plan::pass()),
+            united: Default::default(),
+        })
     }
 
-    /// The plan for all masks of `set`; compiled on first use, then shared.
+    /// The plan for all masks of `set`; of several compiled on first use, then shared.
     ///
     /// An id that no mask has means a table of another config: everything is blocked then.
     #[must_use]
     pub fn united(&self, set: MaskSet) -> Arc<Plan> {
         if set.is_empty() {
             return Arc::clone(&self.pass);
+        }
+        let mut ids = set.iter();
+        if let (Some(id), None) = (ids.next(), ids.next())
+            && let Some(plan) = self.alone.get(id.index())
+        {
+            return Arc::clone(plan);
         }
         let known = self.united.read().ok().and_then(|map| map.get(&set).map(Arc::clone));
         if let Some(plan) = known {

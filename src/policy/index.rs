@@ -6,7 +6,11 @@
 //! or `prefix*` matches, and, as a maybe, those with a pattern whose literal prefix fits; the
 //! `residual` bits say which rules need a look at their patterns when they survive the AND.
 //! So a lookup is one walk over the value, and yields one row without a union.
+//!
+//! Rules with an inner `*` are told apart by a literal run behind it ([`Fragments`]): a second
+//! walk over the value finds which runs stand in it, and only rules of those are looked at.
 
+use super::fragment::{Found, Fragments};
 use super::pattern::Pattern;
 use std::collections::BTreeMap;
 
@@ -25,6 +29,8 @@ pub(super) struct Index {
     residual: Vec<u64>,
     /// Row 0 with the deny rules that name the dimension.
     unreadable: Vec<u64>,
+    /// What a value must hold for a maybe to be more.
+    fragments: Fragments,
 }
 
 #[derive(Clone, Debug)]
@@ -86,6 +92,7 @@ impl Index {
             named,
             residual,
             unreadable,
+            fragments: Fragments::build(words, list),
         };
         let keys: Vec<(&[u8], Marks)> = keys.into_iter().collect();
         index.node(&keys, 0, 0, 0);
@@ -161,6 +168,16 @@ impl Index {
     /// Whether the row of a value is only a maybe for the rules of some word.
     pub(super) fn residual(&self, word: usize) -> u64 {
         self.residual.get(word).copied().unwrap_or(0)
+    }
+
+    /// Which fragments stand in `value`; what a maybe is judged by.
+    pub(super) fn fragments(&self, value: &[u8]) -> Found {
+        self.fragments.find(value)
+    }
+
+    /// The maybes of a word that a value with these fragments may still match.
+    pub(super) fn possible(&self, word: usize, found: &Found) -> u64 {
+        self.fragments.possible(word, found)
     }
 
     /// The row of `value`. Cost: one walk over the value at most.

@@ -18,6 +18,7 @@
 mod case;
 mod decision;
 mod explain;
+mod fragment;
 mod index;
 mod layout;
 mod pattern;

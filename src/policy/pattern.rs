@@ -48,6 +48,14 @@ impl Pattern {
         self.text.get(..self.prefix_len).unwrap_or_default()
     }
 
+    /// The longest run of literal bytes behind the first special one: a value without it does
+    /// not match. Empty where there is none.
+    pub(super) fn fragment(&self) -> &[u8] {
+        let tail = self.text.get(self.prefix_len..).unwrap_or_default();
+        let runs = tail.split(|byte| matches!(byte, b'*' | b'?'));
+        runs.max_by_key(|run| run.len()).unwrap_or_default()
+    }
+
     /// Whether it stands for exactly one value.
     #[must_use]
     pub fn is_exact(&self) -> bool {

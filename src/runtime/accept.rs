@@ -6,7 +6,7 @@ use super::published::Watch;
 use super::shared::Shared;
 use super::socket::{self, Socket};
 use super::worker::ListenerPlan;
-use super::{Sessions, drive, sys, tls};
+use super::{Sessions, drive, park, sys, tls};
 use crate::base::ListenerId;
 use monoio::net::{TcpListener, TcpStream};
 use monoio::time::{sleep, timeout};
@@ -102,7 +102,8 @@ async fn admit<K: Sessions>(
         let Ok(made) = tls::server(&settings) else { return };
         socket.tls = Some(Box::new(made));
         let within = Duration::from_millis(shared.limits.handshake_ms);
-        let handshake = timeout(within, socket::handshake(&shared, &mut socket));
+        // Boxed, so that it takes no room of the connection once it is over.
+        let handshake = Box::pin(timeout(within, socket::handshake(&shared, &mut socket)));
         match shared.signal.unless_stopped(handshake).await {
             Some(Ok(Ok(()))) => {}
             Some(Ok(Err(error))) => {
@@ -121,7 +122,15 @@ async fn admit<K: Sessions>(
         name = socket.tls.as_ref().and_then(|tls| tls.server_name());
     }
     let session = sessions.open(peer, listener, certificate, name);
-    drive::serve(shared, socket, session).await;
+    drop(sessions);
+    let mut seat = Some((socket, session));
+    while let Some((socket, session)) = seat {
+        // Boxed, so that a connection that is idle for long holds no room for operations.
+        seat = Box::pin(drive::serve(Rc::clone(&shared), socket, session)).await;
+        if let Some((socket, session)) = &seat {
+            park::wait(&shared, socket, session).await;
+        }
+    }
     drop(open);
 }
 

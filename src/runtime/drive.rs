@@ -28,8 +28,12 @@ enum Event {
     Signal,
 }
 
-/// Serves `caller` until its connection is over.
-pub(super) async fn serve<S: Session>(shared: Rc<Shared>, caller: Socket, session: S) {
+/// Serves `caller` until its connection is over, or idle for a while: then both come back.
+pub(super) async fn serve<S: Session>(
+    shared: Rc<Shared>,
+    caller: Socket,
+    session: S,
+) -> Option<(Socket, S)> {
     let listener = shared.signal.listen();
     let mut phase = shared.signal.phase();
     let mut connection = Connection::new(Rc::clone(&shared), caller, session);
@@ -46,6 +50,10 @@ pub(super) async fn serve<S: Session>(shared: Rc<Shared>, caller: Socket, sessio
     let mut now = clock::now();
     loop {
         connection.advance(now);
+        if connection.may_park() {
+            connection.finish();
+            return Some(connection.park());
+        }
         if let Some(job) = connection.caller_write_job(now) {
             caller_write.set(Some(socket::write(job)));
         }
@@ -153,6 +161,7 @@ pub(super) async fn serve<S: Session>(shared: Rc<Shared>, caller: Socket, sessio
     connection.finish();
     drop(listener);
     debug_assert!(phase <= signal::Phase::Stopped);
+    None
 }
 
 /// An empty slot for the future that `make` makes.

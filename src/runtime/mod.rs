@@ -18,6 +18,7 @@ mod drive;
 mod driver;
 mod flow;
 pub mod map;
+mod park;
 mod published;
 mod shared;
 mod signal;
@@ -56,6 +57,8 @@ pub trait Session {
     fn deadline(&self) -> Option<u64>;
     /// Whether it is done: what is queued is written, then the connection ends.
     fn is_closed(&self) -> bool;
+    /// Gives back room that only exchanges need: the connection is idle, and was for a while.
+    fn tidy(&mut self) {}
     /// Whether it waits for its record to be on the disk.
     fn disk(&self) -> Disk {
         Disk::Idle

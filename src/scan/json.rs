@@ -12,6 +12,7 @@
 //! nothing, so that all ranges together are the input without a gap. Strict: no trailing commas,
 //! no comments, no bare control characters, no leading zeros, no bytes that UTF-8 never holds.
 
+use super::run;
 use std::ops::Range;
 
 /// Nested objects and arrays; deeper input is an error.
@@ -291,7 +292,7 @@ impl Tokenizer {
         if rest.is_empty() {
             return Ok(None);
         }
-        let len = rest.iter().position(|&byte| stops(byte)).unwrap_or(rest.len());
+        let len = text_len(rest);
         let range = start..start + len;
         let closes = match rest.get(len) {
             Some(b'"') => {
@@ -478,6 +479,21 @@ fn hex_unit(raw: &[u8]) -> Option<u32> {
 
 fn hex_char(raw: &[u8; 6]) -> char {
     hex_unit(raw).and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER)
+}
+
+/// Bytes at the start of `rest` that are inside of a string and mean themselves.
+#[inline]
+fn text_len(rest: &[u8]) -> usize {
+    let mut len = 0;
+    loop {
+        len += run::plain_ascii(rest.get(len..).unwrap_or_default());
+        let wide = rest.get(len..).unwrap_or_default();
+        let count = wide.iter().take_while(|byte| !byte.is_ascii() && !stops(**byte)).count();
+        if count == 0 {
+            return len;
+        }
+        len += count;
+    }
 }
 
 #[inline]

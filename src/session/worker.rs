@@ -10,7 +10,7 @@ use crate::mask::{Content, Filter, MaskError, Plan, Plans, Shape};
 use crate::policy::{Row, Table};
 use crate::record::fields::{Tag, Writer};
 use crate::record::{EntryMeta, Flags, Journal, Kind, OnFull};
-use std::collections::HashMap;
+use ahash::AHashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -62,7 +62,7 @@ pub struct Snapshot {
     /// By [`ResourceId`].
     pub resources: Vec<ResourceView>,
     /// First path segment to resource.
-    pub names: HashMap<String, ResourceId>,
+    pub names: AHashMap<String, ResourceId>,
     /// By [`ListenerId`].
     pub listeners: Vec<ListenerView>,
     /// By [`CredentialId`].
@@ -162,7 +162,7 @@ pub struct Worker<J> {
     /// Bytes held for look-ahead by all sessions.
     pub lookahead: u64,
     gaps: Gaps,
-    filters: Vec<Filter>,
+    filters: Filters,
     exchange_high: u64,
     exchange_low: u64,
     connections: u64,
@@ -197,7 +197,7 @@ impl<J: Journal> Worker<J> {
             record_full: false,
             lookahead: 0,
             gaps: Gaps::default(),
-            filters: Vec::new(),
+            filters: Filters::new(),
             exchange_high: high,
             exchange_low: 0,
             connections: high & 0xffff_ffff_0000_0000,
@@ -249,15 +249,15 @@ impl<J: Journal> Worker<J> {
         plan: &Arc<Plan>,
         content: Content,
         limits: &Limits,
-    ) -> Result<Filter, MaskError> {
+    ) -> Result<Box<Filter>, MaskError> {
         match self.filters.pop() {
             Some(mut filter) => filter.reset(plan, content, limits).map(|()| filter),
-            None => Filter::new(plan, content, limits),
+            None => Filter::new(plan, content, limits).map(Box::new),
         }
     }
 
     /// Takes a filter back; what it holds is dropped when it is reset.
-    pub fn give_filter(&mut self, filter: Option<Filter>) {
+    pub fn give_filter(&mut self, filter: Option<Box<Filter>>) {
         if self.filters.len() < FILTERS_KEPT {
             self.filters.extend(filter);
         }
@@ -370,6 +370,8 @@ impl<J: Journal> Worker<J> {
         }
     }
 }
+
+type Filters = Vec<Box<Filter>>;
 
 /// Free filters that a worker keeps; each holds a few KiB.
 const FILTERS_KEPT: usize = 256;

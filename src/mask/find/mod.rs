@@ -15,6 +15,7 @@ pub(super) use number::is_pan;
 
 use super::detector::Detector;
 use crate::scan::class;
+use crate::scan::opening::{Bytes, Opening, Openings};
 
 /// No value is shorter: `a@b.co`.
 pub(super) const VALUE_MIN: usize = 6;
@@ -137,6 +138,7 @@ impl View<'_> {
 #[derive(Clone, Debug)]
 pub(super) struct Triggers {
     table: Box<[u8; 256]>,
+    openings: Openings,
     email: bool,
 }
 
@@ -145,6 +147,19 @@ const IBAN: u8 = 2;
 const SSN: u8 = 4;
 const PHONE: u8 = 8;
 const SECRET: u8 = 16;
+
+/// How the values of some detectors begin. Each verifier says no to anything else, so that
+/// nothing else need be shown to it.
+const OPENINGS: [(&[Detector], Opening); 8] = [
+    (&[Detector::Pan, Detector::UsSsn, Detector::Phone], [Bytes::DIGITS, Bytes::ANY, Bytes::ANY]),
+    (&[Detector::Phone], [Bytes::of(b"+("), Bytes::ANY, Bytes::ANY]),
+    (&[Detector::Iban], [Bytes::LETTERS, Bytes::LETTERS, Bytes::DIGITS]),
+    (&[Detector::Secrets], [Bytes::of(b"A"), Bytes::of(b"KS"), Bytes::of(b"I")]),
+    (&[Detector::Secrets], [Bytes::of(b"g"), Bytes::of(b"hi"), Bytes::of(b"poustr")]),
+    (&[Detector::Secrets], [Bytes::of(b"s"), Bytes::of(b"k"), Bytes::of(b"-")]),
+    (&[Detector::Secrets], [Bytes::of(b"e"), Bytes::of(b"y"), Bytes::of(b"J")]),
+    (&[Detector::Secrets], [Bytes::of(b"-"), Bytes::of(b"-"), Bytes::of(b"-")]),
+];
 
 impl Default for Triggers {
     fn default() -> Self {
@@ -168,7 +183,13 @@ impl Triggers {
             set(Detector::Iban, IBAN, byte.is_ascii_alphabetic());
             set(Detector::Secrets, SECRET, matches!(byte, b'A' | b'g' | b's' | b'e' | b'-'));
         }
-        Self { table, email: on(Detector::Email) }
+        let wanted = |detectors: &[Detector]| detectors.iter().any(|detector| on(*detector));
+        let openings: Vec<Opening> = OPENINGS
+            .iter()
+            .filter(|(detectors, _)| wanted(detectors))
+            .map(|(_, opening)| *opening)
+            .collect();
+        Self { table, openings: Openings::new(&openings), email: on(Detector::Email) }
     }
 
     /// Whether e-mail addresses are looked for; they are found from their `@`, not from here.
@@ -179,22 +200,8 @@ impl Triggers {
     /// The first place from `from` to before `to` at which something may begin.
     #[inline]
     pub(super) fn next(&self, view: &View<'_>, from: usize, to: usize) -> Option<usize> {
-        let text = view.text.get(from..to)?;
-        let mut before = view.before(from, 1);
-        for (place, &byte) in text.iter().enumerate() {
-            let bits = self.of(byte);
-            // Everything but `+`, `(` and `-` begins only where no word goes on.
-            if bits != 0
-                && (!class::is(before, class::WORD)
-                    || !class::is(byte, class::WORD)
-                    || (is_escape(before) && view.follows_escape(from + place)))
-                && promising(byte, view.text.get(from + place + 1..).unwrap_or_default())
-            {
-                return Some(from + place);
-            }
-            before = byte;
-        }
-        None
+        let before = [view.before(from, 2), view.before(from, 1)];
+        self.openings.next(view.text, from, to, before, |place| is_long_enough(view, place))
     }
 
     #[inline]
@@ -246,23 +253,24 @@ pub(super) fn is_escape(byte: u8) -> bool {
     matches!(byte, b'b' | b'f' | b'n' | b'r' | b't')
 }
 
-/// Whether a value can begin with `byte` when `rest` follows, as far as that is there. Passes over
-/// nearly every word of prose without a call.
+/// Bytes of every number that is a value: a social security number without its last two digits,
+/// a card or a phone number without more of them.
+const NUMBER_MIN: usize = 9;
+
+/// Whether a number at `place` goes on long enough to be a value, as far as that is known: most
+/// are counts, years and ids of a few digits.
 #[inline]
-fn promising(byte: u8, rest: &[u8]) -> bool {
-    if !byte.is_ascii_alphabetic() {
+fn is_long_enough(view: &View<'_>, place: usize) -> bool {
+    let rest = view.text.get(place..).unwrap_or_default();
+    if !rest.first().is_some_and(u8::is_ascii_digit) {
         return true;
     }
-    let iban = rest.get(1).is_none_or(u8::is_ascii_digit);
-    let secret = matches!(
-        (byte, rest.first()),
-        (_, None)
-            | (b'A', Some(b'K' | b'S'))
-            | (b'g', Some(b'h' | b'i'))
-            | (b's', Some(b'k'))
-            | (b'e', Some(b'y'))
-    );
-    iban || secret
+    let joins =
+        |byte: &u8| byte.is_ascii_digit() || matches!(byte, b' ' | b'-' | b'.' | b'(' | b')');
+    match rest.get(..NUMBER_MIN) {
+        Some(start) => start.iter().all(joins),
+        None => !view.end && rest.iter().all(joins),
+    }
 }
 
 /// A value that begins where it was asked for.

@@ -480,6 +480,29 @@ impl<S: Session> Connection<S> {
         sys::shutdown_both(self.caller.fd);
     }
 
+    /// Whether nothing is in hand and nothing in flight, after a while of silence.
+    pub(in crate::runtime) fn may_park(&self) -> bool {
+        let quiet = self.interest.idle && self.up.quiet && !self.up.ready;
+        let nothing_to_do = self.exchange.is_none()
+            && self.closing.is_none()
+            && self.up.end.is_none()
+            && self.up.rest().is_empty()
+            && self.down.is_idle()
+            && !self.down.dead;
+        let nothing_in_flight = self.caller.is_whole()
+            && !self.upstream_reading
+            && !self.upstream_writing
+            && self.caller.tls.as_ref().is_none_or(|tls| tls.is_drained() && !tls.wants_write());
+        quiet && nothing_to_do && nothing_in_flight && !self.over
+    }
+
+    /// What is left of a connection that [`Self::may_park`].
+    pub(in crate::runtime) fn park(mut self) -> (Socket, S) {
+        debug_assert!(self.upstream.is_none() && self.connected.is_none());
+        self.session.tidy();
+        (self.caller, self.session)
+    }
+
     /// Gives the buffers back, once nothing is in flight.
     pub(in crate::runtime) fn finish(&mut self) {
         self.up.finish(&self.shared);

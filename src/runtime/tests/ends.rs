@@ -210,6 +210,38 @@ fn a_session_hears_its_deadline() {
 }
 
 #[test]
+fn a_connection_that_was_put_aside_serves_ends_and_drains_as_before() {
+    on_both_drivers(|legacy| {
+        let peer = upstream();
+        let fakes = Fakes::new();
+        let (worker, address) = start(plan(peer.address, legacy), &fakes);
+        let lines =
+            |text: &str| fakes.log.lock().expect("log").iter().filter(|line| *line == text).count();
+        let mut caller = dial(address);
+        for round in 1..=3 {
+            eventually("put aside", || lines("tidy") == round);
+            let body = pattern(round * 40_000);
+            assert!(ask(&mut caller, 'e', &body).expect("an answer") == body);
+        }
+        eventually("put aside", || lines("tidy") == 4);
+        // Part of a head, and silence: that is no idle connection.
+        caller.write_all(b"0000").expect("sent");
+        thread::sleep(Duration::from_millis(200));
+        caller.write_all(b"0001ex").expect("sent");
+        assert_eq!(receive(&mut caller).expect("an answer").1, b"x");
+        eventually("put aside", || lines("tidy") >= 5);
+        drop(caller);
+        eventually("an end", || lines("caller end") == 1);
+        let mut idle = dial(address);
+        let before = lines("tidy");
+        eventually("put aside", || lines("tidy") > before);
+        worker.drain();
+        assert_eq!(idle.read(&mut [0; 8]).expect("a clean end"), 0);
+        assert!(worker.stop());
+    });
+}
+
+#[test]
 fn more_callers_than_allowed_are_refused() {
     on_both_drivers(|legacy| {
         let peer = upstream();

@@ -216,4 +216,9 @@ impl Session for Fake {
     fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
     }
+
+    fn tidy(&mut self) {
+        assert!(matches!(self.state, State::Idle), "only an idle session is put aside");
+        self.note("tidy");
+    }
 }

@@ -129,8 +129,8 @@ pub struct Session {
     body: Option<BodyDecoder>,
     answer_body: Option<BodyDecoder>,
     coding: Option<Decoder>,
-    request_filter: Option<Filter>,
-    answer_filter: Option<Filter>,
+    request_filter: Option<Box<Filter>>,
+    answer_filter: Option<Box<Filter>>,
     echo: EchoState,
     model: ModelScan,
     stage: Pieces,
@@ -340,6 +340,38 @@ impl Session {
     #[must_use]
     pub fn waits_for(&self) -> Option<Position> {
         self.waiting.until()
+    }
+
+    /// Gives back the room that only exchanges need; a connection that stays idle is told so.
+    pub fn tidy(&mut self) {
+        let waits = self.waiting.is_waiting();
+        if self.exchange.is_some() || self.head_since_ns.is_some() || waits {
+            return;
+        }
+        self.waiting.forget();
+        debug_assert!(self.held.is_empty() && self.request_filter.is_none());
+        self.head = RequestHead::default();
+        self.answer_head = ResponseHead::default();
+        self.answer_body = None;
+        self.coding = None;
+        self.echo = EchoState::default();
+        self.model = ModelScan::default();
+        for pieces in [&mut self.stage, &mut self.forwarded] {
+            *pieces = Pieces::new();
+        }
+        for room in [
+            &mut self.head_out,
+            &mut self.range_out,
+            &mut self.path,
+            &mut self.method,
+            &mut self.content_type,
+            &mut self.held,
+            &mut self.facts,
+            &mut self.text,
+            &mut self.decoded,
+        ] {
+            *room = Vec::new();
+        }
     }
 
     fn deadline_of(&self, snapshot: &Snapshot) -> Option<u64> {
