@@ -13,6 +13,7 @@ mod files;
 mod folder;
 mod home;
 mod lane;
+mod pace;
 mod recover;
 mod retain;
 mod storage;
@@ -30,17 +31,20 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::base::Now;
 use crate::record::Position;
 use crate::record::ring::{Cursor, RingSetup};
+use crate::runtime;
 use crate::runtime::map::{self, RingJournal};
 
 pub use files::{parse_segment_name, segment_name, segments};
 pub use folder::{FolderReport, RingReport, verify_folder, walk_folder};
 pub use home::{RingDir, is_live, public_key, public_keys, ring_dir_kind, ring_paths};
+pub use pace::RATE_NS;
 pub use recover::{Recovered, tombs_path};
 pub use retain::{Kept, Retention};
 pub use storage::{Files, Storage};
 
 use home::Home;
 use lane::Lane;
+use pace::Pace;
 use recover::Next;
 
 /// How a drain works. [`Settings::new`] has the usual values.
@@ -162,7 +166,12 @@ struct Shared {
     oldest_ns: AtomicU64,
     slowest_ns: AtomicU64,
     buffered: AtomicBool,
+    /// Room on the file system of the segments; `u64::MAX` where it is not known.
+    free_bytes: AtomicU64,
+    /// Bytes a second, an `f64` by its bits.
+    rate: AtomicU64,
     policy: Mutex<[u8; 32]>,
+    retention: Mutex<Retention>,
 }
 
 /// How far one worker's record is on the disk, and who wants to hear of it.
@@ -195,7 +204,7 @@ impl Durable {
 }
 
 /// A reading of the drain's counters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Metrics {
     /// Bytes that the last tick found in all rings.
     pub lag_bytes: u64,
@@ -215,6 +224,12 @@ pub struct Metrics {
     pub kept_segments: u64,
     /// When the oldest closed segment was closed, wall nanoseconds; 0 without.
     pub oldest_ns: u64,
+    /// What is kept; see [`Retention`].
+    pub retention: Retention,
+    /// Room on the file system of the segments at the last look.
+    pub free_bytes: Option<u64>,
+    /// Bytes a second that go into segments: a mean that forgets with [`RATE_NS`].
+    pub rate: f64,
     /// The slowest write so far.
     pub slowest_ns: u64,
     /// The disk is full or failing: no new work.
@@ -268,6 +283,11 @@ impl DrainHandle {
         *self.0.policy.lock().unwrap_or_else(PoisonError::into_inner) = digest;
     }
 
+    /// What is kept from the next look on.
+    pub fn set_retention(&self, retention: Retention) {
+        *self.0.retention.lock().unwrap_or_else(PoisonError::into_inner) = retention;
+    }
+
     /// The counters.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
@@ -282,6 +302,9 @@ impl DrainHandle {
             kept_bytes: of(&self.0.kept_bytes),
             kept_segments: of(&self.0.kept_segments),
             oldest_ns: of(&self.0.oldest_ns),
+            retention: *self.0.retention.lock().unwrap_or_else(PoisonError::into_inner),
+            free_bytes: Some(of(&self.0.free_bytes)).filter(|bytes| *bytes != u64::MAX),
+            rate: f64::from_bits(of(&self.0.rate)),
             slowest_ns: of(&self.0.slowest_ns),
             refusing: self.refusing(),
             buffered: self.0.buffered.load(Ordering::Relaxed),
@@ -360,6 +383,8 @@ pub fn open(settings: &Settings) -> Result<Opened, DrainError> {
     let shared = Arc::new(Shared {
         durable: lanes.iter().map(|_| Durable::default()).collect(),
         policy: Mutex::new(settings.policy_digest),
+        retention: Mutex::new(settings.retention),
+        free_bytes: AtomicU64::new(u64::MAX),
         ..Shared::default()
     });
     let run = Run { home, lanes, settings: settings.clone(), shared: Arc::clone(&shared), clock };
@@ -426,6 +451,8 @@ struct Run {
 
 /// How often retention looks at the folder, and the CPU clock is read.
 const LOOK_MS: u64 = 60_000;
+/// How often the pace is measured.
+const PACE_MS: u64 = 5_000;
 /// How long a stop goes on trying to write.
 const STOP_MS: u64 = 5_000;
 
@@ -434,6 +461,8 @@ impl Run {
         let tick = Duration::from_millis(self.settings.tick_ms.max(1));
         let mut look_ns = 0;
         let mut stop_ns = None;
+        let mut pace = Pace::default();
+        let mut pace_ns = 0;
         loop {
             let started = Instant::now();
             // Read before the rings: what was appended before the stop is drained by this tick.
@@ -459,6 +488,10 @@ impl Run {
                 look_ns = now.after_ms(if full { 1_000 } else { LOOK_MS });
                 self.retain(now);
             }
+            if now.mono_ns >= pace_ns {
+                pace_ns = now.after_ms(PACE_MS);
+                self.measure(&mut pace, now);
+            }
             if stopping {
                 let until = *stop_ns.get_or_insert(now.after_ms(STOP_MS));
                 if !full || now.mono_ns >= until {
@@ -472,7 +505,8 @@ impl Run {
     }
 
     fn retain(&self, now: Now) {
-        match retain::retain(&self.home.dir, self.settings.retention, now.wall_ns) {
+        let retention = *self.shared.retention.lock().unwrap_or_else(PoisonError::into_inner);
+        match retain::retain(&self.home.dir, retention, now.wall_ns) {
             Ok(kept) => {
                 self.shared.kept_bytes.store(kept.bytes, Ordering::Relaxed);
                 self.shared.kept_segments.store(kept.segments, Ordering::Relaxed);
@@ -483,6 +517,16 @@ impl Run {
                 tracing::error!(error = %e, "retention failed");
             }
         }
+    }
+
+    /// How fast the record grows, and how much room there is for it.
+    fn measure(&self, pace: &mut Pace, now: Now) {
+        let drained = self.shared.drained_bytes.load(Ordering::Relaxed);
+        let rate = pace.look(drained, now.mono_ns);
+        self.shared.rate.store(rate.to_bits(), Ordering::Relaxed);
+        // What is not known is not told.
+        let free = runtime::free_bytes(&self.home.dir).unwrap_or(u64::MAX);
+        self.shared.free_bytes.store(free, Ordering::Relaxed);
     }
 
     fn close(&mut self) -> bool {

@@ -6,7 +6,7 @@ use crate::config::{Config, KeySource, Secrets};
 use crate::control::admin::{self, Access, Admin};
 use crate::control::dns::Dns;
 use crate::control::keys::{Asker, Keys, Location, Source};
-use crate::control::metrics::{Metrics, Text};
+use crate::control::metrics::{Horizon, Metrics, Text};
 use crate::control::tls;
 use crate::identity::KeySnapshot;
 use crate::runtime::{self, Published};
@@ -327,6 +327,19 @@ fn samples(live: &Live, text: &mut Text) {
     ] {
         text.family(name, kind, help);
         text.sample(name, &[], value);
+    }
+    horizon(&record).render(text);
+}
+
+fn horizon(record: &crate::control::drain::Metrics) -> Horizon {
+    Horizon {
+        now_ns: runtime::now().wall_ns,
+        rate: record.rate,
+        kept_bytes: record.kept_bytes,
+        oldest_ns: record.oldest_ns,
+        age_s: record.retention.age_s,
+        bytes: record.retention.bytes,
+        free_bytes: record.free_bytes,
     }
 }
 

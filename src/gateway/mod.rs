@@ -171,10 +171,7 @@ impl Gateway {
             Settings::new(&config.gateway.data_dir, &config.gateway.ring_dir, workers);
         settings.policy_digest = snapshot.policy.digest();
         settings.storage = storage;
-        settings.retention = drain::Retention {
-            age_s: config.record.retain_age_ms.map(|ms| ms / 1_000),
-            bytes: config.record.retain_bytes,
-        };
+        settings.retention = retention(&config);
         let opened = drain::open(&settings).map_err(StartError::Record)?;
         let live = Arc::new(Live {
             source,
@@ -312,6 +309,13 @@ impl Gateway {
     }
 }
 
+fn retention(config: &Config) -> drain::Retention {
+    drain::Retention {
+        age_s: config.record.retain_age_ms.map(|ms| ms / 1_000),
+        bytes: config.record.retain_bytes,
+    }
+}
+
 impl Live {
     fn config(&self) -> Arc<Config> {
         Arc::clone(&self.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
@@ -355,6 +359,7 @@ impl Live {
             .collect::<Result<_, StartError>>()?;
         // From here nothing can fail: all of it is published.
         self.drain.set_policy_digest(snapshot.policy.digest());
+        self.drain.set_retention(retention(&config));
         for (published, made) in self.servers.iter().zip(servers) {
             if let (Some(published), Some(made)) = (published, made) {
                 published.publish(made);

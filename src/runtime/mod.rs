@@ -113,6 +113,14 @@ pub fn protect_memory() -> std::io::Result<()> {
     sys::protect_memory()
 }
 
+/// Bytes that may still be written to the file system that `path` is on.
+///
+/// # Errors
+/// What the system said.
+pub fn free_bytes(path: &std::path::Path) -> std::io::Result<u64> {
+    sys::free_bytes(path)
+}
+
 /// The cores that this process may use.
 #[must_use]
 pub fn cores() -> Vec<usize> {

@@ -11,13 +11,14 @@ use std::path::PathBuf;
 
 /// A gateway whose record is on a small disk, with one worker.
 struct Small {
-    disk: Disk,
     home: Home,
     served: Served,
     address: SocketAddr,
     admin: SocketAddr,
     token: String,
     _upstream: Upstream,
+    /// Last, so that nobody is on it when it goes.
+    disk: Disk,
 }
 
 const TEXT: &str = "write to bob@corp.example.com soon; ";
@@ -63,6 +64,10 @@ impl Small {
     }
 
     fn metric(&self, name: &str) -> u64 {
+        self.gauge(name).parse().unwrap()
+    }
+
+    fn gauge(&self, name: &str) -> String {
         let mut stream = TcpStream::connect(self.admin).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let ask = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
@@ -70,7 +75,7 @@ impl Small {
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+        line.unwrap_or_else(|| panic!("no {name} in {text}")).to_owned()
     }
 
     /// Stops in order, and what `verify` says of gaps.
@@ -129,6 +134,8 @@ fn with_shed_bodies_a_full_disk_costs_bodies_and_says_how_much() {
     assert!(entries >= 2);
     assert_eq!(bytes_in, r#"{"mail":"[EMAIL]"}"#.len() as u64, "in the masked form");
     assert_eq!(bytes_out, shed.body.len() as u64);
+    let left = "weirgate_record_days_left{until=\"disk\"}";
+    eventually("no room is no day", PATIENCE, || (small.gauge(left) == "0.000000").then_some(()));
     small.disk.free();
     eventually("bodies are recorded again", PATIENCE, || {
         let answer = small.ask();
