@@ -15,11 +15,8 @@ pub(super) fn gateway(
     main: &File,
     report: &mut Report,
 ) -> GatewaySettings {
-    let mut settings = GatewaySettings {
-        workers: 0,
-        data_dir: main.beside("data"),
-        ring_dir: PathBuf::from("/dev/shm"),
-    };
+    let mut settings =
+        GatewaySettings { workers: 0, data_dir: main.beside("data"), ring_dir: None };
     let Some(mut section) = section else { return settings };
     let workers = section.number("workers", 0..=1024, report);
     settings.workers = workers.and_then(|count| u16::try_from(count).ok()).unwrap_or(0);
@@ -27,7 +24,7 @@ pub(super) fn gateway(
         settings.data_dir = dir;
     }
     if let Some(dir) = path(&mut section, "ring_dir", report) {
-        settings.ring_dir = dir;
+        settings.ring_dir = Some(dir);
     }
     section.finish(report);
     settings

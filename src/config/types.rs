@@ -128,8 +128,8 @@ pub struct GatewaySettings {
     pub workers: u16,
     /// Record segments and other state.
     pub data_dir: PathBuf,
-    /// Mapped journals.
-    pub ring_dir: PathBuf,
+    /// Mapped journals; `None`: in memory that outlives the process, else in the data folder.
+    pub ring_dir: Option<PathBuf>,
 }
 
 /// `[admin]`

@@ -16,6 +16,7 @@ mod lane;
 mod pace;
 mod recover;
 mod retain;
+mod ring_dir;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -36,10 +37,11 @@ use crate::runtime::map::{self, RingJournal};
 
 pub use files::{parse_segment_name, segment_name, segments};
 pub use folder::{FolderReport, RingReport, verify_folder, walk_folder};
-pub use home::{RingDir, is_live, public_key, public_keys, ring_dir_kind, ring_paths};
+pub use home::{is_live, public_key, public_keys, ring_paths};
 pub use pace::RATE_NS;
 pub use recover::{Recovered, tombs_path};
 pub use retain::{Kept, Retention};
+pub use ring_dir::{RingDir, ring_dir_kind};
 pub use storage::{Files, Storage};
 
 use home::Home;
@@ -52,8 +54,9 @@ use recover::Next;
 pub struct Settings {
     /// Where segments go.
     pub data_dir: PathBuf,
-    /// Where rings are: memory-backed, and outliving the process.
-    pub ring_dir: PathBuf,
+    /// Where rings are: memory-backed, and outliving the process. `None`: the machine's memory
+    /// where it does, else the data folder.
+    pub ring_dir: Option<PathBuf>,
     /// One ring and journal for each.
     pub workers: u32,
     /// Bytes of a ring.
@@ -84,7 +87,7 @@ impl Settings {
     pub fn new(data_dir: &Path, ring_dir: &Path, workers: u32) -> Self {
         Self {
             data_dir: data_dir.to_owned(),
-            ring_dir: ring_dir.to_owned(),
+            ring_dir: Some(ring_dir.to_owned()),
             workers,
             ring_bytes: 16 << 20,
             segment_bytes: 64 << 20,
@@ -336,13 +339,6 @@ pub struct Opened {
 /// [`DrainError`]; nothing runs then.
 pub fn open(settings: &Settings) -> Result<Opened, DrainError> {
     let home = Home::open(&settings.data_dir)?;
-    if ring_dir_kind(&settings.ring_dir) == RingDir::ContainerMemory {
-        tracing::warn!(
-            ring_dir = %settings.ring_dir.display(),
-            "this memory may go with the container, and what is not drained yet with it; \
-             set ring_dir to a folder on a volume"
-        );
-    }
     let clock = Clock::new();
     let (next, recovered) = recover::recover(&home, clock.now())?;
     if recovered != Recovered::default() {
@@ -354,8 +350,16 @@ pub fn open(settings: &Settings) -> Result<Opened, DrainError> {
             "the record of a process that died was closed"
         );
     }
+    if recovered.lost_rings > 0 {
+        tracing::error!(
+            rings = recovered.lost_rings,
+            "rings of a process that was killed are gone, and with them what it had recorded and \
+             not drained; the machine was restarted, or ring_dir went with its container"
+        );
+    }
+    let ring_dir = ring_dir_of(settings);
     let rings: Vec<PathBuf> =
-        (0..settings.workers).map(|worker| home.ring_path(&settings.ring_dir, worker)).collect();
+        (0..settings.workers).map(|worker| home.ring_path(&ring_dir, worker)).collect();
     home.point_to(&rings).map_err(|e| DrainError::io("write the ring list in", &home.dir, e))?;
     let mut journals = Vec::new();
     let mut lanes = Vec::new();
@@ -393,6 +397,23 @@ pub fn open(settings: &Settings) -> Result<Opened, DrainError> {
     let _ = shared.thread.set(thread.thread().clone());
     let drain = Drain { shared, thread: Some(thread) };
     Ok(Opened { journals, drain, recovered })
+}
+
+/// Where the rings are to be, after the old ones are gone.
+fn ring_dir_of(settings: &Settings) -> PathBuf {
+    let Some(dir) = &settings.ring_dir else {
+        let bytes = u64::from(settings.workers).saturating_mul(settings.ring_bytes + RING_SPARE);
+        return ring_dir::choose(&settings.data_dir, bytes);
+    };
+    if ring_dir_kind(dir) == RingDir::ContainerMemory {
+        tracing::warn!(
+            ring_dir = %dir.display(),
+            "not promised here: that what was recorded survives the end of the container; this \
+             memory goes with it, and what is not drained yet too. Leave ring_dir out to have the \
+             rings in data_dir, or name a folder on a volume"
+        );
+    }
+    dir.clone()
 }
 
 impl Drain {
@@ -451,6 +472,8 @@ struct Run {
 
 /// How often retention looks at the folder, and the CPU clock is read.
 const LOOK_MS: u64 = 60_000;
+/// What a ring file has beside the ring, and some room.
+const RING_SPARE: u64 = 64 << 10;
 /// How often the pace is measured.
 const PACE_MS: u64 = 5_000;
 /// How long a stop goes on trying to write.

@@ -168,7 +168,8 @@ impl Gateway {
         };
         let workers = u32::try_from(count).unwrap_or(1);
         let mut settings =
-            Settings::new(&config.gateway.data_dir, &config.gateway.ring_dir, workers);
+            Settings::new(&config.gateway.data_dir, &config.gateway.data_dir, workers);
+        settings.ring_dir.clone_from(&config.gateway.ring_dir);
         settings.policy_digest = snapshot.policy.digest();
         settings.storage = storage;
         settings.retention = retention(&config);

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod certificates;
+mod container;
 mod disk;
 mod durable;
 mod ends;

@@ -90,6 +90,13 @@ impl Home {
         self.write("gateway.toml", &text);
     }
 
+    /// The config as it is, less the place of the rings.
+    pub(crate) fn leave_rings_to_the_gateway(&self) {
+        let text = fs::read_to_string(self.config()).unwrap();
+        let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("ring_dir")).collect();
+        self.write("gateway.toml", &lines.join("\n"));
+    }
+
     /// A file in the home that only its owner reads, replaced whole as an operator's tools do.
     pub(crate) fn write(&self, name: &str, text: &str) {
         let (path, beside) = (self.path(name), self.path("beside.new"));
