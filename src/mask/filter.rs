@@ -23,6 +23,12 @@ impl<'p> Cleared<'p> {
         Self { pieces, masked: false }
     }
 
+    /// Vouches for a head that the gateway built with every value of a peer in it cleared by a
+    /// plan; `masked` says whether the plan masks anything.
+    pub fn written(pieces: &'p mut Pieces, masked: bool) -> Self {
+        Self { pieces, masked }
+    }
+
     /// All `len` bytes of the input as they are, where no mask applies: appends one source range.
     pub fn pass(len: usize, out: &'p mut Pieces) -> Self {
         out.source(0..len);

@@ -248,7 +248,7 @@ impl Flags {
     pub const CONTINUED: Self = Self(1);
     /// The body goes on in the next entry; set by `append` when it splits.
     pub const MORE: Self = Self(2);
-    /// Something in the body was masked.
+    /// A mask was in force: what stands here is the masked form.
     pub const MASKED: Self = Self(4);
     /// The exchange was cut here: what follows never came.
     pub const CUT: Self = Self(8);

@@ -123,7 +123,8 @@ pub fn decide(policy: &Table, _of: &Principal, row: &Row, action: &Action<'_>) -
     policy.decide(row, action)
 }
 
-/// Writes an entry of facts (who, what, why) that stands before the bytes it speaks of.
+/// Writes an entry of facts (who, what, why) that stands before the bytes it speaks of. `masked`
+/// says that a mask was in force for what the caller wrote of them.
 ///
 /// # Errors
 /// [`Full`] when the journal has no room; the exchange must be refused.
@@ -131,10 +132,11 @@ pub fn note(
     subject: Subject,
     kind: Kind,
     facts: &[u8],
+    masked: bool,
     mut books: Books<'_, impl Journal>,
     now: Now,
 ) -> Result<(), Full> {
-    books.append(subject.meta(kind, false), std::iter::once(facts), now).map(drop)
+    books.append(subject.meta(kind, masked), std::iter::once(facts), now).map(drop)
 }
 
 /// Records bytes that a grant lets to the upstream, in their cleared form, and hands out the

@@ -276,7 +276,7 @@ impl Session {
         writer.maybe(Tag::Rule, rule.map(|rule| snapshot.policy.rule_name(rule)));
         writer.bytes(Tag::PolicyDigest, &snapshot.policy.digest());
         let subject = self.subject(grant.as_ref());
-        gate::note(subject, Kind::Open, &facts, worker.books(), now)
+        gate::note(subject, Kind::Open, &facts, false, worker.books(), now)
             .map_err(|_| Refusal::Unrecordable)?;
         grant.map(|grant| (grant, view.credential)).ok_or(Refusal::Denied)
     }
@@ -333,7 +333,7 @@ impl Session {
         writer.text(Tag::Ending, if cut { "cut" } else { "whole" });
         let subject = self.subject(None);
         // The bytes are recorded; only their totals are lost where there is no room.
-        let _ = gate::note(subject, Kind::Close, &facts, worker.books(), now);
+        let _ = gate::note(subject, Kind::Close, &facts, false, worker.books(), now);
         self.state = State::Closed;
         out.act(Act::Release { exchange: self.exchange, reuse: false });
         out.act(if cut { Act::AbortCaller } else { Act::CloseCaller { linger: false } });

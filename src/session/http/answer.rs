@@ -135,15 +135,17 @@ impl Session {
         let plan =
             snapshot.plans.united(exchange.grant.as_ref().map_or(MaskSet::EMPTY, Grant::masks));
         let framing = self.answer_head.framing;
+        // A body without a byte needs no type by which it could be masked.
+        let empty = matches!(framing, Framing::None | Framing::Length(0));
         let coded = head::content_coding(&self.answer_head, head_bytes)
             .map_err(|()| bad(Refusal::BadUpstream))?;
         self.coding = match coded {
-            Some(coding) if framing != Framing::None => Some(Decoder::new(coding, u64::MAX)),
+            Some(coding) if !empty => Some(Decoder::new(coding, u64::MAX)),
             _ => None,
         };
         let view = self.resource().and_then(|id| snapshot.resource(id));
         let Some(view) = view else { return Err(bad(Refusal::BadUpstream)) };
-        if !plan.is_pass() && framing != Framing::None {
+        if !plan.is_pass() && !empty {
             let kind =
                 Content::of(head::answer_content_type(&self.answer_head, head_bytes), view.shape);
             let filter = worker.take_filter(&plan, kind, &snapshot.limits);
@@ -152,7 +154,7 @@ impl Session {
         let Some(exchange) = &mut self.exchange else { return Err(bad(Refusal::BadUpstream)) };
         let changed = self.coding.is_some() || !plan.is_pass();
         exchange.framed = match framing {
-            Framing::None => Framed::Length,
+            Framing::None | Framing::Length(0) => Framed::Length,
             Framing::Length(_) if !changed => Framed::Length,
             _ if exchange.version_minor == 1 => Framed::Chunks,
             _ => Framed::Close,
@@ -184,7 +186,7 @@ impl Session {
         let subject = self.subject();
         self.stage.clear();
         self.stage.text(&self.text);
-        let cleared = Cleared::generated(&mut self.stage);
+        let cleared = Cleared::written(&mut self.stage, !plan.is_pass());
         let kind = Kind::ResponseHead;
         let released =
             gate::release(cleared, subject, kind, b"", Wrap::default(), worker.books(), now)

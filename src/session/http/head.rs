@@ -4,9 +4,10 @@
 //! the peer's bytes as a whole.
 
 use super::Framed;
+use super::escape::clear_escaped;
 use crate::base::ExchangeId;
 use crate::credential::Credential;
-use crate::mask::{MaskError, Plan, clear_value};
+use crate::mask::{MaskError, Plan};
 use crate::session::refusal::Refusal;
 use crate::session::worker::ResourceView;
 use crate::wire::coding::Coding;
@@ -105,32 +106,6 @@ pub(super) fn is_ambiguous(path: &[u8]) -> bool {
     memchr::memmem::find(path, b"//").is_some()
         || path.contains(&b';')
         || memchr::memmem::find(path, b"%3B").is_some()
-}
-
-/// Clears a path for the record, with its escapes decoded: a value hides in neither form.
-///
-/// # Errors
-/// [`MaskError`] when the mask blocks it.
-pub(super) fn clear_path(plan: &Plan, path: &[u8], to: &mut Vec<u8>) -> Result<(), MaskError> {
-    if plan.is_pass() || !path.contains(&b'%') {
-        return clear_value(plan, path, to);
-    }
-    let mut plain = Vec::with_capacity(path.len());
-    let mut rest = path;
-    while let Some((&byte, tail)) = rest.split_first() {
-        let hex = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()).filter(|_| byte == b'%') {
-            Some(decoded) => {
-                plain.push(decoded);
-                rest = tail.get(2..).unwrap_or_default();
-            }
-            None => {
-                plain.push(byte);
-                rest = tail;
-            }
-        }
-    }
-    clear_value(plan, &plain, to)
 }
 
 /// Writes the head toward the upstream, up to the last field's line end: no credential, no blank
@@ -235,7 +210,7 @@ pub(super) fn write_answer(
                 if form.masked {
                     to.extend(field.name(bytes).iter().map(u8::to_ascii_lowercase));
                     to.extend_from_slice(b": ");
-                    clear_value(plan, field.value(bytes), to)?;
+                    clear_escaped(plan, field.value(bytes), false, to)?;
                     to.extend_from_slice(b"\r\n");
                 } else {
                     field.write(bytes, to);

@@ -12,6 +12,7 @@
 //! When both are `Done` the exchange is closed and both begin anew, or the connection ends.
 
 mod answer;
+mod escape;
 mod head;
 mod request;
 #[cfg(test)]
@@ -29,7 +30,7 @@ use crate::base::{
     ConnectionId, CredentialId, ExchangeId, ListenerId, MaskSet, Now, Pieces, ResourceId, RuleId,
 };
 use crate::credential::EchoState;
-use crate::mask::{Cleared, Filter};
+use crate::mask::{Cleared, Filter, Plan};
 use crate::policy::{Attr, Durable, Grant, RecordLevel};
 use crate::record::fields::{Tag, Writer};
 use crate::record::{Journal, Kind, Position};
@@ -487,7 +488,7 @@ impl Session {
             tracing::warn!(connection = self.connection.0, refusal = refusal.label(), "answer cut");
             return self.abandon(now, worker, out);
         }
-        let plan = worker.snapshot.plans.united(MaskSet::EMPTY);
+        let plan = self.plan_of_refusal(worker);
         if self.note_open("refuse", Attr::Absent, &plan, now, worker).is_err() {
             worker.count(Refusal::Unrecordable);
             return self.abandon(now, worker, out);
@@ -558,6 +559,19 @@ impl Session {
         }
     }
 
+    /// The masks that a refusal's record goes through: all that any rule asks for on this caller
+    /// and resource. What is refused is recorded as it would be if it were permitted.
+    fn plan_of_refusal<J>(&self, worker: &Worker<J>) -> Arc<Plan> {
+        let known = self.exchange.as_ref().and_then(|exchange| {
+            let (_, row) = exchange.who.as_ref()?;
+            Some((&exchange.snapshot, exchange.snapshot.policy.masks_of(row, exchange.resource)))
+        });
+        match known {
+            Some((snapshot, masks)) => snapshot.plans.united(masks),
+            None => worker.snapshot.plans.united(MaskSet::EMPTY),
+        }
+    }
+
     /// Whether the connection can go on behind a refusal: the framing is certain and what is
     /// left of the body is short.
     fn may_discard<J>(&self, worker: &Worker<J>) -> bool {
@@ -619,7 +633,7 @@ impl Session {
         let whole = !exchange.cut && self.request == Request::Done;
         writer.text(Tag::Ending, if whole { "whole" } else { "cut" });
         // The exchange is over: where there is no room, its totals are lost, not its bytes.
-        let _ = gate::note(subject, Kind::Close, &self.facts, worker.books(), now);
+        let _ = gate::note(subject, Kind::Close, &self.facts, false, worker.books(), now);
     }
 
     /// Both legs are done: close the books, then the connection, or begin anew.

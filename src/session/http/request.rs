@@ -1,5 +1,6 @@
 //! The request leg: head, who, decision, body.
 
+use super::escape::{clear_escaped, clear_head};
 use super::head::{self, Slots};
 use super::{Answer, Exchange, Framed, Request, Session};
 use crate::base::{CredentialId, Now, ResourceId};
@@ -140,6 +141,9 @@ impl Session {
         if self.head.upgrade {
             return Err(Refusal::NotImplemented);
         }
+        // Nothing of an exchange before may stand in the record of this one.
+        self.path.clear();
+        self.method.clear();
         let listener = snapshot.listener(self.listener).ok_or(Refusal::NoResource)?;
         if !listener.hosts.is_empty() && !head::host_is_served(&self.head, bytes, &listener.hosts) {
             return Err(Refusal::Misdirected);
@@ -152,6 +156,7 @@ impl Session {
             tracing::info!(connection = self.connection.0, reason = error.label(), "token refused");
             Refusal::Unauthenticated
         })?;
+        self.method.extend_from_slice(self.head.method(bytes));
         if self.head.target.form == Form::Asterisk && listener.resource.is_none() {
             self.set_who(identified);
             return Err(Refusal::BadRequest);
@@ -164,21 +169,18 @@ impl Session {
                 let found = snapshot.names.get(name).copied();
                 let Some(found) = found else {
                     self.set_who(identified);
-                    self.method.clear();
+                    self.path.extend_from_slice(self.head.target.path.as_slice());
                     return Err(Refusal::NoResource);
                 };
                 (found, path)
             }
         };
         // Servers read these in more than one way (merged, cut at `;`), rules in one.
+        self.path.extend_from_slice(path);
         if head::is_ambiguous(path) {
             self.set_who(identified);
             return Err(Refusal::BadRequest);
         }
-        self.path.clear();
-        self.path.extend_from_slice(path);
-        self.method.clear();
-        self.method.extend_from_slice(self.head.method(bytes));
         let reads_model = snapshot.policy.reads_model(&identified.1, resource);
         self.set_who(identified);
         let view = snapshot.resource(resource).ok_or(Refusal::NoResource)?;
@@ -265,7 +267,7 @@ impl Session {
         let credential = grant.as_ref().and_then(Grant::credential).unwrap_or(view.credential);
         exchange.credential = credential;
         let plan = grant.as_ref().map_or_else(
-            || snapshot.plans.united(crate::base::MaskSet::EMPTY),
+            || snapshot.plans.united(snapshot.policy.masks_of(row, Some(resource))),
             |grant| snapshot.plans.united(grant.masks()),
         );
         let permitted = grant.is_some();
@@ -288,7 +290,8 @@ impl Session {
     }
 
     /// Who, what, why: the entry that every exchange of a known caller begins with, written
-    /// once. `Denied` when the mask blocks what would be written.
+    /// once. `Denied` when the mask blocks what would be written of a permitted one; of a refused
+    /// one it says only that it was blocked.
     pub(super) fn note_open<J: Journal>(
         &mut self,
         decision: &str,
@@ -305,11 +308,20 @@ impl Session {
         }
         let snapshot = Arc::clone(&exchange.snapshot);
         self.text.clear();
-        head::clear_path(plan, &self.path, &mut self.text).map_err(|_| Refusal::Denied)?;
+        let mut blocked = clear_escaped(plan, &self.path, false, &mut self.text).is_err();
         let path_len = self.text.len();
         if let Attr::Value(name) = model {
-            crate::mask::clear_value(plan, name, &mut self.text).map_err(|_| Refusal::Denied)?;
+            blocked |= crate::mask::clear_value(plan, name, &mut self.text).is_err();
         }
+        if blocked {
+            if exchange.grant.take().is_some() {
+                // The refusal that follows writes the entry.
+                exchange.opened = false;
+                return Err(Refusal::Denied);
+            }
+            self.text.clear();
+        }
+        let path_len = path_len.min(self.text.len());
         let (path, model) = self.text.split_at_checked(path_len).unwrap_or_default();
         self.facts.clear();
         let mut writer = Writer::new(&mut self.facts);
@@ -334,7 +346,7 @@ impl Session {
         }
         writer.text(Tag::Protocol, "http");
         writer.bytes(Tag::Method, &self.method);
-        writer.bytes(Tag::Path, path);
+        writer.bytes(Tag::Path, if blocked { BLOCKED } else { path });
         if !model.is_empty() {
             writer.bytes(Tag::Model, model);
         }
@@ -348,7 +360,7 @@ impl Session {
             writer.text(Tag::Credential, credential.name());
         }
         writer.bytes(Tag::PolicyDigest, &snapshot.policy.digest());
-        gate::note(subject, Kind::Open, &self.facts, worker.books(), now)
+        gate::note(subject, Kind::Open, &self.facts, !plan.is_pass(), worker.books(), now)
             .map_err(|_| Refusal::Unrecordable)
     }
 
@@ -394,11 +406,10 @@ impl Session {
         };
         let credential = snapshot.credential(exchange.credential).ok_or(Refusal::Denied)?;
         self.text.clear();
-        crate::mask::clear_value(plan, &self.head_out, &mut self.text)
-            .map_err(|_| Refusal::Denied)?;
+        clear_head(plan, &self.head_out, &mut self.text).map_err(|_| Refusal::Denied)?;
         self.stage.clear();
         self.stage.text(&self.text);
-        let cleared = Cleared::generated(&mut self.stage);
+        let cleared = Cleared::written(&mut self.stage, !plan.is_pass());
         let books = worker.books();
         let admission = gate::admit(grant, subject, Kind::RequestHead, cleared, b"", books, now)
             .map_err(|_| Refusal::Unrecordable)?;
@@ -447,13 +458,13 @@ impl Session {
         };
         let plan = snapshot.plans.united(grant.masks());
         self.text.clear();
-        if crate::mask::clear_value(&plan, &self.head_out, &mut self.text).is_err() {
+        if clear_head(&plan, &self.head_out, &mut self.text).is_err() {
             return false;
         }
         self.answer_scan = crate::wire::http1::HeadScan::default();
         self.stage.clear();
         self.stage.text(&self.text);
-        let cleared = Cleared::generated(&mut self.stage);
+        let cleared = Cleared::written(&mut self.stage, !plan.is_pass());
         let kind = Kind::RequestHead;
         let Ok(admission) = gate::admit(grant, subject, kind, cleared, b"", worker.books(), now)
         else {
@@ -745,3 +756,6 @@ impl Session {
         self.exchange.as_ref().and_then(|exchange| exchange.resource)
     }
 }
+
+/// Stands for a path that the mask blocks.
+const BLOCKED: &[u8] = b"[BLOCKED]";

@@ -1,5 +1,7 @@
 //! The whole flow of HTTP/1 as a pure function: what goes in, what comes out of both sides.
 
+mod record;
+
 use crate::base::{ConnectionId, ListenerId};
 use crate::base::{Limits, Now};
 use crate::record::gap::Gap;
