@@ -12,8 +12,8 @@ use crate::rows::Load;
 const WARM: usize = 200;
 /// Descriptors that the bench needs for itself.
 const SPARE: usize = 200;
-/// Let freed buffers settle before reading the figures.
-const SETTLE: Duration = Duration::from_millis(700);
+/// Idle is who was silent for a while: rooms and buffers of the exchange are given back by then.
+const SETTLE: Duration = Duration::from_millis(3_000);
 
 /// Growth of one process over its idle connections.
 #[derive(Clone, Copy)]

@@ -2,11 +2,12 @@
 //!
 //! An accept is never dropped in flight: the loop ends because its listening socket is shut down.
 
+use super::park::{self, Seat};
 use super::published::Watch;
 use super::shared::Shared;
 use super::socket::{self, Socket};
 use super::worker::ListenerPlan;
-use super::{Sessions, drive, park, sys, tls};
+use super::{Sessions, drive, sys, tls};
 use crate::base::ListenerId;
 use monoio::net::{TcpListener, TcpStream};
 use monoio::time::{sleep, timeout};
@@ -123,15 +124,22 @@ async fn admit<K: Sessions>(
     }
     let session = sessions.open(peer, listener, certificate, name);
     drop(sessions);
-    let mut seat = Some((socket, session));
-    while let Some((socket, session)) = seat {
-        // Boxed, so that a connection that is idle for long holds no room for operations.
-        seat = Box::pin(drive::serve(Rc::clone(&shared), socket, session)).await;
-        if let Some((socket, session)) = &seat {
-            park::wait(&shared, socket, session).await;
-        }
+    let mut seat = Seat::new(socket, session);
+    // Boxed, so that a connection that is idle for long holds no room for operations.
+    while let Some(left) = Box::pin(drive::serve(Rc::clone(&shared), seat)).await {
+        seat = left;
+        park::wait(&shared, &mut seat).await;
     }
     drop(open);
+}
+
+/// Bytes that a connection takes between requests, beside its session.
+#[cfg(test)]
+pub(super) fn admitted_size<K: Sessions + 'static>() -> usize {
+    fn size<A, B, C, D, E, F, G>(_make: impl FnOnce(A, B, C, D, E, F) -> G) -> usize {
+        size_of::<G>()
+    }
+    size(admit::<K>)
 }
 
 /// A panic ends its connection, not the worker.

@@ -5,8 +5,9 @@
 //! down first, so that what is in flight completes, and is then awaited.
 
 use super::connection::Connection;
+use super::park::Seat;
 use super::shared::Shared;
-use super::socket::{self, ReadDone, Socket, WriteDone};
+use super::socket::{self, ReadDone, ReadJob, Socket, Wait, WriteDone};
 use super::{Disk, Session};
 use super::{clock, signal};
 use crate::session::io::UpstreamFault;
@@ -28,15 +29,13 @@ enum Event {
     Signal,
 }
 
-/// Serves `caller` until its connection is over, or idle for a while: then both come back.
-pub(super) async fn serve<S: Session>(
-    shared: Rc<Shared>,
-    caller: Socket,
-    session: S,
-) -> Option<(Socket, S)> {
+/// Serves the caller of `seat` until its connection is over, or idle and not hot: then the seat
+/// comes back.
+pub(super) async fn serve<S: Session>(shared: Rc<Shared>, mut seat: Seat<S>) -> Option<Seat<S>> {
     let listener = shared.signal.listen();
     let mut phase = shared.signal.phase();
-    let mut connection = Connection::new(Rc::clone(&shared), caller, session);
+    let mut caller_wait = seat.wait.take();
+    let mut connection = Connection::new(Rc::clone(&shared), seat);
     let mut caller_read = pin!(empty(socket::read));
     let mut caller_write = pin!(empty(socket::write));
     let mut upstream_read = pin!(empty(socket::read));
@@ -50,9 +49,9 @@ pub(super) async fn serve<S: Session>(
     let mut now = clock::now();
     loop {
         connection.advance(now);
-        if connection.may_park() {
+        if connection.may_park(caller_wait.is_some()) {
             connection.finish();
-            return Some(connection.park());
+            return Some(connection.park(caller_wait));
         }
         if let Some(job) = connection.caller_write_job(now) {
             caller_write.set(Some(socket::write(job)));
@@ -63,8 +62,10 @@ pub(super) async fn serve<S: Session>(
         if let Some(job) = connection.upstream_read_job(now) {
             upstream_read.set(Some(socket::read(job)));
         }
-        if let Some(job) = connection.caller_read_job(now) {
-            caller_read.set(Some(socket::read(job)));
+        match connection.caller_read_job(now) {
+            Some(ReadJob::Wait(half)) => caller_wait = Some(socket::wait(half)),
+            Some(job) => caller_read.set(Some(socket::read(job))),
+            None => {}
         }
         if let Some(job) = connection.connect_job() {
             connect.set(Some(Box::pin(socket::connect(Rc::clone(&shared), job))));
@@ -108,6 +109,9 @@ pub(super) async fn serve<S: Session>(
             if let Some(done) = poll_slot(&mut caller_read, cx) {
                 return Poll::Ready(Event::CallerRead(done));
             }
+            if let Some(done) = poll_wait(&mut caller_wait, cx) {
+                return Poll::Ready(Event::CallerRead(done));
+            }
             if let Some(done) = poll_slot(&mut connect, cx) {
                 return Poll::Ready(Event::Connected(done));
             }
@@ -126,7 +130,7 @@ pub(super) async fn serve<S: Session>(
         }
         now = clock::now();
         match event {
-            Event::CallerRead(done) => connection.on_caller_read(done),
+            Event::CallerRead(done) => connection.on_caller_read(done, now),
             Event::CallerWrite(done) => connection.on_caller_write(done),
             Event::UpstreamRead(done) => connection.on_upstream_read(done),
             Event::UpstreamWrite(done) => connection.on_upstream_write(done),
@@ -139,8 +143,9 @@ pub(super) async fn serve<S: Session>(
     timer.set(None);
     connection.hang_up(now);
     poll_fn(|cx| {
-        if let Some(done) = poll_slot(&mut caller_read, cx) {
-            connection.on_caller_read(done);
+        let read = poll_slot(&mut caller_read, cx).or_else(|| poll_wait(&mut caller_wait, cx));
+        if let Some(done) = read {
+            connection.on_caller_read(done, now);
         }
         if let Some(done) = poll_slot(&mut caller_write, cx) {
             connection.on_caller_write(done);
@@ -152,6 +157,7 @@ pub(super) async fn serve<S: Session>(
             connection.on_upstream_write(done);
         }
         let left = caller_read.is_some()
+            || caller_wait.is_some()
             || caller_write.is_some()
             || upstream_read.is_some()
             || upstream_write.is_some();
@@ -174,6 +180,12 @@ fn poll_slot<F: Future>(slot: &mut Pin<&mut Option<F>>, cx: &mut Context<'_>) ->
     let Poll::Ready(output) = future.poll(cx) else { return None };
     slot.set(None);
     Some(output)
+}
+
+fn poll_wait(slot: &mut Option<Wait>, cx: &mut Context<'_>) -> Option<ReadDone> {
+    let Poll::Ready(done) = slot.as_mut()?.as_mut().poll(cx) else { return None };
+    *slot = None;
+    Some(done)
 }
 
 fn arm(timer: &mut Pin<&mut Option<Sleep>>, at_ns: u64) {

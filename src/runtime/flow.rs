@@ -113,16 +113,6 @@ impl Flow {
         }
     }
 
-    /// Gives back room that only long messages need.
-    pub(super) fn tidy(&mut self) {
-        if !self.is_idle() {
-            return;
-        }
-        self.spare = Pieces::new();
-        self.queued = Pieces::new();
-        self.gather = Some(Box::default());
-    }
-
     /// Drops what the session left of an exchange that is over.
     pub(super) fn drop_rest(&mut self) {
         self.drop_rest = self.lent;

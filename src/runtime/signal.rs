@@ -1,5 +1,6 @@
 //! Tells the connections of a worker that it stops. One thread: no lock, no atomic.
 
+use crate::base::Now;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -21,9 +22,19 @@ pub(super) enum Phase {
 #[derive(Debug, Default)]
 pub(super) struct Signal {
     phase: Cell<Phase>,
-    wakers: RefCell<Vec<Option<Waker>>>,
+    places: RefCell<Vec<Place>>,
     free: RefCell<Vec<usize>>,
 }
+
+/// Where one task is waiting.
+#[derive(Debug)]
+struct Place {
+    waker: Option<Waker>,
+    /// When it wants to be woken whatever happens.
+    due_ns: u64,
+}
+
+const VACANT: Place = Place { waker: None, due_ns: u64::MAX };
 
 impl Signal {
     pub(super) fn phase(&self) -> Phase {
@@ -45,7 +56,19 @@ impl Signal {
 
     /// Wakes everyone without a change of phase.
     pub(super) fn wake_all(&self) {
-        let wakers: Vec<Waker> = self.wakers.borrow().iter().flatten().cloned().collect();
+        self.wake_where(|_| true);
+    }
+
+    /// Wakes those whose time has come. The worker's tick calls it, so it is as coarse.
+    pub(super) fn wake_due(&self, now: Now) {
+        self.wake_where(|place| place.due_ns <= now.mono_ns);
+    }
+
+    fn wake_where(&self, which: impl Fn(&Place) -> bool) {
+        let places = self.places.borrow();
+        let chosen = places.iter().filter(|place| which(place));
+        let wakers: Vec<Waker> = chosen.filter_map(|place| place.waker.clone()).collect();
+        drop(places);
         wakers.iter().for_each(Waker::wake_by_ref);
     }
 
@@ -65,10 +88,10 @@ impl Signal {
 
     /// A place for the waker of one task.
     pub(super) fn listen(&self) -> Listener<'_> {
-        let mut wakers = self.wakers.borrow_mut();
+        let mut places = self.places.borrow_mut();
         let index = self.free.borrow_mut().pop().unwrap_or_else(|| {
-            wakers.push(None);
-            wakers.len().saturating_sub(1)
+            places.push(VACANT);
+            places.len().saturating_sub(1)
         });
         Listener { signal: self, index, set: Cell::new(false) }
     }
@@ -88,16 +111,23 @@ impl Listener<'_> {
         if self.set.replace(true) {
             return;
         }
-        if let Some(place) = self.signal.wakers.borrow_mut().get_mut(self.index) {
-            *place = Some(waker.clone());
+        if let Some(place) = self.signal.places.borrow_mut().get_mut(self.index) {
+            place.waker = Some(waker.clone());
+        }
+    }
+
+    /// Asks to be woken at the first tick from `due_ns` on.
+    pub(super) fn set_due(&self, due_ns: u64) {
+        if let Some(place) = self.signal.places.borrow_mut().get_mut(self.index) {
+            place.due_ns = due_ns;
         }
     }
 }
 
 impl Drop for Listener<'_> {
     fn drop(&mut self) {
-        if let Some(place) = self.signal.wakers.borrow_mut().get_mut(self.index) {
-            *place = None;
+        if let Some(place) = self.signal.places.borrow_mut().get_mut(self.index) {
+            *place = VACANT;
         }
         self.signal.free.borrow_mut().push(self.index);
     }

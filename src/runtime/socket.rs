@@ -8,9 +8,11 @@ use crate::session::io::UpstreamFault;
 use monoio::io::{AsyncWriteRent, CancelHandle, CancelableAsyncReadRent, Canceller, Splitable};
 use monoio::net::TcpStream;
 use monoio::time::{Instant, timeout};
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
+use std::pin::Pin;
 use std::time::Duration;
 
 /// A connection of a caller or to an upstream. A half is away while an operation has it.
@@ -52,6 +54,14 @@ pub(super) struct ReadDone {
     pub(super) half: ReadHalf,
     pub(super) buffer: Option<Buffer>,
     pub(super) result: io::Result<usize>,
+}
+
+/// A wait of its own, which outlives the operations around it.
+pub(super) type Wait = Pin<Box<dyn Future<Output = ReadDone>>>;
+
+/// See [`ReadJob::Wait`].
+pub(super) fn wait(half: ReadHalf) -> Wait {
+    Box::pin(read(ReadJob::Wait(half)))
 }
 
 /// Runs one read.

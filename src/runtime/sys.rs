@@ -256,6 +256,13 @@ pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
+/// Has the allocator map what is at least `bytes` long by itself (mallopt(3)). `false`: refused.
+pub(super) fn map_large_allocations(bytes: usize) -> bool {
+    let Ok(bytes) = libc::c_int::try_from(bytes) else { return false };
+    // SAFETY: two integers; the allocator takes a lock of its own.
+    unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, bytes) == 1 }
+}
+
 /// Core size limit 0 and not dumpable (prctl(2)).
 pub(super) fn protect_memory() -> io::Result<()> {
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

@@ -296,6 +296,7 @@ async fn work<K, F>(
                 Some(Order::Serve | Order::Drain) => {}
                 Some(Order::Stop) => order = Order::Stop,
                 None => {
+                    shared.signal.wake_due(now);
                     shared.sweep(now);
                     sessions.tick(now);
                     if now.mono_ns >= until_ns {

@@ -2,6 +2,7 @@
 
 use super::Connection;
 use crate::base::Now;
+use crate::runtime::park::HOT_MS;
 use crate::runtime::socket::{ConnectJob, ReadDone, ReadJob, WriteDone, WriteJob};
 use crate::runtime::{Session, sys};
 use crate::session::io::Ending;
@@ -11,7 +12,7 @@ impl<S: Session> Connection<S> {
     ///
     /// One is in flight nearly always, also when nobody wants bytes: a caller that goes must be
     /// heard of, and what it sends ahead is bounded by the buffer. One that gets nothing for a
-    /// while becomes a wait, which holds no buffer.
+    /// while becomes a wait, which holds no buffer; so is every one of a connection that is not hot.
     pub(in crate::runtime) fn caller_read_job(&mut self, now: Now) -> Option<ReadJob> {
         self.caller.read.as_ref()?;
         if self.lingering.is_some() {
@@ -26,9 +27,11 @@ impl<S: Session> Connection<S> {
             return None;
         }
         let wanted = self.interest.caller;
+        // Between requests that are far apart, and while the caller only listens.
+        let cold = !self.hot && (!wanted || self.interest.idle);
         let buffer = match &self.caller.tls {
             Some(tls) if !tls.is_drained() => return None,
-            _ if self.up.quiet && !self.up.ready => {
+            _ if (self.up.quiet || cold) && !self.up.ready => {
                 return self.caller.read.take().map(ReadJob::Wait);
             }
             Some(_) => self.up.sealed_room(&self.shared),
@@ -111,9 +114,13 @@ impl<S: Session> Connection<S> {
         self.connecting
     }
 
-    pub(in crate::runtime) fn on_caller_read(&mut self, done: ReadDone) {
+    pub(in crate::runtime) fn on_caller_read(&mut self, done: ReadDone, now: Now) {
         let ReadDone { half, buffer, result } = done;
         self.caller.read = Some(half);
+        if self.interest.idle {
+            let gap_ns = now.mono_ns.saturating_sub(self.idle_ns);
+            self.hot = result.is_ok() && gap_ns < HOT_MS.saturating_mul(1_000_000);
+        }
         let Some(buffer) = buffer else { return self.on_caller_ready(&result) };
         if let Some(linger) = self.lingering.as_mut() {
             let cancelled = |error: &std::io::Error| error.raw_os_error() == Some(libc::ECANCELED);

@@ -8,9 +8,10 @@ mod deadlines;
 mod jobs;
 
 use super::flow::{Flow, HalfClose};
+use super::park::Seat;
 use super::shared::{Found, Key, Shared};
 use super::signal::Phase;
-use super::socket::{ConnectJob, Socket};
+use super::socket::{ConnectJob, Socket, Wait};
 use super::{Disk, Session, sys};
 use crate::base::{CredentialId, ExchangeId, Now, ResourceId};
 use crate::session::io::{Act, Ending, Input, Interest, Out, UpstreamFault};
@@ -70,15 +71,23 @@ pub(in crate::runtime) struct Connection<S> {
     upstream_writing: bool,
     closing: Option<Close>,
     lingering: Option<Lingering>,
-    /// When the room that an idle connection holds is given back.
-    tidy_ns: Option<u64>,
+    /// Since when it is idle.
+    idle_ns: u64,
+    /// Nothing is due before; see [`Self::deadline`].
+    due_ns: u64,
+    /// Its requests follow each other closely: the next one is waited for with a buffer in hand.
+    hot: bool,
     drain_told: bool,
     over: bool,
 }
 
 impl<S: Session> Connection<S> {
-    pub(in crate::runtime) fn new(shared: Rc<Shared>, caller: Socket, session: S) -> Self {
+    /// Goes on where `seat` was left.
+    pub(in crate::runtime) fn new(shared: Rc<Shared>, seat: Seat<S>) -> Self {
+        let Seat { caller, session, ready, hot, idle_ns, .. } = seat;
         let interest = session.interest();
+        let mut up = Flow::new();
+        up.ready = ready;
         Self {
             shared,
             session,
@@ -88,7 +97,7 @@ impl<S: Session> Connection<S> {
             caller_cancel: Canceller::new(),
             upstream: None,
             upstream_cancel: Canceller::new(),
-            up: Flow::new(),
+            up,
             down: Flow::new(),
             exchange: None,
             key: None,
@@ -100,7 +109,9 @@ impl<S: Session> Connection<S> {
             upstream_writing: false,
             closing: None,
             lingering: None,
-            tidy_ns: None,
+            idle_ns,
+            due_ns: 0,
+            hot,
             drain_told: false,
             over: false,
         }
@@ -135,7 +146,7 @@ impl<S: Session> Connection<S> {
         if self.upstream.is_none() {
             self.down.return_buffer(&self.shared);
         }
-        if self.interest.idle && self.up.quiet {
+        if self.interest.idle && !self.hot {
             self.up.return_buffer(&self.shared);
         }
         self.step_close(now);
@@ -275,7 +286,9 @@ impl<S: Session> Connection<S> {
             || interest != self.interest
             || from == From::Other;
         let was_idle = std::mem::replace(&mut self.interest, interest).idle;
-        self.note_idle(was_idle, now);
+        if self.interest.idle && !was_idle {
+            self.idle_ns = now.mono_ns;
+        }
         match from {
             _ if moved => {
                 self.up.fresh = true;
@@ -480,16 +493,18 @@ impl<S: Session> Connection<S> {
         sys::shutdown_both(self.caller.fd);
     }
 
-    /// Whether nothing is in hand and nothing in flight, after a while of silence.
-    pub(in crate::runtime) fn may_park(&self) -> bool {
-        let quiet = self.interest.idle && self.up.quiet && !self.up.ready;
+    /// Whether nothing is in hand and nothing in flight but perhaps a wait, and nothing is
+    /// expected soon.
+    pub(in crate::runtime) fn may_park(&self, waiting: bool) -> bool {
+        let quiet = self.interest.idle && !self.hot && !self.up.ready;
         let nothing_to_do = self.exchange.is_none()
             && self.closing.is_none()
             && self.up.end.is_none()
             && self.up.rest().is_empty()
             && self.down.is_idle()
             && !self.down.dead;
-        let nothing_in_flight = self.caller.is_whole()
+        let nothing_in_flight = (waiting || self.caller.read.is_some())
+            && self.caller.write.is_some()
             && !self.upstream_reading
             && !self.upstream_writing
             && self.caller.tls.as_ref().is_none_or(|tls| tls.is_drained() && !tls.wants_write());
@@ -497,10 +512,10 @@ impl<S: Session> Connection<S> {
     }
 
     /// What is left of a connection that [`Self::may_park`].
-    pub(in crate::runtime) fn park(mut self) -> (Socket, S) {
+    pub(in crate::runtime) fn park(self, wait: Option<Wait>) -> Seat<S> {
         debug_assert!(self.upstream.is_none() && self.connected.is_none());
-        self.session.tidy();
-        (self.caller, self.session)
+        let idle_ns = self.idle_ns;
+        Seat { wait, idle_ns, ..Seat::new(self.caller, self.session) }
     }
 
     /// Gives the buffers back, once nothing is in flight.

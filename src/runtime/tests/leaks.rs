@@ -136,13 +136,13 @@ fn a_connection_costs_little_memory_of_its_own() {
     let shared =
         crate::runtime::shared::Shared::new(crate::base::Limits::default(), upstreams, addresses);
     // Only its size is looked at; it is never run, so no driver is needed.
-    let made = |socket, session| {
-        crate::runtime::drive::serve::<super::fake::Fake>(shared, socket, session)
-    };
+    let made = |seat| crate::runtime::drive::serve::<super::fake::Fake>(shared, seat);
     let size = future_size(made);
-    assert!(size <= 3_584, "{size} bytes");
+    assert!(size <= 3_584, "{size} bytes while it is served");
+    let size = crate::runtime::accept::admitted_size::<Fakes>();
+    assert!(size <= 896, "{size} bytes between requests");
 }
 
-fn future_size<A, B, F>(_make: impl FnOnce(A, B) -> F) -> usize {
+fn future_size<A, F>(_make: impl FnOnce(A) -> F) -> usize {
     size_of::<F>()
 }
