@@ -13,7 +13,8 @@ use crate::record::Position;
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    held: Out,
+    /// Made at the first wait: most sessions never have one.
+    held: Option<Box<Out>>,
     until: Option<Position>,
     since_ns: u64,
 }
@@ -39,14 +40,16 @@ impl Waiting {
             self.since_ns = now.mono_ns;
         }
         self.until = self.until.max(after);
-        out.move_to(&mut self.held, source);
+        out.move_to(self.held.get_or_insert_default(), source);
     }
 
     /// The record is on the disk up to `position`.
     pub(super) fn reached(&mut self, position: Position, out: &mut Out) {
         if self.until.is_some_and(|until| until <= position) {
             self.until = None;
-            self.held.move_to(out, b"");
+            if let Some(held) = &mut self.held {
+                held.move_to(out, b"");
+            }
         }
     }
 
@@ -63,7 +66,7 @@ impl Waiting {
     /// Drops what waits: nobody is there for it, or it will never be recorded.
     pub(super) fn forget(&mut self) {
         self.until = None;
-        self.held = Out::new();
+        self.held = None;
     }
 }
 
