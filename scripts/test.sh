@@ -46,6 +46,8 @@ cargo clippy --locked --all-targets -- -D warnings
 audit
 
 step "build and test"
+# tests/gateway runs it as a caller.
+need curl curl
 cargo build --locked
 cargo test --locked
 

@@ -43,6 +43,10 @@ address = "{admin}"
 
 # The memory rows hold thousands of streams, and are read after a while.
 [limits]
+# All callers are at one address.
+address_handshakes_max = 1000000
+address_handshakes_burst = 1000000
+address_handshakes_per_s = 1000000
 upstream_connections_max = 8192
 idle_ms = 120000
 answer_idle_ms = 120000

@@ -30,6 +30,8 @@ use weirgate::wire::http1::{
 
 const KEY: &str = "sk-real-key-of-the-provider-0123456789";
 const MAIL: &str = " bob@corp.example.com ";
+/// Longest event that is read.
+const EVENT_MAX: u32 = 4 << 10;
 /// Inputs of one session; more are cut off.
 const STEPS_MAX: usize = 64;
 /// Nanoseconds that pass with a step.
@@ -79,7 +81,13 @@ pub fn run(data: &[u8]) {
     let mut run = Run {
         kit,
         worker,
-        session: Session::new(ListenerId(0), ConnectionId(1), "peer".to_owned(), now),
+        session: Session::new(
+            ListenerId(0),
+            ConnectionId(1),
+            ([192, 0, 2, 1], 9).into(),
+            None,
+            now,
+        ),
         out: Out::new(),
         now,
         caller: Vec::new(),
@@ -352,6 +360,7 @@ impl Run {
                 .flat_map(|entry| entry.body.iter().copied())
                 .collect();
             assert!(find(&answer, KEY.as_bytes()).is_none(), "the key came down in pieces");
+            assert!(find(&told(&answer), KEY.as_bytes()).is_none(), "the key was told");
             if permitted(entries, id).as_deref() == Some("ana") {
                 assert!(find(&answer, MAIL.as_bytes()).is_none(), "an address came down");
             }
@@ -434,6 +443,34 @@ impl Run {
         }
         filled
     }
+}
+
+/// What a streamed answer tells in its first choice, with a line end where that ends.
+fn told(answer: &[u8]) -> Vec<u8> {
+    let mut told = Vec::new();
+    let head = find(answer, b"\r\n\r\n").unwrap_or(answer.len());
+    let (head, body) = answer.split_at(head);
+    let stream = find(&head.to_ascii_lowercase(), b"\r\ncontent-type: text/event-stream\r\n");
+    // Events above the limit pass unread.
+    if stream.is_none() || body.len() > EVENT_MAX as usize {
+        return told;
+    }
+    for line in body.split(|byte| matches!(byte, b'\n' | b'\r')) {
+        let Some(data) = line.strip_prefix(b"data:") else { continue };
+        let Ok(event) = serde_json::from_slice::<serde_json::Value>(data) else { continue };
+        let choices = event.get("choices").and_then(serde_json::Value::as_array);
+        for choice in choices.into_iter().flatten() {
+            if choice.get("index").and_then(serde_json::Value::as_u64) != Some(0) {
+                continue;
+            }
+            let text = choice.get("delta").and_then(|delta| delta.get("content")?.as_str());
+            told.extend_from_slice(text.unwrap_or_default().as_bytes());
+            if choice.get("finish_reason").is_some_and(|reason| !reason.is_null()) {
+                told.push(b'\n');
+            }
+        }
+    }
+    told
 }
 
 /// The subject of an exchange whose permit is recorded.
@@ -566,7 +603,7 @@ fn snapshot() -> Snapshot {
         limits: Limits {
             lookahead_max: 4 << 10,
             lookahead_worker_max: 6 << 10,
-            event_max: 4 << 10,
+            event_max: EVENT_MAX,
             ..Limits::default()
         },
         verifier: Verifier::new(vec![DevKey::rules("corp", token::ISSUER, "weirgate")]),

@@ -89,7 +89,8 @@ fn converse(
     let mut worker =
         Worker::new(Arc::clone(&kit.snapshot), Arc::clone(&kit.keys), journal, [1, 2, 3, 4]);
     let now = now();
-    let mut session = Session::new(ListenerId(0), ConnectionId(1), "peer".to_owned(), now);
+    let mut session =
+        Session::new(ListenerId(0), ConnectionId(1), ([192, 0, 2, 1], 9).into(), None, now);
     let mut out = Out::new();
     let mut exchange = None;
     let (mut to_caller, mut to_upstream) = (Vec::new(), Vec::new());

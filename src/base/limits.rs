@@ -1,5 +1,7 @@
 //! Every bound in one table. Each has a key under `[limits]` of the config with the same name.
 
+use super::Pace;
+
 /// The bounds that a gateway runs with. Sizes are bytes, times milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -37,6 +39,19 @@ pub struct Limits {
     pub expansion_ratio_max: u32,
     /// Caller connections of one worker.
     pub connections_max: u32,
+    /// Addresses of callers whose budgets one worker keeps at a time; 64 bytes each.
+    pub addresses_max: u32,
+    /// TLS handshakes in flight of one address, on one worker; above it connections are reset.
+    pub address_handshakes_max: u32,
+    /// TLS handshakes of one address in a second, on one worker; likewise.
+    pub address_handshakes_per_s: u32,
+    /// TLS handshakes at once of an address that made none for a while.
+    pub address_handshakes_burst: u32,
+    /// Tokens of one address that may fail in a second, on one worker; above it the token is not
+    /// looked at (429).
+    pub address_failures_per_s: u32,
+    /// Tokens at once that may fail of an address that had no failure for a while.
+    pub address_failures_burst: u32,
     /// Idle upstream connections kept per resource and worker.
     pub upstream_idle_max: u32,
     /// Upstream connections per resource and worker, busy ones included.
@@ -75,6 +90,20 @@ pub struct Limits {
     pub linger_max: u32,
 }
 
+impl Limits {
+    /// How fast one address may make handshakes.
+    #[must_use]
+    pub fn handshakes(&self) -> Pace {
+        Pace { per_s: self.address_handshakes_per_s, burst: self.address_handshakes_burst }
+    }
+
+    /// How fast one address may show tokens that fail.
+    #[must_use]
+    pub fn failures(&self) -> Pace {
+        Pace { per_s: self.address_failures_per_s, burst: self.address_failures_burst }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -95,6 +124,12 @@ impl Default for Limits {
             interim_max: 16,
             expansion_ratio_max: 200,
             connections_max: 10_000,
+            addresses_max: 4_096,
+            address_handshakes_max: 512,
+            address_handshakes_per_s: 200,
+            address_handshakes_burst: 2_000,
+            address_failures_per_s: 50,
+            address_failures_burst: 500,
             upstream_idle_max: 256,
             upstream_connections_max: 1_024,
             token_max: 16 << 10,

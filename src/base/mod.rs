@@ -1,13 +1,16 @@
-//! What every layer may use: ids, bounds, time as a value, secrets, pieces of a buffer.
+//! What every layer may use: ids, bounds, budgets by address, time as a value, secrets, pieces of
+//! a buffer.
 //!
 //! Nothing here knows a protocol, a policy or an operating system.
 
+mod budgets;
 mod ids;
 mod limits;
 mod now;
 mod pieces;
 mod secret;
 
+pub use budgets::{Budgets, Hold, Pace};
 pub use ids::{
     ConnectionId, CredentialId, ExchangeId, IssuerId, ListenerId, MaskId, MaskSet, ResourceId,
     RuleId,

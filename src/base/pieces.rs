@@ -162,10 +162,14 @@ impl Pieces {
 
     /// Copies what names `source` into the arena, so that the pieces stand without it.
     pub fn detach(&mut self, source: &[u8]) {
-        if self.list.iter().any(|piece| matches!(piece, Piece::Source(_))) {
-            let bytes = self.to_vec(source);
-            self.clear();
-            self.text(&bytes);
+        let Self { arena, list, .. } = self;
+        for piece in list {
+            let Piece::Source(range) = piece else { continue };
+            let bytes = source.get(range.start as usize..range.end as usize);
+            debug_assert!(bytes.is_some(), "a piece names bytes that are not there");
+            let start = arena.len();
+            arena.extend_from_slice(bytes.unwrap_or_default());
+            *piece = Piece::Arena(narrow(start..arena.len()));
         }
     }
 
@@ -220,6 +224,9 @@ mod tests {
         other.text(b">");
         other.append_at(&pieces, 0);
         assert_eq!(other.to_vec(source), b">hello kind newer world");
+        pieces.detach(source);
+        assert_eq!(pieces.to_vec(b""), b"hello kind newer world");
+        assert_eq!(pieces.len(), 22);
         pieces.clear();
         assert!(pieces.is_empty() && pieces.to_vec(source).is_empty());
     }

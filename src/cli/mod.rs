@@ -233,7 +233,10 @@ enum SessionsAct {
         #[arg(long)]
         json: bool,
     },
-    /// The answer of a session on the terminal, as the caller got it.
+    /// A session on the terminal, as it went by; with `--to` its request once more to an upstream,
+    /// and how the answer differs (exit 1 where it does).
+    #[command(after_help = "Example: weirgate sessions replay 3f2a -c gateway.toml \
+        --to https://api.openai.com --credential env:OPENAI_API_KEY")]
     Replay {
         #[command(flatten)]
         place: Place,
@@ -245,7 +248,33 @@ enum SessionsAct {
         /// Bytes as they are; else what would steer a terminal is escaped.
         #[arg(long)]
         raw: bool,
+        #[command(flatten)]
+        to: Resend,
     },
+}
+
+/// The upstream that a recorded request is sent to.
+#[derive(Debug, Args)]
+struct Resend {
+    /// Send the recorded request to this upstream: https, or http on a loopback address. The
+    /// recorded target is put behind its path.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["speed", "raw"])]
+    to: Option<String>,
+    /// A field to add or to put in place of the recorded one; may be given several times.
+    #[arg(long = "header", value_name = "NAME: VALUE", requires = "to")]
+    headers: Vec<String>,
+    /// Where the key is, `env:NAME` or `file:PATH`; sent as `Authorization: Bearer`.
+    #[arg(long, value_name = "FROM", requires = "to")]
+    credential: Option<String>,
+    /// Send the key as it is in this field instead, as in `x-api-key`.
+    #[arg(long, value_name = "NAME", requires = "credential")]
+    credential_header: Option<String>,
+    /// Send the masked form of a request that was recorded under a mask.
+    #[arg(long, requires = "to")]
+    masked: bool,
+    /// Print one JSON object.
+    #[arg(long, requires = "to")]
+    json: bool,
 }
 
 /// Runs the command that `arguments` name, the program's own name first.
@@ -347,9 +376,20 @@ fn run_sessions(act: SessionsAct) -> u8 {
         SessionsAct::Show { id, json, .. } => {
             sessions::show(&data, &id, json, &mut out, &mut errors)
         }
-        SessionsAct::Replay { id, speed, raw, .. } => {
-            let how = sessions::Replay { speed, raw };
-            sessions::replay(&data, &id, how, &mut out, &mut errors)
+        SessionsAct::Replay { id, speed, raw, to: asked, .. } => {
+            let Some(url) = asked.to else {
+                let how = sessions::Replay { speed, raw };
+                return sessions::replay(&data, &id, how, &mut out, &mut errors);
+            };
+            let to = sessions::To {
+                url,
+                headers: asked.headers,
+                credential: asked.credential,
+                credential_header: asked.credential_header,
+                masked: asked.masked,
+                json: asked.json,
+            };
+            sessions::resend(&data, &id, &to, &System, &mut out, &mut errors)
         }
     }
 }

@@ -63,6 +63,12 @@ limits! {
     interim_max 0 .. 1_000;
     expansion_ratio_max 1 .. 100_000;
     connections_max 1 .. 10_000_000;
+    addresses_max 8 .. 10_000_000;
+    address_handshakes_max 1 .. 10_000_000;
+    address_handshakes_per_s 1 .. 10_000_000;
+    address_handshakes_burst 1 .. 10_000_000;
+    address_failures_per_s 1 .. 10_000_000;
+    address_failures_burst 1 .. 10_000_000;
     upstream_idle_max 0 .. 1_000_000;
     upstream_connections_max 1 .. 1_000_000;
     token_max 128 .. MIB;

@@ -5,7 +5,7 @@
 //! added later is behind the token unless it is named here. Without a token or an issuer in the
 //! config nothing else is served.
 
-use super::metrics::{Metrics, Text};
+use super::metrics::Text;
 use crate::base::Secret;
 use axum::Router;
 use axum::extract::{Request, State};
@@ -35,18 +35,16 @@ pub type Verify = dyn Fn(&[u8]) -> Access + Send + Sync;
 
 /// What the surface shows, and to whom.
 pub struct Admin {
-    /// Counts of the workers.
-    pub metrics: Arc<Metrics>,
-    /// `[admin] token`, for scripts.
-    pub token: Option<Secret>,
+    /// `[admin] token`, for scripts, as it is at the moment: its file may be replaced.
+    pub token: Box<dyn Fn() -> Option<Secret> + Send + Sync>,
     /// Tokens of `[admin] issuer`.
     pub verify: Option<Box<Verify>>,
     /// Why the gateway is not ready; nothing when it is.
     pub not_ready: Box<dyn Fn() -> Vec<String> + Send + Sync>,
     /// `/api/v1/resources`: a list of objects, without any secret.
     pub resources: Box<dyn Fn() -> Value + Send + Sync>,
-    /// Adds samples of the control plane to `/metrics`.
-    pub more_metrics: Box<dyn Fn(&mut Text) + Send + Sync>,
+    /// Adds what the gateway counts to `/metrics`.
+    pub metrics: Box<dyn Fn(&mut Text) + Send + Sync>,
 }
 
 /// The routes.
@@ -113,7 +111,7 @@ impl Admin {
         }
         // Digests are of one length, so that not even the token's length shows in the time.
         let hash = |bytes: &[u8]| digest::digest(&digest::SHA256, bytes);
-        if let Some(wanted) = self.token.as_ref().filter(|wanted| !wanted.is_empty())
+        if let Some(wanted) = (self.token)().filter(|wanted| !wanted.is_empty())
             && super::same_bytes(hash(token.as_bytes()).as_ref(), hash(wanted.expose()).as_ref())
         {
             return Access::Viewer;
@@ -131,11 +129,11 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
-    let mut more = Text::default();
-    process_metrics(&mut more);
-    (admin.more_metrics)(&mut more);
-    let text = admin.metrics.render() + &more.into_string();
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+    let mut text = Text::default();
+    process_metrics(&mut text);
+    (admin.metrics)(&mut text);
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (kind, text.into_string()).into_response()
 }
 
 async fn resources(State(admin): State<Arc<Admin>>) -> Response {
@@ -204,13 +202,11 @@ fn process_metrics(text: &mut Text) {
     ];
     for (key, name, help) in memory {
         if let Some(kib) = kib(key) {
-            text.family(name, "gauge", help);
-            text.sample(name, &[], kib.saturating_mul(1024));
+            text.single(name, "gauge", help, kib.saturating_mul(1024));
         }
     }
     if let Ok(list) = std::fs::read_dir("/proc/self/fd") {
-        text.family("process_open_fds", "gauge", "Open file descriptors.");
-        text.sample("process_open_fds", &[], list.count());
+        text.single("process_open_fds", "gauge", "Open file descriptors.", list.count());
     }
 }
 
@@ -218,19 +214,20 @@ fn process_metrics(text: &mut Text) {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::control::metrics::Labels;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
     fn admin(token: Option<&str>, verify: Option<Box<Verify>>, ready: bool) -> Admin {
         let reasons = move || if ready { Vec::new() } else { vec!["no keys of corp".to_owned()] };
         Admin {
-            metrics: Metrics::new(1, Labels { refusals: &[], stages: &["total"] }),
-            token: token.map(|token| Secret::new(token.as_bytes().to_vec())),
+            token: {
+                let token = token.map(|token| Secret::new(token.as_bytes().to_vec()));
+                Box::new(move || token.clone())
+            },
             verify,
             not_ready: Box::new(reasons),
             resources: Box::new(|| json!([{"name": "openai"}])),
-            more_metrics: Box::new(|text| text.sample("more", &[], 1)),
+            metrics: Box::new(|text| text.single("more", "counter", "More.", 1)),
         }
     }
 
@@ -331,6 +328,6 @@ mod tests {
         assert_eq!(status(&ready), "503");
         assert!(ready.contains("no keys of corp"));
         assert!(metrics.contains("more 1\n") && metrics.contains("process_resident_memory_bytes"));
-        assert!(metrics.contains("# TYPE weirgate_requests_total counter"));
+        assert!(metrics.contains("# TYPE more counter\n"));
     }
 }

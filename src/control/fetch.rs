@@ -11,7 +11,7 @@ use std::time::Duration;
 /// Why there is no document. The text is for operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub(super) enum FetchError {
+pub(crate) enum FetchError {
     /// Not a URL, or one that must not be fetched.
     Url(String),
     /// No answer, or not in time.
@@ -95,8 +95,8 @@ fn follow(attempt: Attempt<'_>) -> reqwest::redirect::Action {
     }
 }
 
-/// Reads `text` as a URL that may be fetched.
-pub(super) fn fetchable(text: &str) -> Result<Url, FetchError> {
+/// Reads `text` as a URL that may be asked: https, or http on a loopback address; no user in it.
+pub(crate) fn fetchable(text: &str) -> Result<Url, FetchError> {
     let url = Url::parse(text).map_err(|why| FetchError::Url(format!("`{text}`: {why}")))?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(FetchError::Url("a URL with a user or a password in it".to_owned()));

@@ -7,7 +7,7 @@
 pub mod admin;
 pub mod dns;
 pub mod drain;
-mod fetch;
+pub(crate) mod fetch;
 pub mod keys;
 pub mod metrics;
 pub mod stand_in;

@@ -151,7 +151,7 @@ fn read(source: &dyn Source, path: &Path) -> Result<Vec<u8>, StartError> {
         .map_err(|error| StartError::File { path: path.to_owned(), error: error.to_string() })
 }
 
-/// Files whose change is picked up while running: certificates and secrets.
+/// Files whose change is picked up while running: certificates and secrets of every kind.
 pub(super) fn files(config: &Config) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for tls in config.listeners.iter().filter_map(|listener| listener.tls.as_ref()) {
@@ -160,7 +160,10 @@ pub(super) fn files(config: &Config) -> Vec<PathBuf> {
     }
     files.extend(config.resources.iter().filter_map(|one| one.tls.as_ref()?.ca.clone()));
     let credentials = config.credentials.iter().filter_map(|spec| spec.kind.secret());
-    files.extend(credentials.filter_map(|secret| match &secret.from {
+    let masks = config.masks.iter().filter_map(|mask| mask.key.as_ref());
+    let admin = config.admin.iter().filter_map(|admin| admin.token.as_ref());
+    let secrets = credentials.chain(masks).chain(admin);
+    files.extend(secrets.filter_map(|secret| match &secret.from {
         SecretFrom::File(path) => Some(path.clone()),
         SecretFrom::Env(_) => None,
     }));

@@ -1,19 +1,17 @@
 //! The control thread of one gateway: keys, names, certificates, the admin surface.
 
 use super::keys::Jwks;
-use super::{Live, StartError, compile};
-use crate::config::{Config, KeySource, Secrets};
+use super::{Live, StartError, compile, metrics};
+use crate::config::{Config, KeySource};
 use crate::control::admin::{self, Access, Admin};
 use crate::control::dns::Dns;
 use crate::control::keys::{Asker, Keys, Location, Source};
-use crate::control::metrics::{Horizon, Metrics, Text};
 use crate::control::tls;
 use crate::identity::KeySnapshot;
 use crate::runtime::{self, Published};
-use crate::session::{Counts, Refusal};
 use serde_json::json;
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -32,16 +30,15 @@ struct Ready {
 }
 
 impl Control {
-    pub(super) fn start(live: Arc<Live>, secrets: &Secrets) -> Result<Self, StartError> {
+    pub(super) fn start(live: Arc<Live>) -> Result<Self, StartError> {
         let (stop, stopped) = oneshot::channel();
         let (sender, receiver) = mpsc::sync_channel(1);
-        let token = secrets.admin_token().cloned();
         let thread = std::thread::Builder::new()
             .name("control".to_owned())
             .spawn(move || {
                 let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
                 match built {
-                    Ok(runtime) => runtime.block_on(run(live, token, stopped, &sender)),
+                    Ok(runtime) => runtime.block_on(run(live, stopped, &sender)),
                     Err(error) => drop(sender.send(Err(error.to_string()))),
                 }
             })
@@ -78,7 +75,6 @@ impl Drop for Control {
 
 async fn run(
     live: Arc<Live>,
-    token: Option<crate::base::Secret>,
     stopped: oneshot::Receiver<()>,
     sender: &mpsc::SyncSender<Result<Ready, String>>,
 ) {
@@ -110,7 +106,7 @@ async fn run(
     }
     let (end, ended) = oneshot::channel::<()>();
     let surface = listener.map(|listener| {
-        let admin = admin_of(&live, &keys, token);
+        let admin = admin_of(&live, &keys);
         tokio::spawn(async move {
             let until = async { drop(ended.await) };
             if let Err(error) = admin::serve(listener, admin, until).await {
@@ -181,39 +177,55 @@ fn stamps(live: &Live) -> Vec<Option<(std::time::SystemTime, u64)>> {
 }
 
 /// Compiles the config in force once more, with the files as they are. What is wrong with them
-/// leaves the old ones in use.
+/// leaves the old ones in use: all secrets together, and each certificate for itself, so that one
+/// that is renewed does not wait for a secret to be put right.
 fn refresh(live: &Arc<Live>) {
     let _changing = live.change();
     let config = live.config();
+    let mut fine = renew_secrets(live, &config);
+    for (listener, published) in config.listeners.iter().zip(&live.servers) {
+        match (compile::server(listener, &*live.source), published) {
+            (Ok(Some(made)), Some(published)) => published.publish(made),
+            (Err(error), _) => {
+                tracing::error!("a changed certificate cannot be used: {error}");
+                fine = false;
+            }
+            _ => {}
+        }
+    }
+    if fine {
+        tracing::info!("certificates and secrets were read again");
+    }
+}
+
+/// Puts the secrets in force, and whom to trust as an upstream. Returns whether all are usable.
+fn renew_secrets(live: &Live, config: &Config) -> bool {
     let secrets = match config.resolve_secrets(&*live.source) {
         Ok(secrets) => secrets,
         Err(errors) => {
             for error in errors {
                 tracing::error!("a secret changed and cannot be used: {error}");
             }
-            return;
+            return false;
         }
     };
     let generation = live.snapshot.load().0.generation + 1;
-    let made = compile::snapshot(&config, &secrets, generation).and_then(|snapshot| {
-        let made = compile::upstreams(&config, &*live.source, generation)?;
+    let made = compile::snapshot(config, &secrets, generation).and_then(|snapshot| {
+        let made = compile::upstreams(config, &*live.source, generation)?;
         Ok((snapshot, made.after(&live.upstreams.load().0)))
     });
     match made {
         Ok((snapshot, upstreams)) => {
             live.upstreams.publish(Arc::new(upstreams));
             live.snapshot.publish(Arc::new(snapshot));
+            live.set_admin_token(secrets.admin_token());
+            true
         }
-        Err(error) => return tracing::error!("changed files cannot be used: {error}"),
-    }
-    for (listener, published) in config.listeners.iter().zip(&live.servers) {
-        match (compile::server(listener, &*live.source), published) {
-            (Ok(Some(made)), Some(published)) => published.publish(made),
-            (Err(error), _) => tracing::error!("a changed certificate cannot be used: {error}"),
-            _ => {}
+        Err(error) => {
+            tracing::error!("changed files cannot be used: {error}");
+            false
         }
     }
-    tracing::info!("certificates and secrets were read again");
 }
 
 fn publish_addresses(live: &Live, dns: &Dns) {
@@ -225,14 +237,11 @@ fn publish_addresses(live: &Live, dns: &Dns) {
     live.addresses.publish(Arc::new(addresses));
 }
 
-fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>, token: Option<crate::base::Secret>) -> Admin {
-    let labels = crate::control::metrics::Labels { refusals: &[], stages: &[] };
-    let (seen, shown, counted, asked) =
-        (Arc::clone(live), Arc::clone(live), Arc::clone(live), Arc::clone(live));
+fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>) -> Admin {
+    let [seen, shown, counted, asked, opened] = std::array::from_fn(|_| Arc::clone(live));
     let (key_state, verify_keys) = (Arc::clone(keys), Arc::clone(keys));
     Admin {
-        metrics: Metrics::new(0, labels),
-        token,
+        token: Box::new(move || opened.admin_token()),
         verify: Some(Box::new(move |token| access(&asked, &verify_keys, token))),
         not_ready: Box::new(move || {
             let mut reasons = Vec::new();
@@ -249,7 +258,7 @@ fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>, token: Option<crate::base:
             let list = snapshot.resources.iter();
             list.map(|one| json!({ "name": one.name, "upstream": one.authority })).collect()
         }),
-        more_metrics: Box::new(move |text| samples(&counted, text)),
+        metrics: Box::new(move |text| metrics::samples(&counted, text)),
     }
 }
 
@@ -269,77 +278,6 @@ fn access(live: &Live, keys: &Keys<Jwks>, token: &[u8]) -> Access {
             }
         }
         _ => Access::Unknown,
-    }
-}
-
-fn samples(live: &Live, text: &mut Text) {
-    let (snapshot, _) = live.snapshot.load();
-    let mut total = Counts::default();
-    total.decisions.resize(snapshot.resources.len(), [0; 2]);
-    for counts in &live.counts {
-        let counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
-        total.add(&counts);
-    }
-    text.family("weirgate_requests_total", "counter", "Decided requests.");
-    for (view, [permitted, denied]) in snapshot.resources.iter().zip(&total.decisions) {
-        for (decision, count) in [("permit", permitted), ("deny", denied)] {
-            let labels = [("resource", view.name.as_str()), ("decision", decision)];
-            text.sample("weirgate_requests_total", &labels, count);
-        }
-    }
-    text.family("weirgate_refusals_total", "counter", "Refused requests by kind.");
-    for refusal in Refusal::ALL {
-        let count = total.refusals.get(refusal.index()).copied().unwrap_or(0);
-        text.sample("weirgate_refusals_total", &[("kind", refusal.label())], count);
-    }
-    let record = live.drain.metrics();
-    for (name, kind, help, value) in [
-        ("weirgate_exchanges_total", "counter", "Exchanges begun.", total.exchanges),
-        ("weirgate_cut_answers_total", "counter", "Answers cut after their head.", total.cuts),
-        ("weirgate_masked_values_total", "counter", "Values masked.", total.masked),
-        ("weirgate_body_bytes_in_total", "counter", "Body bytes of callers.", total.bytes[0]),
-        ("weirgate_body_bytes_out_total", "counter", "Body bytes to callers.", total.bytes[1]),
-        (
-            "weirgate_decide_ns_sum",
-            "counter",
-            "From head to forwarded request.",
-            total.decide_ns[0],
-        ),
-        ("weirgate_decide_ns_count", "counter", "Requests in that sum.", total.decide_ns[1]),
-        ("weirgate_journal_lag_bytes", "gauge", "Recorded, not drained.", record.lag_bytes),
-        ("weirgate_drained_bytes_total", "counter", "Moved to segments.", record.drained_bytes),
-        ("weirgate_drain_errors_total", "counter", "Failed writes.", record.errors),
-        ("weirgate_drain_cpu_ns_total", "counter", "CPU of the drain.", record.cpu_ns),
-        ("weirgate_record_bytes", "gauge", "Bytes of all segments.", record.kept_bytes),
-        ("weirgate_record_refusing", "gauge", "No room.", u64::from(record.refusing)),
-        (
-            "weirgate_unrecorded_entries_total",
-            "counter",
-            "Entries that on_full let go on unrecorded.",
-            total.unrecorded[0],
-        ),
-        (
-            "weirgate_unrecorded_bytes_total",
-            "counter",
-            "Body bytes of those entries.",
-            total.unrecorded[1],
-        ),
-    ] {
-        text.family(name, kind, help);
-        text.sample(name, &[], value);
-    }
-    horizon(&record).render(text);
-}
-
-fn horizon(record: &crate::control::drain::Metrics) -> Horizon {
-    Horizon {
-        now_ns: runtime::now().wall_ns,
-        rate: record.rate,
-        kept_bytes: record.kept_bytes,
-        oldest_ns: record.oldest_ns,
-        age_s: record.retention.age_s,
-        bytes: record.retention.bytes,
-        free_bytes: record.free_bytes,
     }
 }
 

@@ -6,13 +6,14 @@
 mod compile;
 mod control;
 mod keys;
+mod metrics;
 mod sessions;
 
-use crate::base::ListenerId;
+use crate::base::{ListenerId, Secret};
 use crate::config::{Config, Diagnostic, Source};
 use crate::control::drain::{self, Drain, DrainError, Files, Settings, Storage};
 use crate::runtime::map::RingJournal;
-use crate::runtime::{self, ListenerPlan, Published, Worker, WorkerPlan};
+use crate::runtime::{self, Counters, ListenerPlan, Published, Worker, WorkerPlan};
 use crate::session::{Counts, Snapshot};
 use control::Control;
 use rustls::ServerConfig;
@@ -122,9 +123,12 @@ struct Live {
     addresses: Arc<Published<runtime::Addresses>>,
     servers: Vec<Option<Arc<Published<ServerConfig>>>>,
     config: Mutex<Arc<Config>>,
+    /// `[admin] token`.
+    admin_token: Mutex<Option<Secret>>,
     /// Held from the reading of the config in force to the publishing of what was made of it.
     changing: Mutex<()>,
     counts: Vec<Arc<Mutex<Counts>>>,
+    counters: Vec<Arc<Counters>>,
     drain: drain::DrainHandle,
 }
 
@@ -181,8 +185,10 @@ impl Gateway {
             addresses: Published::new(runtime::Addresses::default()),
             servers,
             counts: (0..count).map(|_| Arc::default()).collect(),
+            counters: (0..count).map(|_| Arc::default()).collect(),
             drain: opened.drain.handle(),
             config: Mutex::new(Arc::new(config)),
+            admin_token: Mutex::new(secrets.admin_token().cloned()),
             changing: Mutex::new(()),
         });
         let mut gateway = Self {
@@ -192,7 +198,7 @@ impl Gateway {
             listeners: Vec::new(),
             live: Arc::clone(&live),
         };
-        let control = Control::start(Arc::clone(&live), &secrets)?;
+        let control = Control::start(Arc::clone(&live))?;
         gateway.start_workers(opened.journals, &cores, &control)?;
         gateway.control = Some(control);
         Ok(gateway)
@@ -219,8 +225,9 @@ impl Gateway {
             .iter()
             .map(|listener| (listener.protocol, compile::certificate_rules(&config, listener)))
             .collect();
-        let places = journals.into_iter().zip(&self.live.counts).enumerate();
-        for (place, (journal, counts)) in places {
+        let live = &self.live;
+        let places = journals.into_iter().zip(live.counts.iter().zip(&live.counters)).enumerate();
+        for (place, (journal, (counts, counters))) in places {
             let number = u32::try_from(place).unwrap_or(u32::MAX);
             let (bell, ringer) = UnixStream::pair().map_err(StartError::Worker)?;
             ringer.set_nonblocking(true).map_err(StartError::Worker)?;
@@ -245,6 +252,7 @@ impl Gateway {
                 listeners: plans.clone(),
                 upstreams: Arc::clone(&self.live.upstreams),
                 addresses: Arc::clone(&self.live.addresses),
+                counters: Arc::clone(counters),
             };
             let worker = Worker::start(plan, move || recipe.cook()).map_err(StartError::Worker)?;
             // A port that the system chose for the first worker is everybody's.
@@ -281,7 +289,8 @@ impl Gateway {
         self.control.as_ref().and_then(Control::admin_address)
     }
 
-    /// Takes a new config over: policy, masks, credentials, resources, certificates, hosts. The
+    /// Takes a new config over: policy, masks, credentials, resources, certificates, hosts, the
+    /// admin token. The
     /// old one stays in force when anything is wrong; exchanges in hand keep theirs.
     ///
     /// # Errors
@@ -320,6 +329,15 @@ fn retention(config: &Config) -> drain::Retention {
 impl Live {
     fn config(&self) -> Arc<Config> {
         Arc::clone(&self.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    fn admin_token(&self) -> Option<Secret> {
+        self.admin_token.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    fn set_admin_token(&self, token: Option<&Secret>) {
+        let mut place = self.admin_token.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *place = token.cloned();
     }
 
     /// One change at a time: two that overlap would publish what the later one replaced.
@@ -368,6 +386,7 @@ impl Live {
         }
         self.upstreams.publish(Arc::new(upstreams));
         self.snapshot.publish(Arc::new(snapshot));
+        self.set_admin_token(secrets.admin_token());
         let mut current = self.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         *current = Arc::new(config);
         tracing::info!(generation, "config taken over");

@@ -106,7 +106,7 @@ impl<F: Format<Snapshot = KeySnapshot>> runtime::Sessions for Sessions<F> {
         peer: SocketAddr,
         listener: ListenerId,
         client_cert: Option<Vec<u8>>,
-        _sni: Option<String>,
+        sni: Option<String>,
     ) -> Session<F> {
         let now = runtime::now();
         let connection = self.shared.worker.borrow_mut().next_connection();
@@ -120,10 +120,7 @@ impl<F: Format<Snapshot = KeySnapshot>> runtime::Sessions for Sessions<F> {
                 )))
             }
             _ => Flow::Http(Box::new(session::http::Session::new(
-                listener,
-                connection,
-                peer.to_string(),
-                now,
+                listener, connection, peer, sni, now,
             ))),
         };
         Session { shared: Rc::clone(&self.shared), flow }
@@ -138,7 +135,7 @@ impl<F: Format<Snapshot = KeySnapshot>> runtime::Sessions for Sessions<F> {
         self.shared.refresh(&mut worker);
         worker.tick(now);
         let mut counts = self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.clone_from(&worker.counts);
+        counts.copy_from(&worker.counts);
     }
 }
 

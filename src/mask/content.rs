@@ -31,33 +31,47 @@ impl Content {
     #[must_use]
     pub fn of(content_type: &[u8], shape: Shape) -> Self {
         let mut parts = content_type.split(|&byte| byte == b';');
-        let media = parts.next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
+        let media = parts.next().unwrap_or_default().trim_ascii();
         for parameter in parts {
-            let parameter = parameter.trim_ascii().to_ascii_lowercase();
-            if let Some(charset) = parameter.strip_prefix(b"charset") {
-                let charset = charset.trim_ascii().strip_prefix(b"=").unwrap_or_default();
-                let charset = charset.trim_ascii();
-                let charset = charset.strip_prefix(b"\"").unwrap_or(charset);
-                let charset = charset.strip_suffix(b"\"").unwrap_or(charset);
-                if !matches!(charset, b"utf-8" | b"utf8" | b"us-ascii" | b"iso-8859-1") {
-                    return Self::Opaque;
-                }
+            let Some(charset) = strip(parameter.trim_ascii(), b"charset") else { continue };
+            let charset = charset.trim_ascii().strip_prefix(b"=").unwrap_or_default();
+            let charset = charset.trim_ascii();
+            let charset = charset.strip_prefix(b"\"").unwrap_or(charset);
+            let charset = charset.strip_suffix(b"\"").unwrap_or(charset);
+            if !is(charset, &["utf-8", "utf8", "us-ascii", "iso-8859-1"]) {
+                return Self::Opaque;
             }
         }
-        match media.as_slice() {
-            b"application/json" | b"text/json" => Self::Json,
-            b"application/x-ndjson"
-            | b"application/ndjson"
-            | b"application/jsonl"
-            | b"application/x-jsonlines"
-            | b"application/jsonlines" => Self::Ndjson,
-            b"text/event-stream" => Self::Sse(shape),
-            b"application/xml" | b"application/yaml" | b"application/javascript" => Self::Text,
-            media if media.starts_with(b"application/") && media.ends_with(b"+json") => Self::Json,
-            media if media.starts_with(b"text/") => Self::Text,
+        let application = strip(media, b"application/");
+        match media {
+            _ if is(media, &["application/json", "text/json"]) => Self::Json,
+            _ if application.is_some_and(|media| is(media, LINES)) => Self::Ndjson,
+            _ if is(media, &["text/event-stream"]) => Self::Sse(shape),
+            _ if application.is_some_and(|media| is(media, TEXTS)) => Self::Text,
+            _ if application.is_some_and(ends_with_json) => Self::Json,
+            _ if strip(media, b"text/").is_some() => Self::Text,
             _ => Self::Opaque,
         }
     }
+}
+
+/// What of `application/` is JSON line by line, and what is text.
+const LINES: &[&str] = &["x-ndjson", "ndjson", "jsonl", "x-jsonlines", "jsonlines"];
+const TEXTS: &[&str] = &["xml", "yaml", "javascript"];
+
+fn is(text: &[u8], names: &[&str]) -> bool {
+    names.iter().any(|name| text.eq_ignore_ascii_case(name.as_bytes()))
+}
+
+/// What stands behind `prefix`, written in either case.
+fn strip<'t>(text: &'t [u8], prefix: &[u8]) -> Option<&'t [u8]> {
+    let (start, rest) = text.split_at_checked(prefix.len())?;
+    start.eq_ignore_ascii_case(prefix).then_some(rest)
+}
+
+fn ends_with_json(media: &[u8]) -> bool {
+    let end = media.len().checked_sub(5).and_then(|start| media.get(start..));
+    end.is_some_and(|end| end.eq_ignore_ascii_case(b"+json"))
 }
 
 #[cfg(test)]

@@ -23,10 +23,9 @@ impl<'p> Cleared<'p> {
         Self { pieces, masked: false }
     }
 
-    /// Vouches for a head that the gateway built with every value of a peer in it cleared by a
-    /// plan; `masked` says whether the plan masks anything.
-    pub fn written(pieces: &'p mut Pieces, masked: bool) -> Self {
-        Self { pieces, masked }
+    /// The same for text that was masked as it was written; `changed` says whether it shows.
+    pub fn generated_masked(pieces: &'p mut Pieces, changed: bool) -> Self {
+        Self { pieces, masked: changed }
     }
 
     /// All `len` bytes of the input as they are, where no mask applies: appends one source range.
@@ -35,7 +34,7 @@ impl<'p> Cleared<'p> {
         Self { pieces: out, masked: false }
     }
 
-    /// Whether a plan that masks something was applied.
+    /// Whether a plan that masks something was applied; for heads, whether it changed something.
     #[must_use]
     pub fn is_masked(&self) -> bool {
         self.masked

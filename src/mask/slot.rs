@@ -113,7 +113,7 @@ impl Slot {
         }
     }
 
-    fn drop_text(&mut self) {
+    pub(super) fn drop_text(&mut self) {
         self.open = false;
         self.member.clear();
         self.kind.clear();

@@ -17,6 +17,7 @@ use super::tape::{Kind, Tape, inside};
 use super::text::Context;
 use super::{MaskError, Shape};
 use crate::scan::json::{escape_into, unescape};
+use std::io::Write as _;
 use std::ops::Range;
 
 /// The state of one vendor's stream.
@@ -45,11 +46,24 @@ struct Edit {
 enum To {
     Null,
     Empty,
+    /// Itself: a number that counts events, told by [`Vendor::varying`].
+    Count,
     /// What this slot lets out; with `last`, its tail too.
     Slot {
         index: usize,
         last: bool,
     },
+}
+
+/// What differs from event to event at some place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Varies {
+    /// A string: a part of the text at this place.
+    Text(usize),
+    /// A string that says nothing.
+    Padding,
+    /// A number.
+    Count,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +133,112 @@ impl Vendor {
         }
         self.close_ended(context, shape, out)?;
         self.rewrite(context, data, offset, masked)
+    }
+
+    /// Reads the data of one event and masks nothing: `told` gets each part of a text, un-escaped,
+    /// with the place of the text, and `None` for a text that ends. Returns whether one ended.
+    pub(super) fn follow(
+        &mut self,
+        shape: Shape,
+        data: &[u8],
+        told: &mut impl FnMut(usize, Option<&[u8]>),
+    ) -> Result<bool, MaskError> {
+        self.edits.clear();
+        self.ends.clear();
+        match data.trim_ascii() {
+            b"" => return Ok(false),
+            b"[DONE]" => self.ends.push(End::All),
+            _ => {
+                self.tape.read(data)?;
+                match shape {
+                    Shape::Anthropic => self.read_anthropic(data)?,
+                    _ if !self.read_response(data)? => self.read_openai(data)?,
+                    _ => {}
+                }
+            }
+        }
+        for (at, edit) in self.edits.iter().enumerate() {
+            let To::Slot { index, .. } = edit.to else { continue };
+            // Of a name that stands twice most readers take the last: which it is, is not known.
+            if self.edits.iter().take(at).any(|before| before.to == edit.to) {
+                return Err(MaskError::Unsupported);
+            }
+            self.decoded.clear();
+            unescape(inside(data, edit.range.clone()), &mut self.decoded);
+            told(index, Some(&self.decoded));
+        }
+        // An Anthropic block is never in the event that ends it; what begins there is a new one.
+        let goes_on = |at: usize, edits: &[Edit]| {
+            let mine = |edit: &Edit| matches!(edit.to, To::Slot { index, .. } if index == at);
+            shape == Shape::Anthropic && edits.iter().any(mine)
+        };
+        for end in &self.ends {
+            let place = match end {
+                End::Place(place) => Some(*place),
+                End::All => None,
+            };
+            for (at, slot) in self.slots.of(place) {
+                if !goes_on(at, &self.edits) {
+                    slot.drop_text();
+                    told(at, None);
+                }
+            }
+        }
+        Ok(!self.ends.is_empty())
+    }
+
+    /// The values of the event that was read last that differ from event to event.
+    pub(super) fn varying(&self) -> impl Iterator<Item = (Range<usize>, Varies)> {
+        self.edits.iter().filter_map(|edit| {
+            let varies = match edit.to {
+                To::Slot { index, .. } => Varies::Text(index),
+                To::Empty => Varies::Padding,
+                To::Count => Varies::Count,
+                To::Null => return None,
+            };
+            Some((edit.range.clone(), varies))
+        })
+    }
+
+    /// Finds the text of an event of the OpenAI Responses API, if it is one that brings text.
+    fn read_response(&mut self, data: &[u8]) -> Result<bool, MaskError> {
+        let tape = &self.tape;
+        let number = |name: &'static [u8]| tape.number(0, name, data);
+        let part = number(b"content_index").or_else(|| number(b"summary_index"));
+        let part = part.or_else(|| number(b"command_index")).unwrap_or(0) & 0xffff;
+        let place = number(b"output_index").unwrap_or(0) << 16 | part;
+        let kind = tape.text(0, b"type", data);
+        let mut found = kind.starts_with(b"response.");
+        for delta in tape.members(0, b"delta").filter(|at| tape.kind(*at) == Some(Kind::Text)) {
+            found = true;
+            let index = self.slots.open(place, Site::Delta, kind, b"delta")?;
+            self.edits.push(edit(tape, delta, To::Slot { index, last: false }));
+        }
+        for member in tape.children(0) {
+            match tape.name(member) {
+                b"sequence_number" => self.edits.push(edit(tape, member, To::Count)),
+                b"obfuscation" => self.edits.push(edit(tape, member, To::Empty)),
+                _ => {}
+            }
+        }
+        self.edits.sort_unstable_by_key(|edit| edit.range.start);
+        match kind {
+            b"response.completed" | b"response.failed" | b"response.incomplete" => {
+                self.ends.push(End::All);
+            }
+            kind if kind.ends_with(b".done") => {
+                let stem = kind.strip_suffix(b".done").unwrap_or_default();
+                let ends = |slot: &Slot| slot.kind.strip_suffix(b".delta") == Some(stem);
+                if self.slots.of(Some(place)).any(|(_, slot)| ends(slot)) {
+                    self.ends.push(End::Place(place));
+                }
+            }
+            _ => {}
+        }
+        if !found {
+            self.edits.clear();
+        }
+        Ok(found)
     }
 
     /// Ends every text that is open; the tails go out in inserted events.
@@ -241,7 +361,7 @@ impl Vendor {
                         self.part.clear();
                         slot.close(context, &mut self.part)?;
                         if !self.part.is_empty() {
-                            let (envelope, json) = (&self.envelope, &mut self.json);
+                            let (envelope, json) = (&mut self.envelope, &mut self.json);
                             insert(context, shape, slot, &self.part, envelope, json, out)?;
                         }
                     }
@@ -272,6 +392,7 @@ impl Vendor {
                 continue;
             }
             let (index, last) = match edit.to {
+                To::Count => continue,
                 To::Null => {
                     json.replace_next(|instead| instead.extend_from_slice(b"null"));
                     continue;
@@ -375,7 +496,7 @@ fn insert(
     shape: Shape,
     slot: &Slot,
     tail: &[u8],
-    envelope: &[u8],
+    envelope: &mut Vec<u8>,
     json: &mut JsonMask,
     out: &mut Vec<u8>,
 ) -> Result<(), MaskError> {
@@ -388,10 +509,9 @@ fn insert(
     };
     if shape == Shape::Anthropic {
         out.extend_from_slice(b"event: content_block_delta\n");
-        let place = slot.place;
-        let start =
-            format!("data: {{\"type\":\"content_block_delta\",\"index\":{place},\"delta\":{{");
-        out.extend_from_slice(start.as_bytes());
+        out.extend_from_slice(b"data: {\"type\":\"content_block_delta\",\"index\":");
+        number(slot.place, out);
+        out.extend_from_slice(b",\"delta\":{");
         if !slot.kind.is_empty() {
             out.extend_from_slice(b"\"type\":\"");
             out.extend_from_slice(&slot.kind);
@@ -402,28 +522,43 @@ fn insert(
         return Ok(());
     }
     out.extend_from_slice(b"data: ");
-    let mut object = envelope.to_vec();
-    if object.is_empty() {
+    if envelope.is_empty() {
         out.push(b'{');
     } else {
-        object.push(b'}');
-        mask_json(context, json, &object, out)?;
+        envelope.push(b'}');
+        let masked = mask_json(context, json, envelope, out);
+        envelope.pop();
+        masked?;
         out.pop();
         out.push(b',');
     }
-    let start = format!("\"choices\":[{{\"index\":{},", slot.place);
-    out.extend_from_slice(start.as_bytes());
-    let (open, close): (String, &[u8]) = match slot.site {
-        Site::Choice => (String::new(), b""),
-        Site::Delta | Site::DeltaJson => ("\"delta\":{".to_owned(), b"}"),
-        Site::FunctionCall => ("\"delta\":{\"function_call\":{".to_owned(), b"}}"),
+    out.extend_from_slice(b"\"choices\":[{\"index\":");
+    number(slot.place, out);
+    out.push(b',');
+    let close: &[u8] = match slot.site {
+        Site::Choice => b"",
+        Site::Delta | Site::DeltaJson => {
+            out.extend_from_slice(b"\"delta\":{");
+            b"}"
+        }
+        Site::FunctionCall => {
+            out.extend_from_slice(b"\"delta\":{\"function_call\":{");
+            b"}}"
+        }
         Site::ToolCall(index) => {
-            (format!("\"delta\":{{\"tool_calls\":[{{\"index\":{index},\"function\":{{"), b"}}]}")
+            out.extend_from_slice(b"\"delta\":{\"tool_calls\":[{\"index\":");
+            number(index, out);
+            out.extend_from_slice(b",\"function\":{");
+            b"}}]}"
         }
     };
-    out.extend_from_slice(open.as_bytes());
     text(out);
     out.extend_from_slice(close);
     out.extend_from_slice(b",\"finish_reason\":null}]}\n\n");
     Ok(())
+}
+
+/// Appends a number in digits; a `Vec` takes all that is written.
+fn number(number: u64, out: &mut Vec<u8>) {
+    let _ = write!(out, "{number}");
 }

@@ -91,7 +91,7 @@ pub enum Tag {
     Note = 42,
     /// Address of the upstream. Text.
     Upstream = 43,
-    /// How much is recorded: `full`, `meta`. Text.
+    /// How much is recorded, where it is not all of it: `meta`. Text.
     Level = 44,
     /// An operator's name. Text.
     Operator = 45,

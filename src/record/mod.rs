@@ -248,7 +248,7 @@ impl Flags {
     pub const CONTINUED: Self = Self(1);
     /// The body goes on in the next entry; set by `append` when it splits.
     pub const MORE: Self = Self(2);
-    /// A mask was in force: what stands here is the masked form.
+    /// A mask was in force for the body, or changed something in the head or the facts.
     pub const MASKED: Self = Self(4);
     /// The exchange was cut here: what follows never came.
     pub const CUT: Self = Self(8);

@@ -4,7 +4,7 @@
 
 use super::park::{self, Seat};
 use super::published::Watch;
-use super::shared::Shared;
+use super::shared::{Handshake, Shared};
 use super::socket::{self, Socket};
 use super::worker::ListenerPlan;
 use super::{Sessions, drive, sys, tls};
@@ -45,11 +45,24 @@ pub(super) async fn accept_loop<K: Sessions + 'static>(
                     sys::reset(stream.as_raw_fd());
                     continue;
                 }
+                let settings = settings.as_mut().map(|watch| Arc::clone(watch.get().0));
+                let settings = match settings {
+                    None => None,
+                    Some(settings) => match shared.handshake(peer.ip()) {
+                        Some(handshake) => Some((settings, handshake)),
+                        None => {
+                            // Not louder: it is said for each connection of a flood.
+                            tracing::debug!(%peer, "too many handshakes of an address");
+                            shared.counters.handshakes_spent.add();
+                            sys::reset(stream.as_raw_fd());
+                            continue;
+                        }
+                    },
+                };
                 shared.connections.set(open.saturating_add(1));
                 shared.counters.accepted.add();
                 shared.counters.open.set(u64::from(open.saturating_add(1)));
                 let open = Open { shared: Rc::clone(&shared), counted: Cell::new(true) };
-                let settings = settings.as_mut().map(|watch| Arc::clone(watch.get().0));
                 let sessions = Rc::clone(&sessions);
                 let task = admit(stream, peer, plan.id, settings, open, sessions);
                 monoio::spawn(caught(Rc::clone(&shared), Box::pin(task)));
@@ -92,14 +105,14 @@ async fn admit<K: Sessions>(
     stream: TcpStream,
     peer: SocketAddr,
     listener: ListenerId,
-    settings: Option<Arc<ServerConfig>>,
+    settings: Option<(Arc<ServerConfig>, Handshake)>,
     open: Open,
     sessions: Rc<K>,
 ) {
     let shared = Rc::clone(&open.shared);
     let mut socket = Socket::new(stream);
     let (mut certificate, mut name) = (None, None);
-    if let Some(settings) = settings {
+    if let Some((settings, in_flight)) = settings {
         let Ok(made) = tls::server(&settings) else { return };
         socket.tls = Some(Box::new(made));
         let within = Duration::from_millis(shared.limits.handshake_ms);
@@ -119,6 +132,7 @@ async fn admit<K: Sessions>(
             }
             None => return,
         }
+        drop(in_flight);
         certificate = socket.tls.as_ref().and_then(|tls| tls.peer_certificate());
         name = socket.tls.as_ref().and_then(|tls| tls.server_name());
     }

@@ -3,6 +3,9 @@
 //! A buffer is owned by whoever may touch it: the connection, a read in flight, or a write in
 //! flight. It goes by value, so that the kernel never writes to memory that someone else reads.
 
+use super::counters::BUFFER_SIZES;
+use std::cell::Cell;
+
 /// The size of a buffer for heads and small bodies.
 pub(super) const SMALL: usize = 16 << 10;
 /// The size of a buffer once a body is long, or a head did not fit.
@@ -24,8 +27,48 @@ pub(super) struct Buffer {
     end: usize,
 }
 
+/// The buffers that there are, wherever they are: each counts itself in and out. A worker is a
+/// thread, and a pointer in each buffer would cost more than all of the counts.
+struct Tally {
+    counts: [Cell<usize>; BUFFER_SIZES.len()],
+    bytes: Cell<usize>,
+}
+
+thread_local! {
+    static TALLY: Tally = const {
+        Tally { counts: [const { Cell::new(0) }; BUFFER_SIZES.len()], bytes: Cell::new(0) }
+    };
+}
+
+impl Tally {
+    fn of(&self, size: usize) -> &Cell<usize> {
+        let [small, large, huge] = &self.counts;
+        match size {
+            SMALL => small,
+            LARGE => large,
+            _ => huge,
+        }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let size = self.mem.len();
+        TALLY.with(|tally| {
+            let (count, bytes) = (tally.of(size), &tally.bytes);
+            count.set(count.get().saturating_sub(1));
+            bytes.set(bytes.get().saturating_sub(size));
+        });
+    }
+}
+
 impl Buffer {
     fn with_size(size: usize) -> Self {
+        TALLY.with(|tally| {
+            let (count, bytes) = (tally.of(size), &tally.bytes);
+            count.set(count.get().saturating_add(1));
+            bytes.set(bytes.get().saturating_add(size));
+        });
         Self { mem: vec![0; size], start: 0, end: 0 }
     }
 
@@ -94,6 +137,14 @@ pub(super) struct Buffers {
     large: Vec<Buffer>,
 }
 
+/// How many buffers there are, by size as in [`BUFFER_SIZES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) free: [usize; BUFFER_SIZES.len()],
+    pub(super) lent: [usize; BUFFER_SIZES.len()],
+    pub(super) bytes: usize,
+}
+
 impl Buffers {
     /// A buffer for heads and small bodies.
     pub(super) fn take_small(&mut self) -> Buffer {
@@ -120,6 +171,17 @@ impl Buffers {
         to.extend(count);
         self.put(from);
         Ok(to)
+    }
+
+    /// How many there are on this thread, which is the worker's.
+    pub(super) fn held(&self) -> Held {
+        let free = [self.small.len(), self.large.len(), 0];
+        let (mut lent, bytes) =
+            TALLY.with(|tally| (tally.counts.each_ref().map(Cell::get), tally.bytes.get()));
+        for (lent, free) in lent.iter_mut().zip(free) {
+            *lent = lent.saturating_sub(free);
+        }
+        Held { free, lent, bytes }
     }
 
     /// Gives a buffer back.
@@ -160,6 +222,23 @@ mod tests {
             assert!(buffer.size() <= MAX);
         }
         assert_eq!((buffers.small.len(), buffers.large.len()), (1, 1));
+    }
+
+    #[test]
+    fn every_buffer_is_counted_until_it_is_dropped() {
+        let mut buffers = Buffers::default();
+        let (one, two) = (buffers.take_small(), buffers.take_large());
+        let mut three = buffers.take_large();
+        three.extend(LARGE);
+        let three = buffers.grow(three).expect("large grows");
+        assert!(three.size() > LARGE);
+        let bytes = SMALL + 2 * LARGE + three.size();
+        assert_eq!(buffers.held(), Held { free: [0, 1, 0], lent: [1, 1, 1], bytes });
+        // One that a failed connection drops, one of a size that is not kept, one that comes back.
+        drop(one);
+        buffers.put(three);
+        buffers.put(two);
+        assert_eq!(buffers.held(), Held { free: [0, 2, 0], lent: [0; 3], bytes: 2 * LARGE });
     }
 
     #[test]

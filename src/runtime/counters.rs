@@ -2,15 +2,32 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counts since the worker's start, but [`Counters::open`], which is a level.
+use super::latency::Latency;
+
+/// Counts since the worker's start, and levels. A level but [`Counters::open`] is as old as the
+/// worker's last tick, a quarter of a second at most.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Caller connections that are open.
+    /// Caller connections that are open. A level.
     pub open: Count,
+    /// Upstream connections that serve an exchange, or are being made. A level.
+    pub upstream_busy: Count,
+    /// Upstream connections that wait for work. A level.
+    pub upstream_idle: Count,
+    /// Buffers that wait for work, by size as in [`BUFFER_SIZES`]. Levels.
+    pub buffers_free: [Count; BUFFER_SIZES.len()],
+    /// Buffers with bytes or a read in them. Levels.
+    pub buffers_lent: [Count; BUFFER_SIZES.len()],
+    /// Bytes of all buffers. A level.
+    pub buffer_bytes: Count,
+    /// What the gateway added to the time of its exchanges.
+    pub latency: Latency,
     /// Caller connections that were taken.
     pub accepted: Count,
     /// Caller connections above the limit, which were reset.
     pub refused: Count,
+    /// Callers whose address had too many handshakes in flight or in a second.
+    pub handshakes_spent: Count,
     /// Callers' handshakes that failed or took too long.
     pub handshakes_failed: Count,
     /// Connections that a bug ended. Each is worth an alarm.
@@ -25,6 +42,9 @@ pub struct Counters {
     pub upstream_failed: Count,
 }
 
+/// Labels of the sizes of buffers.
+pub const BUFFER_SIZES: [&str; 3] = ["small", "large", "huge"];
+
 /// One number.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
@@ -38,7 +58,11 @@ impl Count {
 
     /// Adds one. A load and a store, since only the worker's thread writes.
     pub(super) fn add(&self) {
-        self.0.store(self.get().wrapping_add(1), Ordering::Relaxed);
+        self.add_many(1);
+    }
+
+    pub(super) fn add_many(&self, by: u64) {
+        self.0.store(self.get().wrapping_add(by), Ordering::Relaxed);
     }
 
     pub(super) fn set(&self, to: u64) {

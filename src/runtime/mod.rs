@@ -5,7 +5,7 @@
 //! published whole: see [`Published`].
 //!
 //! Cost of an exchange on a kept connection: one wait and four transfers, no allocation, no lock;
-//! three looks at the clocks for each transfer.
+//! three looks at the clocks for each transfer, and two or three for each exchange (`latency`).
 
 mod accept;
 mod bell;
@@ -17,6 +17,7 @@ mod counters;
 mod drive;
 mod driver;
 mod flow;
+mod latency;
 pub mod map;
 mod park;
 mod published;
@@ -33,8 +34,9 @@ mod tests;
 
 pub use certificates::{CertificateError, listener_tls, upstream_tls};
 pub use clock::now;
-pub use counters::{Count, Counters};
+pub use counters::{BUFFER_SIZES, Count, Counters};
 pub use driver::{DriverKind, Probe, probe};
+pub use latency::{BOUNDS, Histogram, Latency, Stage};
 pub use published::Published;
 pub use upstreams::{Addresses, Upstream, Upstreams};
 pub use worker::{ListenerPlan, Worker, WorkerPlan};

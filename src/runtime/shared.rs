@@ -9,11 +9,12 @@ use super::published::{Published, Watch};
 use super::signal::Signal;
 use super::socket::{ConnectJob, Socket};
 use super::upstreams::{Addresses, Upstreams};
-use super::{sys, tls};
-use crate::base::{CredentialId, Limits, Now, ResourceId};
+use super::{clock, sys, tls};
+use crate::base::{Budgets, CredentialId, Hold, Limits, Now, ResourceId};
 use crate::session::io::UpstreamFault;
 use ahash::AHashMap;
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,8 @@ pub(super) struct Shared {
     /// Who waits for the disk.
     pub(super) bell: Bell,
     pub(super) counters: Arc<Counters>,
+    /// Handshakes of callers, by address.
+    handshakes: RefCell<Budgets>,
     buffers: RefCell<Buffers>,
     upstreams: RefCell<Watch<Upstreams>>,
     addresses: RefCell<Watch<Addresses>>,
@@ -73,6 +76,18 @@ impl Drop for Place {
     }
 }
 
+/// A handshake of a caller in flight; over when dropped, however it ends.
+pub(super) struct Handshake {
+    shared: Rc<Shared>,
+    hold: Hold,
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.shared.handshakes.borrow_mut().give_back(&self.hold);
+    }
+}
+
 /// What a wish for an upstream connection comes to.
 pub(super) enum Found {
     /// An idle one was there.
@@ -86,12 +101,16 @@ impl Shared {
         limits: Limits,
         upstreams: Arc<Published<Upstreams>>,
         addresses: Arc<Published<Addresses>>,
+        counters: Arc<Counters>,
     ) -> Rc<Self> {
+        let addresses_max = usize::try_from(limits.addresses_max).unwrap_or(usize::MAX);
+        let handshakes = Budgets::new(addresses_max, ahash::RandomState::new());
         Rc::new(Self {
             limits,
             signal: Signal::default(),
             bell: Bell::default(),
-            counters: Arc::default(),
+            counters,
+            handshakes: RefCell::new(handshakes),
             buffers: RefCell::default(),
             upstreams: RefCell::new(Watch::new(upstreams)),
             addresses: RefCell::new(Watch::new(addresses)),
@@ -99,6 +118,14 @@ impl Shared {
             counts: Rc::default(),
             connections: Cell::new(0),
         })
+    }
+
+    /// Lets a caller begin a handshake, if its address may.
+    pub(super) fn handshake(self: &Rc<Self>, from: IpAddr) -> Option<Handshake> {
+        let (pace, held_max) = (self.limits.handshakes(), self.limits.address_handshakes_max);
+        let mut handshakes = self.handshakes.borrow_mut();
+        let hold = handshakes.hold(from, pace, held_max, clock::mono_ns())?;
+        Some(Handshake { shared: Rc::clone(self), hold })
     }
 
     pub(super) fn take_small(&self) -> Buffer {
@@ -115,6 +142,25 @@ impl Shared {
 
     pub(super) fn put(&self, buffer: Buffer) {
         self.buffers.borrow_mut().put(buffer);
+    }
+
+    /// Writes down the levels, for whoever reads the counters.
+    pub(super) fn note_levels(&self) {
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        let held = self.buffers.borrow().held();
+        let counters = &self.counters;
+        for (place, free) in counters.buffers_free.iter().zip(held.free) {
+            place.set(count(free));
+        }
+        for (place, lent) in counters.buffers_lent.iter().zip(held.lent) {
+            place.set(count(lent));
+        }
+        counters.buffer_bytes.set(count(held.bytes));
+        let (open, idle) = self.counts.borrow().values().fold((0, 0), |(open, idle), one| {
+            (open + u64::from(one.open), idle + u64::from(one.idle))
+        });
+        counters.upstream_busy.set(open.saturating_sub(idle));
+        counters.upstream_idle.set(idle);
     }
 
     /// Finds an idle connection, or says how to make one. With `fresh` only the second.

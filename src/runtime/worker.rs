@@ -55,6 +55,8 @@ pub struct WorkerPlan {
     pub upstreams: Arc<Published<Upstreams>>,
     /// What names resolve to.
     pub addresses: Arc<Published<Addresses>>,
+    /// Where it counts; a set of its own for each worker.
+    pub counters: Arc<Counters>,
 }
 
 /// A running worker. A drop ends it at once; [`Worker::stop`] lets it drain.
@@ -73,7 +75,6 @@ const STOP: &[u8] = b"x";
 struct Ready {
     driver: DriverKind,
     addresses: Vec<SocketAddr>,
-    counters: Arc<Counters>,
 }
 
 impl Worker {
@@ -87,6 +88,7 @@ impl Worker {
         K: Sessions + 'static,
         F: FnOnce() -> K + Send + 'static,
     {
+        let counters = Arc::clone(&plan.counters);
         let (command, inner) = std::os::unix::net::UnixStream::pair()?;
         let (sender, ready) = mpsc::sync_channel(1);
         let thread = std::thread::Builder::new()
@@ -97,13 +99,12 @@ impl Worker {
             thread: Some(thread),
             driver: DriverKind::Legacy,
             addresses: Vec::new(),
-            counters: Arc::default(),
+            counters,
         };
         match ready.recv() {
             Ok(Ok(ready)) => {
                 worker.driver = ready.driver;
                 worker.addresses = ready.addresses;
-                worker.counters = ready.counters;
                 Ok(worker)
             }
             Ok(Err(error)) => Err(error),
@@ -240,7 +241,7 @@ async fn work<K, F>(
         }
     };
     let drain_ms = plan.limits.drain_ms;
-    let shared = Shared::new(plan.limits, plan.upstreams, plan.addresses);
+    let shared = Shared::new(plan.limits, plan.upstreams, plan.addresses, plan.counters);
     let sessions = Rc::new(make());
     let fds: Vec<_> = listeners.iter().map(AsRawFd::as_raw_fd).collect();
     let bell = match sessions.bell().map(|bell| adopt(bell, driver)).transpose() {
@@ -260,8 +261,7 @@ async fn work<K, F>(
             monoio::spawn(accept::accept_loop(listener, plan, shared, sessions))
         })
         .collect();
-    let counters = Arc::clone(&shared.counters);
-    if sender.send(Ok(Ready { driver, addresses, counters })).is_err() {
+    if sender.send(Ok(Ready { driver, addresses })).is_err() {
         return;
     }
     let mut order = Order::Serve;
@@ -298,6 +298,7 @@ async fn work<K, F>(
                 None => {
                     shared.signal.wake_due(now);
                     shared.sweep(now);
+                    shared.note_levels();
                     sessions.tick(now);
                     if now.mono_ns >= until_ns {
                         tracing::warn!(

@@ -124,7 +124,7 @@ pub fn decide(policy: &Table, _of: &Principal, row: &Row, action: &Action<'_>) -
 }
 
 /// Writes an entry of facts (who, what, why) that stands before the bytes it speaks of. `masked`
-/// says that a mask was in force for what the caller wrote of them.
+/// says that a mask changed something in them.
 ///
 /// # Errors
 /// [`Full`] when the journal has no room; the exchange must be refused.

@@ -120,6 +120,7 @@ pub struct Out {
     acts: Vec<Act>,
     /// What must be durable before any of it goes; a session that leaves it set is broken.
     after: Option<Position>,
+    head_read: bool,
 }
 
 impl Out {
@@ -162,6 +163,12 @@ impl Out {
         if self.acts.is_empty() { None } else { Some(self.acts.remove(0)) }
     }
 
+    /// Whether a head was read in this call and its decision waits for the body. For the metrics
+    /// only.
+    pub fn take_head_read(&mut self) -> bool {
+        std::mem::take(&mut self.head_read)
+    }
+
     /// Whether nothing is left to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -195,6 +202,10 @@ impl Out {
             to.append_at(from, 0);
             from.clear();
         }
+    }
+
+    pub(super) fn head_read(&mut self) {
+        self.head_read = true;
     }
 
     pub(super) fn act(&mut self, act: Act) {

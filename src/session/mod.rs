@@ -16,9 +16,10 @@ mod refusal;
 mod stall;
 pub mod tcp;
 mod waiting;
+mod watch;
 mod worker;
 
 pub use gaps::Books;
 pub use io::{Act, Ending, Input, Interest, Out, UpstreamFault};
 pub use refusal::Refusal;
-pub use worker::{Counts, Identified, ListenerView, ResourceView, Snapshot, Worker};
+pub use worker::{Counts, Identified, ListenerView, ResourceView, Snapshot, Unidentified, Worker};

@@ -47,7 +47,8 @@ impl Multiplex {
         worker: &mut Worker<J>,
         out: &mut Out,
     ) {
-        let who = worker.identify(token.as_bytes(), now).unwrap();
+        let who =
+            worker.identify(token.as_bytes(), core::net::Ipv4Addr::LOCALHOST.into(), now).unwrap();
         let action = Action {
             resource: ResourceId(0),
             method: b"CALL",

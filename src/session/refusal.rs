@@ -44,11 +44,13 @@ pub enum Refusal {
     Unrecordable,
     /// The gateway is draining, or at its limits.
     Overloaded,
+    /// Too many tokens of the caller's address did not hold.
+    TooManyFailures,
 }
 
 impl Refusal {
     /// All of them, for tables of counters.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::BadRequest,
         Self::HeadTooLarge,
         Self::TargetTooLong,
@@ -69,6 +71,7 @@ impl Refusal {
         Self::Unmaskable,
         Self::Unrecordable,
         Self::Overloaded,
+        Self::TooManyFailures,
     ];
 
     /// Position in [`Self::ALL`].
@@ -103,6 +106,7 @@ impl Refusal {
             403 => "permission_error",
             404 => "not_found_error",
             413 => "request_too_large",
+            429 => "rate_limit_error",
             400..500 => "invalid_request_error",
             _ => "api_error",
         }
@@ -134,6 +138,9 @@ impl Refusal {
             Self::Unmaskable => ("unmaskable", 502, "The answer cannot be masked"),
             Self::Unrecordable => ("unrecordable", 503, "The exchange cannot be recorded"),
             Self::Overloaded => ("overloaded", 503, "The gateway takes no new work"),
+            Self::TooManyFailures => {
+                ("too-many-failures", 429, "Too many tokens of this address were not valid")
+            }
         }
     }
 }

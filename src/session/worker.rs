@@ -3,14 +3,18 @@
 use super::gaps::{Books, Gaps};
 use super::gate::Counted;
 use super::refusal::Refusal;
-use crate::base::{ConnectionId, CredentialId, ExchangeId, Limits, ListenerId, Now, ResourceId};
+use super::watch::Watch;
+use crate::base::{
+    Budgets, ConnectionId, CredentialId, ExchangeId, Limits, ListenerId, Now, ResourceId,
+};
 use crate::credential::Credential;
 use crate::identity::{Cached, KeySnapshot, Principal, TokenCache, TokenError, Verifier};
 use crate::mask::{Content, Filter, MaskError, Plan, Plans, Shape};
 use crate::policy::{Row, Table};
 use crate::record::fields::{Tag, Writer};
 use crate::record::{EntryMeta, Flags, Journal, Kind, OnFull};
-use ahash::AHashMap;
+use ahash::{AHashMap, RandomState};
+use core::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -92,6 +96,15 @@ impl Snapshot {
 /// Who calls, with the rules that could ever match them.
 pub type Identified = (Rc<Principal>, Rc<Row>);
 
+/// Why nobody is known by a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unidentified {
+    /// What is wrong with it; the caller hears only that it does not hold.
+    Token(TokenError),
+    /// It was not looked at: too many of its address did not hold.
+    Spent,
+}
+
 /// What a worker counts; read by metrics.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
@@ -109,8 +122,6 @@ pub struct Counts {
     pub cuts: u64,
     /// Entries that went on unrecorded, and their body bytes.
     pub unrecorded: [u64; 2],
-    /// Nanoseconds from the complete head to the forwarded request, summed, and how many.
-    pub decide_ns: [u64; 2],
 }
 
 impl Counts {
@@ -119,6 +130,14 @@ impl Counts {
         if let Some([permits, denials]) = self.decisions.get_mut(resource.index()) {
             *(if permitted { permits } else { denials }) += 1;
         }
+    }
+
+    /// Takes the values of another over; keeps the room.
+    pub fn copy_from(&mut self, other: &Self) {
+        let Self { exchanges, refusals, decisions, bytes, masked, cuts, unrecorded } = other;
+        self.decisions.clone_from(decisions);
+        (self.exchanges, self.refusals, self.bytes) = (*exchanges, *refusals, *bytes);
+        (self.masked, self.cuts, self.unrecorded) = (*masked, *cuts, *unrecorded);
     }
 
     /// Adds another worker's, of the same generation.
@@ -130,11 +149,8 @@ impl Counts {
             *sum += more;
         }
         let pairs = self.decisions.iter_mut().zip(&other.decisions);
-        let all = pairs.chain([
-            (&mut self.bytes, &other.bytes),
-            (&mut self.decide_ns, &other.decide_ns),
-            (&mut self.unrecorded, &other.unrecorded),
-        ]);
+        let all = pairs
+            .chain([(&mut self.bytes, &other.bytes), (&mut self.unrecorded, &other.unrecorded)]);
         for (sum, more) in all {
             let ([a, b], [c, d]) = (sum, more);
             *a += c;
@@ -162,7 +178,10 @@ pub struct Worker<J> {
     /// Bytes held for look-ahead by all sessions.
     pub lookahead: u64,
     gaps: Gaps,
+    /// Tokens that did not hold, by address.
+    failures: Budgets,
     filters: Filters,
+    watches: Watches,
     exchange_high: u64,
     exchange_low: u64,
     connections: u64,
@@ -184,7 +203,9 @@ impl<J: Journal> Worker<J> {
             limits.token_cache_bytes as usize,
             seed,
         );
-        let [high, ..] = seed;
+        let [high, a, b, c] = seed;
+        let hasher = RandomState::with_seeds(high.rotate_left(32), a, b, c);
+        let failures = Budgets::new(limits.addresses_max as usize, hasher);
         let counts =
             Counts { decisions: vec![[0; 2]; snapshot.resources.len()], ..Counts::default() };
         Self {
@@ -197,7 +218,9 @@ impl<J: Journal> Worker<J> {
             record_full: false,
             lookahead: 0,
             gaps: Gaps::default(),
+            failures,
             filters: Filters::new(),
+            watches: Watches::new(),
             exchange_high: high,
             exchange_low: 0,
             connections: high & 0xffff_ffff_0000_0000,
@@ -263,6 +286,22 @@ impl<J: Journal> Worker<J> {
         }
     }
 
+    /// A watch for one stream, reused where one is free.
+    pub(super) fn take_watch(&mut self, shape: Shape, limits: &Limits) -> Box<Watch> {
+        let mut watch = self.watches.pop().unwrap_or_default();
+        watch.begin(shape, limits);
+        watch
+    }
+
+    /// Takes a watch back, without what it holds.
+    pub(super) fn give_watch(&mut self, watch: Option<Box<Watch>>) {
+        let Some(mut watch) = watch else { return };
+        watch.forget();
+        if self.watches.len() < FILTERS_KEPT && watch.room() <= WATCH_ROOM_KEPT {
+            self.watches.push(watch);
+        }
+    }
+
     /// The id of the next exchange.
     pub fn next_exchange(&mut self) -> ExchangeId {
         self.exchange_low += 1;
@@ -276,19 +315,29 @@ impl<J: Journal> Worker<J> {
         ConnectionId(self.connections)
     }
 
-    /// Step one of the gate: whose token is it?
+    /// Step one of the gate: whose token is it? `from` is the caller's address: a signature costs
+    /// more than all else of a refused request, so that only so many may fail.
     ///
     /// # Errors
-    /// What is wrong with the token; the caller hears only that it does not hold.
-    pub fn identify(&mut self, token: &[u8], now: Now) -> Result<Identified, TokenError> {
+    /// [`Unidentified`]
+    pub fn identify(
+        &mut self,
+        token: &[u8],
+        from: IpAddr,
+        now: Now,
+    ) -> Result<Identified, Unidentified> {
         let generation = self.snapshot.generation;
         let keys = self.keys.generation;
         match self.tokens.get(token, now, keys, generation) {
             Some(Cached::Verified(principal, row)) => {
                 return Ok((Rc::clone(principal), Rc::clone(row)));
             }
-            Some(Cached::Refused(error)) => return Err(error),
+            Some(Cached::Refused(error)) => return Err(Unidentified::Token(error)),
             None => {}
+        }
+        let pace = self.snapshot.limits.failures();
+        if self.failures.is_spent(from, pace, now.mono_ns) {
+            return Err(Unidentified::Spent);
         }
         match self.snapshot.verifier.verify(token, &self.keys, now) {
             Ok(principal) => {
@@ -306,8 +355,12 @@ impl<J: Journal> Worker<J> {
                     TokenError::NoKeys { issuer } => self.key_wanted = Some((issuer, 0)),
                     _ => {}
                 }
+                // Keys that are missing are nobody's fault out there, and cost no signature.
+                if !matches!(error, TokenError::NoKeys { .. }) {
+                    self.failures.spend(from, pace, now.mono_ns);
+                }
                 self.tokens.insert_refused(token, error, now, keys, generation);
-                Err(error)
+                Err(Unidentified::Token(error))
             }
         }
     }
@@ -371,10 +424,14 @@ impl<J: Journal> Worker<J> {
     }
 }
 
+/// Boxed: a filter is too large to be moved for each body.
 type Filters = Vec<Box<Filter>>;
+type Watches = Vec<Box<Watch>>;
 
-/// Free filters that a worker keeps; each holds a few KiB.
+/// Free filters and watches that a worker keeps; each holds a few KiB.
 const FILTERS_KEPT: usize = 256;
+/// Room of a watch that a long event made larger is not kept.
+const WATCH_ROOM_KEPT: usize = 64 << 10;
 
 /// Room of the journal that new work leaves to the refusals of what follows it.
 const REFUSAL_SPARE: u64 = 32 << 10;

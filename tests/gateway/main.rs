@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod budgets;
 mod certificates;
 mod container;
 mod disk;
@@ -9,8 +10,12 @@ mod durable;
 mod ends;
 mod kill;
 mod kit;
+mod metrics;
+mod names;
 mod program;
 mod reload;
 mod replaced;
+mod resend;
 mod several;
+mod shared;
 mod shed;

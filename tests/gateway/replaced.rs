@@ -2,7 +2,7 @@
 
 use crate::certificates::{Tls, connect, issue};
 use crate::kit::home::KEY;
-use crate::kit::{Answer, Caller, Home, Upstream, eventually};
+use crate::kit::{Answer, Caller, Home, Served, Upstream, eventually, get};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::net::SocketAddr;
@@ -74,4 +74,97 @@ fn a_renewed_certificate_and_a_renewed_secret_are_in_use_within_seconds() {
     });
     assert!(gateway.stop());
     home.verify(&home.data());
+}
+
+/// Masks e-mail addresses by the keyed hash of what they were.
+fn hashing(home: &Home, upstream: &Upstream) {
+    let more = "key = \"file:mask.key\"\n[admin]\naddress = \"127.0.0.1:0\"\n\
+                token = \"file:admin.token\"\n";
+    home.write("mask.key", "the-first-key-of-the-mask");
+    home.write("admin.token", "the-first-admin-token");
+    home.configure(upstream.address, more);
+    let text = std::fs::read_to_string(home.config()).unwrap();
+    let hash = "detect = [\"email\"]\noperator = { default = \"hash\" }";
+    home.write("gateway.toml", &text.replace("detect = [\"email\"]", hash));
+}
+
+#[test]
+fn a_renewed_mask_key_and_admin_token_are_in_use_and_bad_ones_are_not() {
+    let home = Home::new();
+    let upstream = Upstream::start(|_, stream| {
+        crate::kit::upstream::answer(stream, "text/plain", b"write to ana@example.com today")
+    });
+    hashing(&home, &upstream);
+    let mut served = Served::start(&home.config(), &[]);
+    let address = served.address("api");
+    let admin = served.says("admin surface")["address"].as_str().unwrap().parse().unwrap();
+    let token = home.reader("ana");
+    // One connection from the first key to the last.
+    let mut kept = Caller::open(address).unwrap();
+    let mut ask = || {
+        kept.send("GET", "/masked/x", &token, None).unwrap();
+        let answer = kept.answer().unwrap();
+        assert_eq!(answer.status, 200);
+        assert!(!answer.text().contains("ana@example.com"), "{}", answer.text());
+        answer.text()
+    };
+    let opens = |token: &str| get(admin, "/api/v1/resources", token).unwrap().status == 200;
+
+    let first = ask();
+    assert_eq!(first, ask(), "the same value has the same hash");
+    assert!(opens("the-first-admin-token") && !opens("the-second-admin-token"));
+    home.write("mask.key", "the-second-key-of-the-mask");
+    let second = eventually("the hash of the second key", SOON, || {
+        let answer = ask();
+        (answer != first).then_some(answer)
+    });
+    home.write("admin.token", "the-second-admin-token");
+    eventually("the second token", SOON, || opens("the-second-admin-token").then_some(()));
+    assert!(!opens("the-first-admin-token"), "the one before is out of use");
+    assert_eq!(ask(), second);
+
+    // What cannot be used changes nothing and is told, file and reason.
+    home.write("mask.key", "short");
+    let said = served.logged("the reason", |fields| {
+        let text = fields["message"].as_str().unwrap_or_default();
+        text.contains("cannot be used") && text.contains("mask.key")
+    });
+    assert!(said["message"].as_str().unwrap().contains("5 bytes"), "{said}");
+    assert!(!said.to_string().contains("short"), "{said}");
+    home.write("admin.token", "tiny");
+    served.logged("the other reason", |fields| {
+        let text = fields["message"].as_str().unwrap_or_default();
+        text.contains("cannot be used") && text.contains("admin.token")
+    });
+    assert_eq!(ask(), second);
+    assert!(opens("the-second-admin-token") && !opens("tiny"));
+
+    home.write("admin.token", "the-third-admin-token");
+    home.write("mask.key", "the-first-key-of-the-mask");
+    eventually("the first key again", SOON, || (ask() == first).then_some(()));
+    eventually("the third token", SOON, || opens("the-third-admin-token").then_some(()));
+    served.signal("TERM");
+    assert_eq!(served.ended().code(), Some(0), "{}", served.log());
+    home.verify(&home.data());
+}
+
+#[test]
+fn a_renewed_certificate_does_not_wait_for_a_bad_secret() {
+    let (home, upstream) = (Home::new(), Upstream::echo());
+    let certs = home.path("certs");
+    let made = issue(&certs, None);
+    let more = "[[listener]]\nname = \"tls\"\naddress = \"127.0.0.1:0\"\nprotocol = \"http\"\n\
+                tls = { cert = \"certs/cert.pem\", key = \"certs/key.pem\" }\n";
+    home.configure(upstream.address, more);
+    let gateway = home.start();
+    let address = gateway.address("tls").unwrap();
+    let token = home.reader("ana");
+    home.write("upstream.key", "short");
+    let new = CertificateDer::from_pem_file(issue(&certs, None).cert).unwrap().to_vec();
+    eventually("the renewed certificate", SOON, || {
+        let (answer, shown) = ask(address, &made.ca, &token);
+        assert!(has(&answer, KEY));
+        (shown == new).then_some(())
+    });
+    assert!(gateway.stop());
 }

@@ -91,7 +91,9 @@ impl<S: Session> Connection<S> {
 
     /// The write to start on the caller.
     pub(in crate::runtime) fn caller_write_job(&mut self, now: Now) -> Option<WriteJob> {
-        self.down.write_job(&mut self.caller, now)
+        let job = self.down.write_job(&mut self.caller, now);
+        self.lap.written(job.is_some(), &self.shared.counters.latency);
+        job
     }
 
     /// The write to start on the upstream.

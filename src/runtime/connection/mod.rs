@@ -8,6 +8,7 @@ mod deadlines;
 mod jobs;
 
 use super::flow::{Flow, HalfClose};
+use super::latency::Lap;
 use super::park::Seat;
 use super::shared::{Found, Key, Shared};
 use super::signal::Phase;
@@ -69,6 +70,7 @@ pub(in crate::runtime) struct Connection<S> {
     /// Operations on the upstream that are in flight, also of one that was released.
     upstream_reading: bool,
     upstream_writing: bool,
+    lap: Lap,
     closing: Option<Close>,
     lingering: Option<Lingering>,
     /// Since when it is idle.
@@ -107,6 +109,7 @@ impl<S: Session> Connection<S> {
             connected: None,
             upstream_reading: false,
             upstream_writing: false,
+            lap: Lap::default(),
             closing: None,
             lingering: None,
             idle_ns,
@@ -298,6 +301,9 @@ impl<S: Session> Connection<S> {
             From::Upstream(_) => self.down.fresh = false,
             From::Other => {}
         }
+        if self.out.take_head_read() {
+            self.lap.head_read(now);
+        }
         // Acts first: a release clears the way that pieces for a next exchange go.
         while let Some(act) = self.out.next_act() {
             self.act(act, now);
@@ -317,6 +323,9 @@ impl<S: Session> Connection<S> {
             }
         }
         if !self.out.caller().list().is_empty() {
+            if matches!(from, From::Upstream(_)) {
+                self.lap.answering(now);
+            }
             let out = &mut self.out;
             sound &= self.down.take(down_base, |to| out.swap_caller(to));
         }
@@ -337,6 +346,7 @@ impl<S: Session> Connection<S> {
                 if self.exchange.is_some() {
                     self.release(false, now);
                 }
+                self.lap.admitted(exchange, now, &self.shared.counters.latency);
                 self.exchange = Some(exchange);
                 self.want = Some(Want { resource, credential, generation, fresh });
             }
@@ -411,6 +421,7 @@ impl<S: Session> Connection<S> {
         }
         let Some(socket) = self.connected.take() else { return false };
         self.upstream = Some(socket);
+        self.lap.connected(now, &self.shared.counters.latency);
         self.up.dead = false;
         self.down.restart_in();
         self.tell(Input::Connected(exchange), now);

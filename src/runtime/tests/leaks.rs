@@ -133,8 +133,8 @@ fn workers_share_an_address() {
 fn a_connection_costs_little_memory_of_its_own() {
     let upstreams = crate::runtime::Published::new(crate::runtime::Upstreams::default());
     let addresses = crate::runtime::Published::new(crate::runtime::Addresses::default());
-    let shared =
-        crate::runtime::shared::Shared::new(crate::base::Limits::default(), upstreams, addresses);
+    let (limits, counters) = (crate::base::Limits::default(), std::sync::Arc::default());
+    let shared = crate::runtime::shared::Shared::new(limits, upstreams, addresses, counters);
     // Only its size is looked at; it is never run, so no driver is needed.
     let made = |seat| crate::runtime::drive::serve::<super::fake::Fake>(shared, seat);
     let size = future_size(made);

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::base::{Limits, ListenerId};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Runs `test` on each driver that this kernel offers.
@@ -37,6 +38,7 @@ fn plan(upstream: SocketAddr, force_legacy: bool) -> WorkerPlan {
         }],
         upstreams: Published::new(Upstreams::new(1, vec![there])),
         addresses: Published::new(Addresses::default()),
+        counters: Arc::default(),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::{Answer, Framed, Request, Session, head};
 use crate::base::{MaskSet, Now};
-use crate::credential::EchoFound;
-use crate::mask::{Cleared, Content};
+use crate::credential::{Echo, EchoFound};
+use crate::mask::{Cleared, Content, Shape};
 use crate::policy::Grant;
 use crate::record::{Journal, Kind};
 use crate::session::gate::{self, Wrap};
@@ -145,9 +145,15 @@ impl Session {
         };
         let view = self.resource().and_then(|id| snapshot.resource(id));
         let Some(view) = view else { return Err(bad(Refusal::BadUpstream)) };
+        let kind =
+            Content::of(head::answer_content_type(&self.answer_head, head_bytes), view.shape);
+        if let Content::Sse(shape @ (Shape::OpenAi | Shape::Anthropic)) = kind
+            && framing != Framing::None
+            && credential.is_some_and(|credential| credential.echo().is_some())
+        {
+            self.watch = Some(worker.take_watch(shape, &snapshot.limits));
+        }
         if !plan.is_pass() && !empty {
-            let kind =
-                Content::of(head::answer_content_type(&self.answer_head, head_bytes), view.shape);
             let filter = worker.take_filter(&plan, kind, &snapshot.limits);
             self.answer_filter = Some(filter.map_err(|_| bad(Refusal::Unmaskable))?);
         }
@@ -166,7 +172,7 @@ impl Session {
             exchange.keep_alive = false;
         }
         self.text.clear();
-        head::write_answer(
+        let shows = head::write_answer(
             &self.answer_head,
             head_bytes,
             &head::AnswerForm {
@@ -186,7 +192,7 @@ impl Session {
         let subject = self.subject();
         self.stage.clear();
         self.stage.text(&self.text);
-        let cleared = Cleared::written(&mut self.stage, !plan.is_pass());
+        let cleared = Cleared::generated_masked(&mut self.stage, shows);
         let kind = Kind::ResponseHead;
         let released =
             gate::release(cleared, subject, kind, b"", Wrap::default(), worker.books(), now)
@@ -291,7 +297,7 @@ impl Session {
         sent
     }
 
-    /// Decoded body bytes: no echo, then the mask, the record and the caller.
+    /// Decoded body bytes: no echo, as they are written; then the texts of a stream.
     fn answer_plain<J: Journal>(
         &mut self,
         data: &[u8],
@@ -307,27 +313,68 @@ impl Session {
         let Some(echo) = echo else {
             return self.answer_clear(data, offset, end, now, worker, out);
         };
-        let step = echo.push(&mut self.echo, data, end).map_err(|EchoFound| {
-            tracing::error!(
-                connection = self.connection.0,
-                "the upstream sent the credential back"
-            );
-            Refusal::BadUpstream
-        })?;
+        let step = echo.push(&mut self.echo, data, end).map_err(|found| self.echoed(found))?;
         let clear = data.get(..step.data).unwrap_or_default();
         if step.held > 0 {
-            let mut before = Vec::new();
+            let mut before = std::mem::take(&mut self.before);
+            before.clear();
             self.echo.take(step.held, &mut before);
             let last = end && clear.is_empty();
-            self.answer_clear(&before, None, last, now, worker, out)?;
-            if last {
-                return Ok(());
+            let sent = self.answer_watched(echo, &before, None, last, now, worker, out);
+            self.before = before;
+            if last || sent.is_err() {
+                return sent;
             }
         }
         if clear.is_empty() && !end {
             return Ok(());
         }
-        self.answer_clear(clear, offset, end, now, worker, out)
+        self.answer_watched(echo, clear, offset, end, now, worker, out)
+    }
+
+    /// No echo in the texts of a stream either, where they come in many events; then the mask,
+    /// the record and the caller.
+    #[expect(clippy::too_many_arguments, reason = "one step of the leg")]
+    fn answer_watched<J: Journal>(
+        &mut self,
+        echo: &Echo,
+        data: &[u8],
+        offset: Option<usize>,
+        end: bool,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> Result<(), Refusal> {
+        let Some(mut watch) = self.watch.take() else {
+            return self.answer_clear(data, offset, end, now, worker, out);
+        };
+        let sent = match watch.push(echo, data, end) {
+            Err(found) => Err(self.echoed(found)),
+            Ok(step) => {
+                let clear = data.get(..step.data).unwrap_or_default();
+                let last = end && clear.is_empty();
+                let held = if step.held > 0 || last {
+                    self.answer_clear(watch.held(step.held), None, last, now, worker, out)
+                } else {
+                    Ok(())
+                };
+                watch.let_go(step.held);
+                match held {
+                    Ok(()) if !clear.is_empty() => {
+                        self.answer_clear(clear, offset, end, now, worker, out)
+                    }
+                    held => held,
+                }
+            }
+        };
+        self.watch = Some(watch);
+        sent
+    }
+
+    #[cold]
+    fn echoed(&self, _: EchoFound) -> Refusal {
+        tracing::error!(connection = self.connection.0, "the upstream sent the credential back");
+        Refusal::BadUpstream
     }
 
     fn answer_clear<J: Journal>(

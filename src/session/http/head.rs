@@ -65,15 +65,32 @@ pub(super) fn refusal_of(status: u16) -> Refusal {
     }
 }
 
-/// Whether the request's host, without its port, is one of `hosts` (lower case).
-pub(super) fn host_is_served(head: &RequestHead, bytes: &[u8], hosts: &[String]) -> bool {
-    let Some(host) = head.host(bytes) else { return false };
+/// The name that the request is for: its host without the port and without a dot at the end.
+pub(super) fn host_name<'a>(head: &RequestHead, bytes: &'a [u8]) -> Option<&'a [u8]> {
+    let host = head.host(bytes)?;
     let name = match host.iter().rposition(|byte| *byte == b':') {
         Some(colon) if host.last() != Some(&b']') => host.get(..colon).unwrap_or_default(),
         _ => host,
     };
-    let name = name.strip_suffix(b".").unwrap_or(name);
-    hosts.iter().any(|served| served.as_bytes().eq_ignore_ascii_case(name))
+    Some(name.strip_suffix(b".").unwrap_or(name))
+}
+
+/// Whether a request for `host` may come here, over a connection that was made for `server_name`.
+///
+/// With `hosts` (lower case) only those are served, over a connection for any of them. Without,
+/// any is, but a connection that was made for one name carries no request for another: what chose
+/// or checked the certificate by its name would have been passed by (RFC 9110, sections 7.4 and
+/// 15.5.20). A caller that named none, or a request without a host (HTTP/1.0), is not compared.
+pub(super) fn is_served(host: Option<&[u8]>, server_name: Option<&str>, hosts: &[String]) -> bool {
+    let Some(host) = host else { return hosts.is_empty() };
+    let listed = |name: &[u8]| hosts.iter().any(|one| one.as_bytes().eq_ignore_ascii_case(name));
+    if !hosts.is_empty() && !listed(host) {
+        return false;
+    }
+    server_name.is_none_or(|name| {
+        let name = name.strip_suffix('.').unwrap_or(name).as_bytes();
+        name.eq_ignore_ascii_case(host) || listed(name)
+    })
 }
 
 /// RFC 9110, section 9.2.2, less the methods that are not offered.
@@ -180,7 +197,8 @@ pub(super) struct AnswerForm {
     pub(super) cookies: bool,
 }
 
-/// Writes the head of an answer toward the caller, blank line included.
+/// Writes the head of an answer toward the caller, blank line included. Returns whether a mask
+/// changed something in it.
 ///
 /// # Errors
 /// [`MaskError`] when the mask blocks a field.
@@ -190,8 +208,9 @@ pub(super) fn write_answer(
     form: &AnswerForm,
     plan: &Arc<Plan>,
     to: &mut Vec<u8>,
-) -> Result<(), MaskError> {
+) -> Result<bool, MaskError> {
     write_status(head.status, to);
+    let mut shows = false;
     for field in &head.fields {
         if field.drop {
             continue;
@@ -210,7 +229,9 @@ pub(super) fn write_answer(
                 if form.masked {
                     to.extend(field.name(bytes).iter().map(u8::to_ascii_lowercase));
                     to.extend_from_slice(b": ");
-                    clear_escaped(plan, field.value(bytes), false, to)?;
+                    let (start, value) = (to.len(), field.value(bytes));
+                    clear_escaped(plan, value, false, to)?;
+                    shows |= to.get(start..) != Some(value);
                     to.extend_from_slice(b"\r\n");
                 } else {
                     field.write(bytes, to);
@@ -239,7 +260,7 @@ pub(super) fn write_answer(
         to.extend_from_slice(b"connection: keep-alive\r\n");
     }
     to.extend_from_slice(b"\r\n");
-    Ok(())
+    Ok(shows)
 }
 
 /// Writes the head of a refusal, blank line included.
@@ -259,7 +280,8 @@ pub(super) fn write_refusal(
         Refusal::MethodNotAllowed => {
             to.extend_from_slice(b"allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
         }
-        Refusal::Unrecordable | Refusal::Overloaded => {
+        // A budget has one more within a second, since its pace is at least one in a second.
+        Refusal::Unrecordable | Refusal::Overloaded | Refusal::TooManyFailures => {
             to.extend_from_slice(b"retry-after: 1\r\n");
         }
         _ => {}

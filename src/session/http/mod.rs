@@ -25,6 +25,7 @@ use super::model::ModelScan;
 use super::refusal::{Refusal, write_problem};
 use super::stall::Stall;
 use super::waiting::Waiting;
+use super::watch::Watch;
 use super::worker::{Identified, Snapshot, Worker};
 use crate::base::{
     ConnectionId, CredentialId, ExchangeId, ListenerId, MaskSet, Now, Pieces, ResourceId, RuleId,
@@ -36,6 +37,7 @@ use crate::record::fields::{Tag, Writer};
 use crate::record::{Journal, Kind, Position};
 use crate::wire::coding::Decoder;
 use crate::wire::http1::{BodyDecoder, HeadScan, RequestHead, ResponseHead};
+use core::net::SocketAddr;
 use std::sync::Arc;
 
 /// Where the request leg stands.
@@ -116,7 +118,10 @@ struct Exchange {
 pub struct Session {
     listener: ListenerId,
     connection: ConnectionId,
+    caller: SocketAddr,
     peer: String,
+    /// The name that the caller asked for in its TLS handshake.
+    server_name: Option<String>,
     closed: bool,
     draining: bool,
     caller_ended: bool,
@@ -133,6 +138,8 @@ pub struct Session {
     request_filter: Option<Box<Filter>>,
     answer_filter: Option<Box<Filter>>,
     echo: EchoState,
+    /// Follows the texts of an event stream that might bring the credential in parts.
+    watch: Option<Box<Watch>>,
     model: ModelScan,
     stage: Pieces,
     forwarded: Pieces,
@@ -148,6 +155,8 @@ pub struct Session {
     facts: Vec<u8>,
     text: Vec<u8>,
     decoded: Vec<u8>,
+    /// Bytes of the answer that were held and go on.
+    before: Vec<u8>,
     stall: Stall,
     waiting: Waiting,
     last_ns: u64,
@@ -155,14 +164,22 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session for a connection that was just accepted. `peer` is the caller's address, for
-    /// the record.
+    /// A session for a connection that was just accepted. `server_name` is what the caller asked
+    /// for in its TLS handshake (RFC 6066, section 3), if it did.
     #[must_use]
-    pub fn new(listener: ListenerId, connection: ConnectionId, peer: String, now: Now) -> Self {
+    pub fn new(
+        listener: ListenerId,
+        connection: ConnectionId,
+        caller: SocketAddr,
+        server_name: Option<String>,
+        now: Now,
+    ) -> Self {
         Self {
             listener,
             connection,
-            peer,
+            caller,
+            peer: caller.to_string(),
+            server_name,
             closed: false,
             draining: false,
             caller_ended: false,
@@ -179,6 +196,7 @@ impl Session {
             request_filter: None,
             answer_filter: None,
             echo: EchoState::default(),
+            watch: None,
             model: ModelScan::default(),
             stage: Pieces::new(),
             forwarded: Pieces::new(),
@@ -192,6 +210,7 @@ impl Session {
             facts: Vec::new(),
             text: Vec::new(),
             decoded: Vec::new(),
+            before: Vec::new(),
             stall: Stall::default(),
             waiting: Waiting::default(),
             last_ns: now.mono_ns,
@@ -612,6 +631,7 @@ impl Session {
         worker.lookahead = worker.lookahead.saturating_sub(self.gathered());
         self.held.clear();
         self.echo.reset();
+        worker.give_watch(self.watch.take());
         let subject = self.subject();
         let Some(exchange) = self.exchange.take() else { return };
         worker.counts.bytes[0] += exchange.bytes_in;

@@ -12,7 +12,7 @@ use crate::session::gate::{self, Wrap};
 use crate::session::io::{Act, Out};
 use crate::session::model::{Model, ModelError};
 use crate::session::refusal::Refusal;
-use crate::session::worker::{Snapshot, Worker};
+use crate::session::worker::{Snapshot, Unidentified, Worker};
 use crate::wire::http1::{BodyDecoder, BodyStep, FieldId, Form, Framing, parse_request, route};
 use std::sync::Arc;
 
@@ -117,7 +117,10 @@ impl Session {
                 self.head_since_ns = None;
                 let flow = match began {
                     Err(refusal) => Flow::Refuse(refusal),
-                    Ok(()) if self.request == Request::Gather => self.welcome(out),
+                    Ok(()) if self.request == Request::Gather => {
+                        out.head_read();
+                        self.welcome(out)
+                    }
                     Ok(()) => self.decide(Attr::Absent, &snapshot, now, worker, out),
                 };
                 (used, flow)
@@ -145,17 +148,23 @@ impl Session {
         self.path.clear();
         self.method.clear();
         let listener = snapshot.listener(self.listener).ok_or(Refusal::NoResource)?;
-        if !listener.hosts.is_empty() && !head::host_is_served(&self.head, bytes, &listener.hosts) {
+        let host = head::host_name(&self.head, bytes);
+        if !head::is_served(host, self.server_name.as_deref(), &listener.hosts) {
             return Err(Refusal::Misdirected);
         }
         let token = match head::token(&self.head, bytes) {
             Slots::One(token) => token,
             Slots::None | Slots::Several => return Err(Refusal::Unauthenticated),
         };
-        let identified = worker.identify(token, now).map_err(|error| {
-            tracing::info!(connection = self.connection.0, reason = error.label(), "token refused");
-            Refusal::Unauthenticated
-        })?;
+        let identified = match worker.identify(token, self.caller.ip(), now) {
+            Ok(identified) => identified,
+            Err(Unidentified::Token(error)) => {
+                let (connection, reason) = (self.connection.0, error.label());
+                tracing::info!(connection, reason, "token refused");
+                return Err(Refusal::Unauthenticated);
+            }
+            Err(Unidentified::Spent) => return Err(Refusal::TooManyFailures),
+        };
         self.method.extend_from_slice(self.head.method(bytes));
         if self.head.target.form == Form::Asterisk && listener.resource.is_none() {
             self.set_who(identified);
@@ -285,7 +294,6 @@ impl Session {
         if let Err(refusal) = self.send_head(&plan, snapshot, now, worker, out) {
             return Flow::Refuse(refusal);
         }
-        worker.counts.decide_ns[1] += 1;
         if self.request == Request::Forward { self.welcome(out) } else { Flow::On }
     }
 
@@ -322,6 +330,11 @@ impl Session {
             self.text.clear();
         }
         let path_len = path_len.min(self.text.len());
+        let as_it_came = |text: &[u8]| match model {
+            Attr::Value(name) => text.strip_prefix(self.path.as_slice()) == Some(name),
+            _ => text == self.path.as_slice(),
+        };
+        let shows = blocked || !as_it_came(&self.text);
         let (path, model) = self.text.split_at_checked(path_len).unwrap_or_default();
         self.facts.clear();
         let mut writer = Writer::new(&mut self.facts);
@@ -359,8 +372,11 @@ impl Session {
         {
             writer.text(Tag::Credential, credential.name());
         }
+        if subject.level != RecordLevel::Full {
+            writer.text(Tag::Level, "meta");
+        }
         writer.bytes(Tag::PolicyDigest, &snapshot.policy.digest());
-        gate::note(subject, Kind::Open, &self.facts, !plan.is_pass(), worker.books(), now)
+        gate::note(subject, Kind::Open, &self.facts, shows, worker.books(), now)
             .map_err(|_| Refusal::Unrecordable)
     }
 
@@ -409,7 +425,8 @@ impl Session {
         clear_head(plan, &self.head_out, &mut self.text).map_err(|_| Refusal::Denied)?;
         self.stage.clear();
         self.stage.text(&self.text);
-        let cleared = Cleared::written(&mut self.stage, !plan.is_pass());
+        let changed = self.text != self.head_out;
+        let cleared = Cleared::generated_masked(&mut self.stage, changed);
         let books = worker.books();
         let admission = gate::admit(grant, subject, Kind::RequestHead, cleared, b"", books, now)
             .map_err(|_| Refusal::Unrecordable)?;
@@ -428,7 +445,6 @@ impl Session {
         ));
         exchange.upstream_open = true;
         exchange.sent_ns = now.mono_ns;
-        worker.counts.decide_ns[0] += now.mono_ns.saturating_sub(exchange.started_ns);
         self.answer = Answer::Head;
         self.answer_scan = crate::wire::http1::HeadScan::default();
         if self.head.framing == Framing::None {
@@ -464,7 +480,8 @@ impl Session {
         self.answer_scan = crate::wire::http1::HeadScan::default();
         self.stage.clear();
         self.stage.text(&self.text);
-        let cleared = Cleared::written(&mut self.stage, !plan.is_pass());
+        let changed = self.text != self.head_out;
+        let cleared = Cleared::generated_masked(&mut self.stage, changed);
         let kind = Kind::RequestHead;
         let Ok(admission) = gate::admit(grant, subject, kind, cleared, b"", worker.books(), now)
         else {

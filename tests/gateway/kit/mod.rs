@@ -2,11 +2,13 @@
 
 pub(crate) mod caller;
 pub(crate) mod home;
+pub(crate) mod scrape;
 pub(crate) mod served;
 pub(crate) mod upstream;
 
 pub(crate) use caller::{Answer, Caller, get};
 pub(crate) use home::Home;
+pub(crate) use scrape::Scrape;
 pub(crate) use served::Served;
 pub(crate) use upstream::Upstream;
 

@@ -1,5 +1,6 @@
 //! The whole flow of HTTP/1 as a pure function: what goes in, what comes out of both sides.
 
+mod edges;
 mod record;
 
 use crate::base::{ConnectionId, ListenerId};
@@ -10,6 +11,8 @@ use crate::session::http::Session;
 use crate::session::io::{Act, Ending, Input, Interest, Out};
 use crate::session::kit::{self, Kit, REAL_KEY, at, kit, kit_with, recorded};
 use std::sync::Arc;
+
+mod echo;
 
 /// A connection with both of its buffers, as the runtime keeps them.
 struct Wire {
@@ -25,9 +28,9 @@ struct Wire {
 
 impl Wire {
     fn new() -> Self {
-        let peer = "127.0.0.1:9".to_owned();
+        let peer = "127.0.0.1:9".parse().unwrap();
         Self {
-            session: Session::new(ListenerId(0), ConnectionId(1), peer, at(0)),
+            session: Session::new(ListenerId(0), ConnectionId(1), peer, None, at(0)),
             out: Out::new(),
             caller: Vec::new(),
             upstream: Vec::new(),

@@ -59,7 +59,6 @@ fn an_escaped_value_of_a_query_goes_up_as_it_is_and_is_recorded_masked() {
     let got = String::from_utf8(wire.to_caller.clone()).unwrap();
     assert!(got.contains("[EMAIL]") && !got.contains("bob"), "{got}");
     assert!(entries(&kit, Kind::ResponseHead)[0].1);
-    assert!(opened(&kit).2);
 }
 
 #[test]

@@ -1,0 +1,116 @@
+//! Everything that one session recorded, entry by entry.
+
+use super::replay::{Replay, write_body};
+use super::text::{clean, time_text};
+use super::{entries_of, finish, missing, unwritten};
+use crate::record::Flags;
+use crate::record::fields::{Field, Reader, Tag};
+use crate::record::reader::OwnedEntry;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+use std::io::{self, Write};
+use std::path::Path;
+
+/// Prints everything that one session recorded. Returns 1 where it is not in the record.
+pub fn show(
+    data: &Path,
+    id: &str,
+    as_json: bool,
+    out: &mut dyn Write,
+    errors: &mut dyn Write,
+) -> u8 {
+    let found = entries_of(data, id, errors);
+    let outcome = found.and_then(|entries| {
+        let Some(first) = entries.first() else { return missing(id, errors) };
+        for entry in &entries {
+            if as_json {
+                writeln!(out, "{}", entry_json(entry)).map_err(unwritten)?;
+            } else {
+                show_entry(entry, first.time_ns, out).map_err(unwritten)?;
+            }
+        }
+        Ok(0)
+    });
+    finish(outcome, errors)
+}
+
+fn show_entry(entry: &OwnedEntry, start_ns: u64, out: &mut dyn Write) -> io::Result<()> {
+    let micros = entry.time_ns.saturating_sub(start_ns) / 1_000;
+    let masked = if entry.meta.flags.has(Flags::MASKED) { " masked" } else { "" };
+    writeln!(
+        out,
+        "+{:>6}.{:03} ms  {:<15} worker {} sequence {}, {} bytes{masked}",
+        micros / 1_000,
+        micros % 1_000,
+        entry.meta.kind.label(),
+        entry.worker,
+        entry.sequence,
+        entry.body.len(),
+    )?;
+    if entry.meta.kind.is_raw() {
+        write_body(&entry.body, Replay::default(), out)?;
+        return if entry.body.ends_with(b"\n") { Ok(()) } else { writeln!(out) };
+    }
+    for field in Reader::new(&entry.body) {
+        let Ok(field) = field else { return writeln!(out, "    (fields are damaged)") };
+        match field_value(&field) {
+            Value::String(text) => {
+                let mut lines = text.lines();
+                writeln!(out, "    {}: {}", field_name(&field), clean(lines.next().unwrap_or("")))?;
+                for line in lines {
+                    writeln!(out, "        {}", clean(line))?;
+                }
+            }
+            value => writeln!(out, "    {}: {value}", field_name(&field))?,
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn field_name(field: &Field<'_>) -> String {
+    field.tag().map_or_else(|| format!("field_{}", field.number), |tag| tag.name().to_owned())
+}
+
+pub(super) fn field_value(field: &Field<'_>) -> Value {
+    match field.tag() {
+        Some(tag) if tag.is_number() => json!(field.as_number()),
+        Some(Tag::TokenDigest | Tag::PolicyDigest | Tag::MaskHash) => {
+            Value::String(field.value.iter().map(|byte| format!("{byte:02x}")).collect())
+        }
+        _ => Value::String(field.as_text().into_owned()),
+    }
+}
+
+fn entry_json(entry: &OwnedEntry) -> Value {
+    let mut object = Map::new();
+    let mut put = |key: &str, value: Value| object.insert(key.to_owned(), value);
+    put("time", json!(time_text(entry.time_ns)));
+    put("time_ns", json!(entry.time_ns));
+    put("worker", json!(entry.worker));
+    put("sequence", json!(entry.sequence));
+    put("kind", json!(entry.meta.kind.label()));
+    put("request_id", json!(entry.meta.exchange.to_string()));
+    put("masked", json!(entry.meta.flags.has(Flags::MASKED)));
+    if entry.meta.kind.is_raw() {
+        match std::str::from_utf8(&entry.body) {
+            Ok(text) => put("body", json!(text)),
+            Err(_) => put("body_base64", json!(STANDARD.encode(&entry.body))),
+        };
+        return Value::Object(object);
+    }
+    let mut fields: Map<String, Value> = Map::new();
+    for field in Reader::new(&entry.body).map_while(Result::ok) {
+        let value = field_value(&field);
+        match fields.get_mut(&field_name(&field)) {
+            // A field that repeats becomes a list.
+            Some(Value::Array(list)) => list.push(value),
+            Some(one) => *one = Value::Array(vec![one.take(), value]),
+            None => {
+                fields.insert(field_name(&field), value);
+            }
+        }
+    }
+    put("fields", Value::Object(fields));
+    Value::Object(object)
+}

@@ -1,0 +1,123 @@
+//! An allocator that counts, and tells where what it counted came from.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::backtrace::Backtrace;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Counts while it is armed, on the threads that are asked for.
+pub(crate) struct Counting;
+
+static ARMED: AtomicBool = AtomicBool::new(false);
+static COUNT: AtomicU64 = AtomicU64::new(0);
+static TRACES: Mutex<Vec<Backtrace>> = Mutex::new(Vec::new());
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// Allocations whose origin is kept.
+const TRACES_MAX: usize = 256;
+
+thread_local! {
+    /// Has no destructor and no lazy part, so that it can be used within the allocator.
+    static STATE: Cell<State> = const { Cell::new(State::Unknown) };
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Unknown,
+    Counted,
+    Ignored,
+    /// It is taking down where an allocation came from.
+    Within,
+}
+
+// SAFETY: every call goes to the system's allocator with what it was given.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        note();
+        // SAFETY: the caller keeps the contract of `alloc`, which is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        note();
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, len: usize) -> *mut u8 {
+        note();
+        // SAFETY: as above; the block came from the system's allocator.
+        unsafe { System.realloc(block, layout, len) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+fn note() {
+    if !ARMED.load(Ordering::Relaxed) {
+        return;
+    }
+    let state = STATE.try_with(Cell::get).unwrap_or(State::Ignored);
+    let state = if state == State::Unknown { classify() } else { state };
+    if state != State::Counted {
+        return;
+    }
+    let before = COUNT.fetch_add(1, Ordering::Relaxed);
+    if before < TRACES_MAX as u64 {
+        set(State::Within);
+        let trace = Backtrace::force_capture();
+        TRACES.lock().unwrap_or_else(PoisonError::into_inner).push(trace);
+        set(State::Counted);
+    }
+}
+
+fn set(state: State) {
+    let _ = STATE.try_with(|cell| cell.set(state));
+}
+
+/// Workers are known by the name of their thread.
+fn classify() -> State {
+    let mut name = [0u8; 16];
+    // SAFETY: PR_GET_NAME writes at most 16 bytes, which `name` has.
+    unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
+    let state = if name.starts_with(b"worker-") { State::Counted } else { State::Ignored };
+    set(state);
+    state
+}
+
+/// What was counted.
+pub(crate) struct Counted {
+    pub(crate) count: u64,
+    /// Frames of our own, innermost first, and how often.
+    pub(crate) origins: BTreeMap<String, u64>,
+}
+
+/// Counts what `run` allocates: on this thread, or on threads named `worker-*`.
+pub(crate) fn during(of_workers: bool, run: impl FnOnce()) -> Counted {
+    set(if of_workers { State::Ignored } else { State::Counted });
+    COUNT.store(0, Ordering::Relaxed);
+    ARMED.store(true, Ordering::SeqCst);
+    run();
+    ARMED.store(false, Ordering::SeqCst);
+    set(State::Ignored);
+    let mut origins = BTreeMap::new();
+    for trace in std::mem::take(&mut *TRACES.lock().unwrap_or_else(PoisonError::into_inner)) {
+        *origins.entry(ours(&trace.to_string())).or_default() += 1;
+    }
+    Counted { count: COUNT.load(Ordering::Relaxed), origins }
+}
+
+/// One test at a time: there is one counter.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The innermost places in `src/`.
+fn ours(trace: &str) -> String {
+    let places = trace.lines().map(str::trim).filter_map(|line| line.strip_prefix("at ./src/"));
+    places.take(5).collect::<Vec<_>>().join(" < ")
+}

@@ -1,0 +1,218 @@
+//! Does an exchange allocate, in steady state? By an allocator that counts.
+//!
+//! What is found is told with its place in the source, innermost first.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![expect(unsafe_code, reason = "an allocator is unsafe by its trait")]
+
+mod count;
+#[path = "../gateway/kit/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "the tests of the gateway use all of it")]
+mod gateway;
+#[path = "../kit/mod.rs"]
+mod kit;
+
+use count::{Counted, Counting, alone, during};
+use gateway::upstream::{answer, chunk, chunked_head};
+use gateway::{Caller, Home, Upstream};
+use kit::{Road, Site};
+use std::io::Write as _;
+use weirgate::identity::dev::DevKey;
+use weirgate::policy::RecordLevel;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Exchanges before counting begins, and between two drains.
+const WARM: usize = 24;
+const BATCH: usize = 8;
+/// Exchanges that are counted on a live worker.
+const EXCHANGES: u64 = 300;
+
+fn told(what: &str, counted: &Counted) -> String {
+    let places: Vec<String> =
+        counted.origins.iter().map(|(place, count)| format!("{count} x {place}")).collect();
+    format!("{what}: {} allocations\n{}", counted.count, places.join("\n"))
+}
+
+/// Allocations of some exchanges behind as many that warm up.
+fn measure(site: Site, request: impl Fn(&str) -> Vec<u8>, answer: &[Vec<u8>]) -> Counted {
+    let key = DevKey::generate().unwrap();
+    let mut road = Road::new(site, &key);
+    let request = request(&kit::token(&key, "ana", &["analysts"]));
+    let answer: Vec<&[u8]> = answer.iter().map(Vec::as_slice).collect();
+    let exchange = |road: &mut Road| {
+        let moved = road.exchange(&request, &answer);
+        if road.is_closed() {
+            road.reconnect();
+        }
+        moved
+    };
+    let first = exchange(&mut road);
+    for n in 0..WARM {
+        if n % BATCH == 0 {
+            road.drain();
+        }
+        assert_eq!(exchange(&mut road), first);
+    }
+    road.drain();
+    during(false, || {
+        for _ in 0..BATCH {
+            assert_eq!(exchange(&mut road), first);
+        }
+    })
+}
+
+#[test]
+fn an_exchange_of_a_session_allocates_nothing() {
+    let _alone = alone();
+    let full = || {
+        let mut site = kit::bare();
+        site.rules.iter_mut().for_each(|rule| rule.then.record = RecordLevel::Full);
+        site
+    };
+    let chat = |token: &str| kit::chat(token, 1 << 10);
+    let chunked = |token: &str| {
+        let text = String::from_utf8(kit::chat(token, 1 << 10)).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let head = head.split("\r\nContent-Length").next().unwrap();
+        format!(
+            "{head}\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+            body.len()
+        )
+        .into_bytes()
+    };
+    let get = |token: &str| {
+        format!("GET /llm/v1/models?limit=3 HTTP/1.1\r\nHost: gw\r\nx-api-key: {token}\r\n\r\n")
+            .into_bytes()
+    };
+    let (json, stream) = (vec![kit::json_answer(1 << 10)], kit::stream_answer(40));
+    // Cut within events, so that something is held at the end of each read.
+    let whole = stream.concat();
+    let cut: Vec<Vec<u8>> = whole.chunks(333).map(<[u8]>::to_vec).collect();
+    let mut found = Vec::new();
+    let mut check = |what: &str, counted: Counted| {
+        if counted.count > 0 {
+            found.push(told(what, &counted));
+        }
+    };
+    check("bare", measure(kit::bare(), chat, &json));
+    check("a GET", measure(kit::bare(), get, &json));
+    check("recorded", measure(full(), chat, &json));
+    check("a chunked request", measure(full(), chunked, &json));
+    check("a stream", measure(full(), chat, &stream));
+    check("a stream cut within events", measure(full(), chat, &cut));
+    check("everything on", measure(kit::everything(), chat, &json));
+    check("everything on, chunked", measure(kit::everything(), chunked, &json));
+    check("everything on, a stream", measure(kit::everything(), chat, &stream));
+    check("everything on, a stream cut within events", measure(kit::everything(), chat, &cut));
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn a_refused_request_allocates_within_a_bound() {
+    let _alone = alone();
+    let denied = |token: &str| {
+        let text = String::from_utf8(kit::chat(token, 1 << 10)).unwrap();
+        text.replace("gpt-4o", "opus-1").into_bytes()
+    };
+    let unknown = |_: &str| kit::chat("nonsense", 1 << 10);
+    let broken = |_: &str| b"GET /llm/x HTTP/1.1\r\nHost: a b\r\n\r\n".to_vec();
+    // A connection that is closed is made anew, which is its own few.
+    for (what, counted, most) in [
+        ("denied", measure(kit::everything(), denied, &[]), 8),
+        ("unknown", measure(kit::everything(), unknown, &[]), 40),
+        ("broken", measure(kit::everything(), broken, &[]), 40),
+    ] {
+        let each = counted.count / BATCH as u64;
+        assert!(each <= most, "{}", told(what, &counted));
+    }
+}
+
+#[test]
+fn a_live_worker_allocates_nothing_for_an_exchange() {
+    let _alone = alone();
+    let upstream = Upstream::start(|heard, stream| match heard.path.as_str() {
+        "/events" => {
+            chunked_head(stream, "text/event-stream")?;
+            for n in 0..20 {
+                chunk(stream, format!("data: part {n} for bob@corp.example.com\n\n").as_bytes())?;
+            }
+            chunk(stream, b"")
+        }
+        "/chat" => {
+            chunked_head(stream, "text/event-stream")?;
+            for word in ["Ask", " ana", "@corp", ".example", ".com", " or s", "k-", "live"] {
+                chunk(stream, kit::chat_event(word).as_bytes())?;
+            }
+            chunk(stream, b"data: [DONE]\n\n")?;
+            chunk(stream, b"")
+        }
+        _ => answer(stream, "application/json", br#"{"to":"bob@corp.example.com","ssn":"1"}"#),
+    });
+    let home = Home::new();
+    let resource = format!(
+        "[[resource]]\nname = \"models\"\nprotocol = \"http\"\nupstream = \"http://{}\"\n\
+         shape = \"openai\"\ncredential = {{ kind = \"bearer\", secret = \"file:upstream.key\" }}\n",
+        upstream.address
+    );
+    home.configure(upstream.address, &resource);
+    let rule = |name: &str, then: &str| {
+        format!(
+            "\n[[rule]]\nid = \"{name}\"\neffect = \"allow\"\nwho = {{ groups = [\"{name}\"] }}\n\
+             what = {{ resource = [\"models\"], model = [\"gpt-*\"] }}\n{then}"
+        )
+    };
+    let (open, masked) = (rule("open", ""), rule("held", "then = { mask = [\"pii\"] }\n"));
+    home.write("policy.toml", &format!("{}{open}{masked}", gateway::home::POLICY));
+    let text = std::fs::read_to_string(home.config()).unwrap();
+    home.write("gateway.toml", &text.replace("workers = 2", "workers = 1"));
+    let running = home.start();
+    let token = |group: &str| home.token("ana", &[group]);
+    let mut caller = Caller::open(running.address("api").unwrap()).unwrap();
+    let body = r#"{"model":"gpt-4o","input":"for ana@corp.example.com"}"#;
+    let mut found = Vec::new();
+    for (path, group) in [
+        ("/plain/json", "readers"),
+        ("/masked/json", "readers"),
+        ("/plain/events", "readers"),
+        ("/masked/events", "readers"),
+        ("/models/chat", "open"),
+        ("/models/chat", "held"),
+    ] {
+        let token = token(group);
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut exchange = || {
+            caller.stream.write_all(request.as_bytes()).unwrap();
+            assert_eq!(caller.answer().unwrap().status, 200);
+        };
+        (0..100).for_each(|_| exchange());
+        let counted = during(true, || (0..EXCHANGES).for_each(|_| exchange()));
+        // The worker's tick, a few times a second, makes a list of idle connections anew; an
+        // exchange that allocated would be seen in each.
+        if counted.count > EXCHANGES / 10 {
+            found.push(told(&format!("{path} of {group}"), &counted));
+        }
+    }
+    assert!(running.stop());
+    assert!(found.is_empty(), "{EXCHANGES} exchanges each: {}", found.join("\n"));
+}
+
+#[test]
+fn the_counter_counts() {
+    let _alone = alone();
+    let counted = during(false, || drop(std::hint::black_box(vec![1u8; 100])));
+    assert_eq!(counted.count, 1);
+    assert_eq!(during(false, || ()).count, 0);
+    let counted = during(true, || {
+        let name = "worker-of-the-test".to_owned();
+        let thread = std::thread::Builder::new().name(name);
+        let work = || drop(std::hint::black_box(Box::new(7)));
+        thread.spawn(work).unwrap().join().unwrap();
+    });
+    assert!(counted.count > 0);
+}
