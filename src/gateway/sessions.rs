@@ -98,6 +98,15 @@ impl<F: Format<Snapshot = KeySnapshot>> Shared<F> {
     }
 }
 
+impl<F: Format<Snapshot = KeySnapshot>> Drop for Sessions<F> {
+    /// Gap entries that are owed are written while there is a drain.
+    fn drop(&mut self) {
+        if let Ok(mut worker) = self.shared.worker.try_borrow_mut() {
+            worker.tick(runtime::now());
+        }
+    }
+}
+
 impl<F: Format<Snapshot = KeySnapshot>> runtime::Sessions for Sessions<F> {
     type S = Session<F>;
 

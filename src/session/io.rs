@@ -198,9 +198,7 @@ impl Out {
         for (from, to) in
             [(&mut self.caller, &mut to.caller), (&mut self.upstream, &mut to.upstream)]
         {
-            from.detach(source);
-            to.append_at(from, 0);
-            from.clear();
+            to.take_detached(from, source);
         }
     }
 
