@@ -168,3 +168,23 @@ fn a_secret_that_is_read_again_during_a_reload_does_not_bring_the_old_policy_bac
     }
     assert!(gateway.stop());
 }
+
+#[test]
+fn a_reload_that_names_another_admin_token_shuts_the_old_one_out() {
+    let (home, upstream) = (Home::new(), Upstream::echo());
+    home.write("one.token", "the-first-admin-token");
+    home.write("two.token", "the-second-admin-token");
+    let admin = |token: &str| format!("[admin]\naddress = \"127.0.0.1:0\"\n{token}");
+    home.configure(upstream.address, &admin("token = \"file:one.token\"\n"));
+    let gateway = home.start();
+    let address = gateway.admin_address().unwrap();
+    let opens = |token: &str| get(address, "/api/v1/resources", token).unwrap().status == 200;
+    assert!(opens("the-first-admin-token") && !opens("the-second-admin-token"));
+    home.configure(upstream.address, &admin("token = \"file:two.token\"\n"));
+    gateway.reload(home.load()).unwrap();
+    assert!(!opens("the-first-admin-token") && opens("the-second-admin-token"));
+    home.configure(upstream.address, &admin(""));
+    gateway.reload(home.load()).unwrap();
+    assert!(!opens("the-second-admin-token"), "without a token nothing is open");
+    assert!(gateway.stop());
+}
