@@ -2,6 +2,7 @@
 //! the disk.
 //!
 //!     cargo bench --bench record
+//!     cargo bench --bench record exchanges    # only what the drain spends on an exchange
 //!
 //! | design | the worker appends to | the other thread, every 5 or 20 ms |
 //! |---|---|---|
@@ -45,6 +46,23 @@
 //! writes cost up to 1.8 times the drain CPU, and at 256 B the ring was full at times. C is as
 //! good as B while the kernel's own writeback (every 30 s) is not in the cell: it is the choice
 //! where memory does not outlive the process. p99.99 differs from run to run with the other load.
+//!
+//! What the one drain thread spends on an exchange of 1 KiB up and 1 KiB back (six entries, 3.6
+//! KiB), one run on the same machine with a load average of 5 beside it:
+//!
+//! | workers | offered | exchanges/s | MiB/s | drain CPU us/exchange | of one core | waits | slowest write ms |
+//! |---|---|---|---|---|---|---|---|
+//! | 1 | 1000/s | 999 | 4 | 24.25 | 2 % | 0 | 38.2 |
+//! | 1 | 20000/s | 19771 | 70 | 5.30 | 10 % | 0 | 55.8 |
+//! | 1 | as drained | 57935 | 205 | 5.13 | 30 % | 11025 | 27.4 |
+//! | 8 | 1000/s | 983 | 3 | 82.16 | 8 % | 0 | 14.7 |
+//! | 8 | 20000/s | 19958 | 71 | 9.06 | 18 % | 0 | 12.1 |
+//! | 8 | as drained | 86066 | 305 | 5.03 | 43 % | 9241 | 54.4 |
+//!
+//! 5 us under load: its CPU would do for 200,000 exchanges/s. It waits for its own writes more than
+//! half of the time, so what it keeps up with is the disk: 86,000/s here, which is 8 workers at
+//! 10,700/s each. Beyond that the rings fill, and work is held back. At rest the cost is the tick
+//! (a page for each worker that has something), 8 % of a core for 8 workers that do little.
 #![expect(clippy::indexing_slicing, reason = "a bench: its own tables")]
 
 use std::fs::File;
@@ -331,6 +349,72 @@ fn relations() {
     );
 }
 
+/// Kinds and body bytes of one call of a model: what is recorded of 1 KiB up and 1 KiB back.
+const EXCHANGE: [(Kind, usize); 6] = [
+    (Kind::Open, 420),
+    (Kind::RequestHead, 330),
+    (Kind::RequestBody, 1024),
+    (Kind::ResponseHead, 280),
+    (Kind::ResponseBody, 1024),
+    (Kind::Close, 75),
+];
+
+/// What the one drain thread spends on an exchange: at a steady rate over all workers, or with
+/// the rings filled as fast as it empties them (`None`).
+fn exchanges(workers: u32, rate: Option<f64>, time: Duration, disk: &Path) {
+    let memory = tempfile::tempdir_in("/dev/shm").expect("a memory-backed folder");
+    let data = tempfile::tempdir_in(disk).expect("a folder on the data disk");
+    let settings = Settings::new(&data.path().join("data"), memory.path(), workers);
+    let mut opened = open(&settings).expect("the record opens");
+    let handle = opened.drain.handle();
+    let body = [0x61; 1024];
+    let (mut count, mut waits) = (0u64, 0u64);
+    let start = Instant::now();
+    while start.elapsed() < time {
+        let due = rate.map_or(0.0, |rate| count as f64 / rate);
+        if start.elapsed().as_secs_f64() < due {
+            std::thread::sleep(Duration::from_micros(200));
+            continue;
+        }
+        let place = (count % u64::from(workers)) as usize;
+        for (kind, len) in EXCHANGE {
+            let meta = EntryMeta::new(kind, ConnectionId(1), ExchangeId(u128::from(count)));
+            let now = Now { mono_ns: count, wall_ns: 1_700_000_000_000_000_000 + count };
+            let body = std::iter::once(&body[..len]);
+            while opened.journals[place].append(meta, body.clone(), now).is_err() {
+                waits += 1;
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        }
+        count += 1;
+    }
+    assert!(opened.drain.stop(), "everything is drained");
+    let took = start.elapsed().as_secs_f64();
+    let metrics = handle.metrics();
+    println!(
+        "| {workers} | {} | {:.0} | {:.0} | {:.2} | {:.0} % | {waits} | {:.1} |",
+        rate.map_or("as drained".to_owned(), |rate| format!("{rate:.0}/s")),
+        count as f64 / took,
+        metrics.drained_bytes as f64 / (1 << 20) as f64 / took,
+        metrics.cpu_ns as f64 / 1e3 / count as f64,
+        metrics.cpu_ns as f64 / 1e7 / took,
+        metrics.slowest_ns as f64 / 1e6,
+    );
+}
+
+fn drain_speed(time: Duration, disk: &Path) {
+    println!(
+        "| workers | offered | exchanges/s | MiB/s | drain CPU us/exchange | of one core | waits | \
+         slowest write ms |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
+    for workers in [1, 8] {
+        for rate in [Some(1_000.0), Some(20_000.0), None] {
+            exchanges(workers, rate, time, disk);
+        }
+    }
+}
+
 fn verify_speed(disk: &Path, seconds: Duration) {
     let data = tempfile::tempdir_in(disk).expect("a folder on the data disk");
     let mut settings = Settings::new(&data.path().join("data"), data.path(), 1);
@@ -360,6 +444,9 @@ fn main() {
     let time = Duration::from_secs_f64(seconds.unwrap_or(if whole { 5.0 } else { 0.1 }));
     let disk =
         std::env::var_os("WEIRGATE_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    if std::env::args().any(|arg| arg == "exchanges") {
+        return drain_speed(time, &disk);
+    }
     println!(
         "| design | every ms | body B | append p50 ns | p99 | p99.9 | p99.99 | faults per 1000 | \
          drain CPU ms/MiB | slowest sync ms | waits | content |"
@@ -382,5 +469,7 @@ fn main() {
     if whole {
         relations();
     }
+    println!();
+    drain_speed(time, &disk);
     verify_speed(&disk, time.min(Duration::from_secs(1)));
 }

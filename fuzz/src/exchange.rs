@@ -599,6 +599,7 @@ fn snapshot() -> Snapshot {
     };
     Snapshot {
         generation: 1,
+        on_full: weirgate::record::OnFull::Refuse,
         limits: Limits {
             lookahead_max: 4 << 10,
             lookahead_worker_max: 6 << 10,

@@ -264,6 +264,7 @@ fn snapshot() -> Snapshot {
     };
     Snapshot {
         generation: 1,
+        on_full: weirgate::record::OnFull::Refuse,
         limits: Limits::default(),
         verifier: Verifier::new(vec![DevKey::rules("dev", token::ISSUER, "weirgate")]),
         policy: Table::compile(vec![masked, plain, deny], 1, 1).expect("sound rules"),

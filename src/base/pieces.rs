@@ -160,6 +160,20 @@ impl Pieces {
         }
     }
 
+    /// Moves all pieces of `other` behind the own ones, free of the input `source` that they name.
+    pub fn take_detached(&mut self, other: &mut Self, source: &[u8]) {
+        let named = other.list.iter().any(|piece| matches!(piece, Piece::Source(_)));
+        if self.is_empty() && !named {
+            self.clear();
+            std::mem::swap(self, other);
+            return;
+        }
+        for slice in other.slices(source) {
+            self.text(slice);
+        }
+        other.clear();
+    }
+
     /// Copies what names `source` into the arena, so that the pieces stand without it.
     pub fn detach(&mut self, source: &[u8]) {
         let Self { arena, list, .. } = self;
@@ -224,6 +238,15 @@ mod tests {
         other.text(b">");
         other.append_at(&pieces, 0);
         assert_eq!(other.to_vec(source), b">hello kind newer world");
+        let (mut moved, mut first) = (Pieces::new(), pieces.clone());
+        moved.take_detached(&mut first, source);
+        assert!(first.is_empty());
+        assert_eq!(moved.to_vec(b""), b"hello kind newer world");
+        first.text(b"!");
+        moved.take_detached(&mut first, b"");
+        first.take_detached(&mut moved, b"");
+        assert_eq!(first.to_vec(b""), b"hello kind newer world!");
+        assert!(moved.is_empty());
         pieces.detach(source);
         assert_eq!(pieces.to_vec(b""), b"hello kind newer world");
         assert_eq!(pieces.len(), 22);

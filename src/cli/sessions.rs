@@ -164,7 +164,8 @@ pub fn row_json(row: &Row) -> Value {
         "method": row.method, "path": row.path, "model": row.model,
         "credential": row.credential, "peer": row.peer, "status": row.status,
         "bytes_in": row.bytes_in, "bytes_out": row.bytes_out, "masked": row.masked,
-        "ending": row.ending, "request_ids": [id],
+        "ending": row.ending, "gap_entries": row.gap_entries, "gap_bytes": row.gap_bytes,
+        "request_ids": [id],
     })
 }
 
@@ -205,12 +206,13 @@ mod tests {
     use crate::cli::verify;
     use crate::control::drain::{Settings, open};
     use crate::record::fields::{Tag, Writer};
+    use crate::record::gap::Gap;
     use crate::record::{EntryMeta, Journal, Kind};
     use std::path::PathBuf;
 
     const SECOND: u64 = 1_000_000_000;
 
-    /// A record of one exchange; the gateway is stopped.
+    /// A record of one exchange with a gap; the gateway is stopped.
     fn record(dir: &Path) -> PathBuf {
         let mut settings = Settings::new(&dir.join("data"), dir, 1);
         settings.ring_bytes = 1 << 20;
@@ -231,6 +233,8 @@ mod tests {
         put(Kind::RequestBody, b"ask \x1b[31m me");
         put(Kind::ResponseHead, b"HTTP/1.1 200 OK\r\n\r\n");
         put(Kind::ResponseBody, &vec![b'z'; 100_000]);
+        Gap { entries: 1, bytes_in: 0, bytes_out: 333 }.write(&mut body);
+        put(Kind::Gap, &body);
         Writer::new(&mut body).number(Tag::Status, 200);
         put(Kind::Close, &body);
         assert!(opened.drain.stop());
@@ -252,9 +256,10 @@ mod tests {
         let row: Value = serde_json::from_str(out.trim()).unwrap();
         assert_eq!(
             (code, row["id"].as_str(), row["bytes_out"].as_u64()),
-            (0, Some(id), Some(100_000))
+            (0, Some(id), Some(100_333))
         );
         assert_eq!(row["start"], "2023-11-14T22:13:20.001Z");
+        assert_eq!((&row["gap_entries"], &row["gap_bytes"]), (&json!(1), &json!(333)));
         let filter = Filter { caller: Some("bob".to_owned()), ..Filter::default() };
         assert_eq!(text(|o, e| list(&data, &filter, true, o, e)).1, "");
         assert!(text(|o, e| list(&data, &Filter::default(), false, o, e)).1.contains(" ana "));
@@ -263,8 +268,10 @@ mod tests {
         assert!(out.contains("POST /v1/x HTTP/1.1") && out.contains("HTTP/1.1 200 OK"));
         assert!(out.contains("ask \\u{1b}[31m me"), "nothing steers the terminal");
         assert!(out.contains(&"z".repeat(100_000)), "parts are joined");
+        assert!(out.contains("-- gap count=1 bytes_in=0 bytes_out=333 failure=no_room"), "{out}");
         let (code, out, _) = text(|o, e| show(&data, id, true, o, e));
-        assert_eq!((code, out.lines().count()), (0, 6));
+        assert_eq!((code, out.lines().count()), (0, 7));
+        assert!(out.contains("\"count\":1") && out.contains("no_room"), "{out}");
         assert!(text(|o, e| show(&data, id, false, o, e)).1.contains("decision: permit"));
         assert_eq!(text(|o, e| show(&data, "ffff", false, o, e)).0, 1);
         assert_eq!(text(|o, e| show(&data, "xyz", false, o, e)).0, 2);
@@ -277,7 +284,10 @@ mod tests {
         let data = record(dir.path());
         let mut options = verify::Options { data: data.clone(), ..verify::Options::default() };
         let (code, out, _) = text(|o, e| verify::run(&options, o, e));
-        assert!(code == 0 && out.starts_with("ok: 1 segments, 7 entries"), "{out}");
+        assert!(code == 0 && out.contains("ok: 1 segments, 8 entries"), "{out}");
+        let gap =
+            "w00-00000000.seg: 1 gaps, the first at sequence 7: 1 entries with 333 body bytes";
+        assert!(out.starts_with(gap), "{out}");
         let path = data.join("w00-00000000.seg");
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[9_000] ^= 1;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::control::drain::{FolderReport, public_key, public_keys, verify_folder};
+use crate::record::gap::Gap;
 use crate::record::verify::Place;
 
 /// What `verify` was asked.
@@ -79,6 +80,8 @@ struct Totals {
     dropped: u64,
     checkpoints: u64,
     ring_entries: u64,
+    gaps: u64,
+    gap: Gap,
 }
 
 fn totals(report: &FolderReport) -> Totals {
@@ -89,6 +92,8 @@ fn totals(report: &FolderReport) -> Totals {
         sum.proved += segment.proved;
         sum.dropped += segment.dropped;
         sum.checkpoints += segment.checkpoints;
+        sum.gaps += segment.gaps.map_or(0, |(count, _)| count);
+        sum.gap.add(&segment.gap);
     }
     sum.ring_entries = report.rings.iter().map(|ring| ring.entries).sum();
     sum
@@ -118,11 +123,16 @@ fn print(report: &FolderReport, options: &Options, out: &mut dyn Write) -> io::R
             line(out, options.json, &file, position, Some(sequence), what.text())?;
         }
     }
+    for (name, segment) in &report.segments {
+        let Some((gaps, first)) = segment.gaps else { continue };
+        print_gaps(out, options.json, name, gaps, first, &segment.gap)?;
+    }
     if options.json {
         let summary = json!({
             "segments": report.segments.len(), "entries": sum.entries, "bytes": sum.bytes,
             "proved_bytes": sum.proved, "checkpoints": sum.checkpoints,
             "dropped_bytes": sum.dropped, "ring_entries": sum.ring_entries,
+            "gaps": sum.gaps, "gap_entries": sum.gap.entries, "gap_bytes": sum.gap.bytes(),
             "live": report.live, "findings": count, "ok": report.is_clean(),
         });
         return writeln!(out, "{summary}");
@@ -150,6 +160,30 @@ fn print(report: &FolderReport, options: &Options, out: &mut dyn Write) -> io::R
         writeln!(out, "keys: the folder's own; pass --key FILE to trust only one kept elsewhere")?;
     }
     Ok(())
+}
+
+/// Gaps are no damage: the record itself says what is missing.
+fn print_gaps(
+    out: &mut dyn Write,
+    as_json: bool,
+    name: &str,
+    gaps: u64,
+    first: u64,
+    gap: &Gap,
+) -> io::Result<()> {
+    let (entries, bytes) = (gap.entries, gap.bytes());
+    if as_json {
+        let told = json!({
+            "file": format!("{name}.seg"), "gaps": gaps, "sequence": first,
+            "gap_entries": entries, "gap_bytes": bytes,
+        });
+        return writeln!(out, "{told}");
+    }
+    writeln!(
+        out,
+        "{name}.seg: {gaps} gaps, the first at sequence {first}: {entries} entries with {bytes} \
+         body bytes were not recorded for want of room"
+    )
 }
 
 fn line(

@@ -12,9 +12,6 @@ use crate::policy::{
     Table, Then, What, WhoRule,
 };
 
-/// Whether sessions wait for stable storage before they release anything.
-const DURABLE_EACH_ENFORCED: bool = false;
-
 /// What rules may refer to.
 pub(super) struct Around<'c, 'a> {
     pub(super) token_issuers: &'c [TokenIssuer],
@@ -255,14 +252,8 @@ fn then(mut table: Section<'_>, around: &Around<'_, '_>, report: &mut Report) ->
         then.credential = around.credential_names.refer(text, report).map(CredentialId);
     }
     if let Some(text) = table.text("durable", report) {
-        match choose("`durable`", text, &[("each", Durable::Each)], report) {
-            Some(_) if !DURABLE_EACH_ENFORCED => report.error(
-                text.spot,
-                "`durable` is not enforced by this build",
-                "leave it out: the record is on disk within the drain window",
-            ),
-            durable => then.durable = durable.unwrap_or_default(),
-        }
+        let durable = choose("`durable`", text, &[("each", Durable::Each)], report);
+        then.durable = durable.unwrap_or_default();
     }
     table.refuse("approval", "leave it out: it belongs to `require_approval`", report);
     table.finish(report);

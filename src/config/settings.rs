@@ -3,9 +3,10 @@
 use super::names::Names;
 use super::reader::{Section, Text, choose};
 use super::report::{File, Report, Spot};
-use super::types::{AdminSettings, GatewaySettings, OnFull, RecordSettings, SecretFrom, SecretRef};
+use super::types::{AdminSettings, GatewaySettings, RecordSettings, SecretFrom, SecretRef};
 use super::units::{duration_ms, size_bytes};
 use crate::base::IssuerId;
+use crate::record::OnFull;
 use core::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -14,11 +15,8 @@ pub(super) fn gateway(
     main: &File,
     report: &mut Report,
 ) -> GatewaySettings {
-    let mut settings = GatewaySettings {
-        workers: 0,
-        data_dir: main.beside("data"),
-        ring_dir: PathBuf::from("/dev/shm"),
-    };
+    let mut settings =
+        GatewaySettings { workers: 0, data_dir: main.beside("data"), ring_dir: None };
     let Some(mut section) = section else { return settings };
     let workers = section.number("workers", 0..=1024, report);
     settings.workers = workers.and_then(|count| u16::try_from(count).ok()).unwrap_or(0);
@@ -26,7 +24,7 @@ pub(super) fn gateway(
         settings.data_dir = dir;
     }
     if let Some(dir) = path(&mut section, "ring_dir", report) {
-        settings.ring_dir = dir;
+        settings.ring_dir = Some(dir);
     }
     section.finish(report);
     settings
@@ -125,14 +123,7 @@ pub(super) fn record(section: Option<Section<'_>>, report: &mut Report) -> Recor
             ("shed_bodies", OnFull::ShedBodies),
             ("drop", OnFull::Drop),
         ];
-        match choose("`on_full`", text, &words, report) {
-            Some(OnFull::Refuse) | None => {}
-            Some(OnFull::ShedBodies | OnFull::Drop) => report.error(
-                text.spot,
-                format!("`on_full = \"{}\"` is not in this build", text.text),
-                "write \"refuse\", or leave it out: what cannot be recorded is refused",
-            ),
-        }
+        settings.on_full = choose("`on_full`", text, &words, report).unwrap_or_default();
     }
     section.finish(report);
     settings

@@ -159,7 +159,6 @@ fn the_reference_config_names_every_key() {
             "column",
             "function",
             "where",
-            "durable",
         ];
         if refused.contains(&key) {
             continue;

@@ -8,6 +8,7 @@ use crate::base::{CredentialId, IssuerId, Limits, ListenerId, MaskId, ResourceId
 use crate::identity::{CertificateRules, IssuerRules, Verifier};
 use crate::mask::{MaskSpec, Shape};
 use crate::policy::{Case, Table};
+use crate::record::OnFull;
 use core::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -127,8 +128,8 @@ pub struct GatewaySettings {
     pub workers: u16,
     /// Record segments and other state.
     pub data_dir: PathBuf,
-    /// Mapped journals.
-    pub ring_dir: PathBuf,
+    /// Mapped journals; `None`: in memory that outlives the process, else in the data folder.
+    pub ring_dir: Option<PathBuf>,
 }
 
 /// `[admin]`
@@ -155,18 +156,6 @@ pub struct RecordSettings {
     pub retain_bytes: Option<u64>,
     /// What happens when the journal has no room.
     pub on_full: OnFull,
-}
-
-/// What happens to work that cannot be recorded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnFull {
-    /// It is refused.
-    #[default]
-    Refuse,
-    /// Bodies go unrecorded, heads and decisions do not; counted, with gap entries.
-    ShedBodies,
-    /// It goes on unrecorded; counted, with gap entries.
-    Drop,
 }
 
 /// An `[[issuer]]` of tokens.

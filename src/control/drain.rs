@@ -4,7 +4,8 @@
 //! (durable on return), hashes it, and gives the room back, wiped. Once a second it signs a
 //! checkpoint for each segment that grew. A worker never waits for it: while it cannot write, the
 //! rings fill, [`DrainHandle::refusing`] tells the workers to take no new work,
-//! and it tries again until there is room.
+//! and it tries again until there is room. Who waits for the disk (`durable = "each"`) does not wait
+//! for the tick: [`DrainHandle::hurry`] begins a round at once, and all who asked share its write.
 //!
 //! Estimate: 10 ms tick; for each MiB one or more O_DIRECT writes and 0.7 ms of SHA-256.
 
@@ -12,31 +13,40 @@ mod files;
 mod folder;
 mod home;
 mod lane;
+mod pace;
 mod recover;
 mod retain;
+mod ring_dir;
+mod storage;
 #[cfg(test)]
 mod tests;
 
-use std::io;
+use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::base::Now;
 use crate::record::Position;
 use crate::record::ring::{Cursor, RingSetup};
+use crate::runtime;
 use crate::runtime::map::{self, RingJournal};
 
 pub use files::{parse_segment_name, segment_name, segments};
 pub use folder::{FolderReport, RingReport, verify_folder, walk_folder};
-pub use home::{RingDir, is_live, public_key, public_keys, ring_dir_kind, ring_paths};
+pub use home::{is_live, public_key, public_keys, ring_paths};
+pub use pace::RATE_NS;
 pub use recover::{Recovered, tombs_path};
 pub use retain::{Kept, Retention};
+pub use ring_dir::{RingDir, ring_dir_kind};
+pub use storage::{Files, Storage};
 
 use home::Home;
 use lane::Lane;
+use pace::Pace;
 use recover::Next;
 
 /// How a drain works. [`Settings::new`] has the usual values.
@@ -44,8 +54,9 @@ use recover::Next;
 pub struct Settings {
     /// Where segments go.
     pub data_dir: PathBuf,
-    /// Where rings are: memory-backed, and outliving the process.
-    pub ring_dir: PathBuf,
+    /// Where rings are: memory-backed, and outliving the process. `None`: the machine's memory
+    /// where it does, else the data folder.
+    pub ring_dir: Option<PathBuf>,
     /// One ring and journal for each.
     pub workers: u32,
     /// Bytes of a ring.
@@ -66,6 +77,8 @@ pub struct Settings {
     pub retention: Retention,
     /// Digest of the policy, for the segment headers.
     pub policy_digest: [u8; 32],
+    /// How bytes get to the disk.
+    pub storage: Arc<dyn Storage>,
 }
 
 impl Settings {
@@ -74,7 +87,7 @@ impl Settings {
     pub fn new(data_dir: &Path, ring_dir: &Path, workers: u32) -> Self {
         Self {
             data_dir: data_dir.to_owned(),
-            ring_dir: ring_dir.to_owned(),
+            ring_dir: Some(ring_dir.to_owned()),
             workers,
             ring_bytes: 16 << 20,
             segment_bytes: 64 << 20,
@@ -85,6 +98,7 @@ impl Settings {
             direct: true,
             retention: Retention::default(),
             policy_digest: [0; 32],
+            storage: Arc::new(Files),
         }
     }
 }
@@ -139,7 +153,11 @@ impl std::error::Error for DrainError {}
 struct Shared {
     stop: AtomicBool,
     full: AtomicBool,
-    durable: Vec<AtomicU64>,
+    /// Somebody waits for the disk: the next round begins at once.
+    hurry: AtomicBool,
+    thread: OnceLock<Thread>,
+    /// By worker.
+    durable: Vec<Durable>,
     drained_bytes: AtomicU64,
     lag_bytes: AtomicU64,
     writes: AtomicU64,
@@ -151,11 +169,45 @@ struct Shared {
     oldest_ns: AtomicU64,
     slowest_ns: AtomicU64,
     buffered: AtomicBool,
+    /// Room on the file system of the segments; `u64::MAX` where it is not known.
+    free_bytes: AtomicU64,
+    /// Bytes a second, an `f64` by its bits.
+    rate: AtomicU64,
     policy: Mutex<[u8; 32]>,
+    retention: Mutex<Retention>,
+}
+
+/// How far one worker's record is on the disk, and who wants to hear of it.
+#[derive(Debug, Default)]
+struct Durable {
+    position: AtomicU64,
+    awaited: AtomicBool,
+    bell: OnceLock<UnixStream>,
+    /// Where `position` stood when the bell was last rung; the drain's own.
+    rung: AtomicU64,
+}
+
+impl Durable {
+    /// Tells the worker that there was progress, where somebody waits for it.
+    fn ring(&self) {
+        if !self.awaited.load(Ordering::Acquire) {
+            return;
+        }
+        let position = self.position.load(Ordering::Relaxed);
+        if self.rung.swap(position, Ordering::Relaxed) == position {
+            return;
+        }
+        // Before the bell: who waits for more asks anew.
+        self.awaited.store(false, Ordering::Release);
+        if let Some(mut bell) = self.bell.get() {
+            // A full buffer means that the worker has a ring to hear yet.
+            let _ = bell.write(&[1]);
+        }
+    }
 }
 
 /// A reading of the drain's counters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Metrics {
     /// Bytes that the last tick found in all rings.
     pub lag_bytes: u64,
@@ -175,6 +227,12 @@ pub struct Metrics {
     pub kept_segments: u64,
     /// When the oldest closed segment was closed, wall nanoseconds; 0 without.
     pub oldest_ns: u64,
+    /// What is kept; see [`Retention`].
+    pub retention: Retention,
+    /// Room on the file system of the segments at the last look.
+    pub free_bytes: Option<u64>,
+    /// Bytes a second that go into segments: a mean that forgets with [`RATE_NS`].
+    pub rate: f64,
     /// The slowest write so far.
     pub slowest_ns: u64,
     /// The disk is full or failing: no new work.
@@ -197,13 +255,40 @@ impl DrainHandle {
     /// Up to where the worker's entries survive a power loss.
     #[must_use]
     pub fn durable(&self, worker: u32) -> Position {
-        let position = self.0.durable.get(worker as usize);
-        Position(position.map_or(0, |position| position.load(Ordering::Acquire)))
+        let found = self.0.durable.get(worker as usize);
+        Position(found.map_or(0, |one| one.position.load(Ordering::Acquire)))
+    }
+
+    /// Drains at once instead of at the next tick, and rings the worker's bell when its record has
+    /// got further. Whoever asks while a write is under way shares the one that follows it.
+    pub fn hurry(&self, worker: u32) {
+        if let Some(one) = self.0.durable.get(worker as usize) {
+            one.awaited.store(true, Ordering::Release);
+        }
+        if !self.0.hurry.swap(true, Ordering::AcqRel)
+            && let Some(thread) = self.0.thread.get()
+        {
+            thread.unpark();
+        }
+    }
+
+    /// What is written to, without blocking, when the worker's record has got further and
+    /// somebody asked. Once for each worker, before it starts.
+    pub fn set_bell(&self, worker: u32, bell: UnixStream) {
+        if let Some(one) = self.0.durable.get(worker as usize) {
+            // A second bell would be an error of the gateway; the first one stays.
+            let _ = one.bell.set(bell);
+        }
     }
 
     /// The digest that headers of segments made from now on carry.
     pub fn set_policy_digest(&self, digest: [u8; 32]) {
         *self.0.policy.lock().unwrap_or_else(PoisonError::into_inner) = digest;
+    }
+
+    /// What is kept from the next look on.
+    pub fn set_retention(&self, retention: Retention) {
+        *self.0.retention.lock().unwrap_or_else(PoisonError::into_inner) = retention;
     }
 
     /// The counters.
@@ -220,6 +305,9 @@ impl DrainHandle {
             kept_bytes: of(&self.0.kept_bytes),
             kept_segments: of(&self.0.kept_segments),
             oldest_ns: of(&self.0.oldest_ns),
+            retention: *self.0.retention.lock().unwrap_or_else(PoisonError::into_inner),
+            free_bytes: Some(of(&self.0.free_bytes)).filter(|bytes| *bytes != u64::MAX),
+            rate: f64::from_bits(of(&self.0.rate)),
             slowest_ns: of(&self.0.slowest_ns),
             refusing: self.refusing(),
             buffered: self.0.buffered.load(Ordering::Relaxed),
@@ -251,13 +339,6 @@ pub struct Opened {
 /// [`DrainError`]; nothing runs then.
 pub fn open(settings: &Settings) -> Result<Opened, DrainError> {
     let home = Home::open(&settings.data_dir)?;
-    if ring_dir_kind(&settings.ring_dir) == RingDir::ContainerMemory {
-        tracing::warn!(
-            ring_dir = %settings.ring_dir.display(),
-            "this memory may go with the container, and what is not drained yet with it; \
-             set ring_dir to a folder on a volume"
-        );
-    }
     let clock = Clock::new();
     let (next, recovered) = recover::recover(&home, clock.now())?;
     if recovered != Recovered::default() {
@@ -269,8 +350,16 @@ pub fn open(settings: &Settings) -> Result<Opened, DrainError> {
             "the record of a process that died was closed"
         );
     }
+    if recovered.lost_rings > 0 {
+        tracing::error!(
+            rings = recovered.lost_rings,
+            "rings of a process that was killed are gone, and with them what it had recorded and \
+             not drained; the machine was restarted, or ring_dir went with its container"
+        );
+    }
+    let ring_dir = ring_dir_of(settings);
     let rings: Vec<PathBuf> =
-        (0..settings.workers).map(|worker| home.ring_path(&settings.ring_dir, worker)).collect();
+        (0..settings.workers).map(|worker| home.ring_path(&ring_dir, worker)).collect();
     home.point_to(&rings).map_err(|e| DrainError::io("write the ring list in", &home.dir, e))?;
     let mut journals = Vec::new();
     let mut lanes = Vec::new();
@@ -296,15 +385,35 @@ pub fn open(settings: &Settings) -> Result<Opened, DrainError> {
         lanes.push(lane.with_tail(tail, path));
     }
     let shared = Arc::new(Shared {
-        durable: lanes.iter().map(|_| AtomicU64::new(0)).collect(),
+        durable: lanes.iter().map(|_| Durable::default()).collect(),
         policy: Mutex::new(settings.policy_digest),
+        retention: Mutex::new(settings.retention),
+        free_bytes: AtomicU64::new(u64::MAX),
         ..Shared::default()
     });
     let run = Run { home, lanes, settings: settings.clone(), shared: Arc::clone(&shared), clock };
     let thread = std::thread::Builder::new().name("drain".to_owned()).spawn(move || run.run());
     let thread = thread.map_err(|e| DrainError::io("start the drain of", &settings.data_dir, e))?;
+    let _ = shared.thread.set(thread.thread().clone());
     let drain = Drain { shared, thread: Some(thread) };
     Ok(Opened { journals, drain, recovered })
+}
+
+/// Where the rings are to be, after the old ones are gone.
+fn ring_dir_of(settings: &Settings) -> PathBuf {
+    let Some(dir) = &settings.ring_dir else {
+        let bytes = u64::from(settings.workers).saturating_mul(settings.ring_bytes + RING_SPARE);
+        return ring_dir::choose(&settings.data_dir, bytes);
+    };
+    if ring_dir_kind(dir) == RingDir::ContainerMemory {
+        tracing::warn!(
+            ring_dir = %dir.display(),
+            "not promised here: that what was recorded survives the end of the container; this \
+             memory goes with it, and what is not drained yet too. Leave ring_dir out to have the \
+             rings in data_dir, or name a folder on a volume"
+        );
+    }
+    dir.clone()
 }
 
 impl Drain {
@@ -323,6 +432,9 @@ impl Drain {
 
     fn join(&mut self) -> bool {
         self.shared.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.shared.thread.get() {
+            thread.unpark();
+        }
         self.thread.take().is_none_or(|thread| thread.join().unwrap_or(false))
     }
 }
@@ -360,6 +472,10 @@ struct Run {
 
 /// How often retention looks at the folder, and the CPU clock is read.
 const LOOK_MS: u64 = 60_000;
+/// What a ring file has beside the ring, and some room.
+const RING_SPARE: u64 = 64 << 10;
+/// How often the pace is measured.
+const PACE_MS: u64 = 5_000;
 /// How long a stop goes on trying to write.
 const STOP_MS: u64 = 5_000;
 
@@ -368,10 +484,13 @@ impl Run {
         let tick = Duration::from_millis(self.settings.tick_ms.max(1));
         let mut look_ns = 0;
         let mut stop_ns = None;
+        let mut pace = Pace::default();
+        let mut pace_ns = 0;
         loop {
             let started = Instant::now();
             // Read before the rings: what was appended before the stop is drained by this tick.
             let stopping = self.shared.stop.load(Ordering::Acquire);
+            self.shared.hurry.swap(false, Ordering::AcqRel);
             let now = self.clock.now();
             let mut rolled = false;
             for lane in &mut self.lanes {
@@ -392,18 +511,25 @@ impl Run {
                 look_ns = now.after_ms(if full { 1_000 } else { LOOK_MS });
                 self.retain(now);
             }
+            if now.mono_ns >= pace_ns {
+                pace_ns = now.after_ms(PACE_MS);
+                self.measure(&mut pace, now);
+            }
             if stopping {
                 let until = *stop_ns.get_or_insert(now.after_ms(STOP_MS));
                 if !full || now.mono_ns >= until {
                     return self.close();
                 }
             }
-            std::thread::sleep(tick.saturating_sub(started.elapsed()));
+            self.shared.durable.iter().for_each(Durable::ring);
+            // Whoever is in a hurry since the round began has unparked it already.
+            std::thread::park_timeout(tick.saturating_sub(started.elapsed()));
         }
     }
 
     fn retain(&self, now: Now) {
-        match retain::retain(&self.home.dir, self.settings.retention, now.wall_ns) {
+        let retention = *self.shared.retention.lock().unwrap_or_else(PoisonError::into_inner);
+        match retain::retain(&self.home.dir, retention, now.wall_ns) {
             Ok(kept) => {
                 self.shared.kept_bytes.store(kept.bytes, Ordering::Relaxed);
                 self.shared.kept_segments.store(kept.segments, Ordering::Relaxed);
@@ -414,6 +540,16 @@ impl Run {
                 tracing::error!(error = %e, "retention failed");
             }
         }
+    }
+
+    /// How fast the record grows, and how much room there is for it.
+    fn measure(&self, pace: &mut Pace, now: Now) {
+        let drained = self.shared.drained_bytes.load(Ordering::Relaxed);
+        let rate = pace.look(drained, now.mono_ns);
+        self.shared.rate.store(rate.to_bits(), Ordering::Relaxed);
+        // What is not known is not told.
+        let free = runtime::free_bytes(&self.home.dir).unwrap_or(u64::MAX);
+        self.shared.free_bytes.store(free, Ordering::Relaxed);
     }
 
     fn close(&mut self) -> bool {

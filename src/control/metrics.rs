@@ -72,6 +72,72 @@ impl Text {
     }
 }
 
+/// What bounds the record, and how fast it grows towards that.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Horizon {
+    /// Wall nanoseconds.
+    pub now_ns: u64,
+    /// Bytes a second.
+    pub rate: f64,
+    /// Bytes that are kept.
+    pub kept_bytes: u64,
+    /// When the oldest closed segment was closed, wall nanoseconds; 0 without.
+    pub oldest_ns: u64,
+    /// `retain.age` in seconds.
+    pub age_s: Option<u64>,
+    /// `retain.bytes`.
+    pub bytes: Option<u64>,
+    /// Room on the disk, where it is known.
+    pub free_bytes: Option<u64>,
+}
+
+impl Horizon {
+    /// Days until the oldest segment is deleted, by `age` and by `bytes`, and until the `disk` is
+    /// full, at the present rate:
+    ///
+    /// - age: the age that is left to the oldest closed segment; without one the whole of it
+    /// - bytes: `(retain.bytes - bytes kept) / rate`
+    /// - disk: `free bytes / rate`
+    ///
+    /// Not below 0: retention is at work, or the disk is full. Infinite without such a bound, and
+    /// at a rate below a byte a second; not a number where the room is not known. Segments count as long as they are on the disk, with the
+    /// part that is only preallocated: both are right to a segment for each worker.
+    #[must_use]
+    pub fn days(&self) -> [(&'static str, f64); 3] {
+        let at_rate = |left: u64| match left {
+            0 => 0.0,
+            _ if self.rate < 1.0 => f64::INFINITY,
+            left => left as f64 / self.rate / DAY_S,
+        };
+        let age = self.age_s.map(|age_s| {
+            let since = if self.oldest_ns == 0 { self.now_ns } else { self.oldest_ns };
+            let end = since.saturating_add(age_s.saturating_mul(1_000_000_000));
+            end.saturating_sub(self.now_ns) as f64 / 1e9 / DAY_S
+        });
+        let bytes = self.bytes.map(|most| at_rate(most.saturating_sub(self.kept_bytes)));
+        let disk = self.free_bytes.map_or(f64::NAN, at_rate);
+        let or_never = |days: Option<f64>| days.unwrap_or(f64::INFINITY);
+        [("age", or_never(age)), ("bytes", or_never(bytes)), ("disk", disk)]
+    }
+
+    /// Writes them as a gauge.
+    pub fn render(&self, text: &mut Text) {
+        let name = "weirgate_record_days_left";
+        text.family(name, "gauge", "Days until retention deletes or the disk is full.");
+        for (until, days) in self.days() {
+            let value = match days {
+                days if days.is_nan() => "NaN".to_owned(),
+                days if days.is_infinite() => "+Inf".to_owned(),
+                days => format!("{days:.6}"),
+            };
+            text.sample(name, &[("until", until)], value);
+        }
+    }
+}
+
+/// Seconds of a day.
+const DAY_S: f64 = 86_400.0;
+
 /// A time as seconds, exactly.
 fn seconds(time: Duration) -> String {
     let text = format!("{}.{:09}", time.as_secs(), time.subsec_nanos());
@@ -81,6 +147,34 @@ fn seconds(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn days_left_follow_the_rate_and_each_bound() {
+        let day_ns = 86_400_000_000_000;
+        let free = Horizon { now_ns: 100 * day_ns, free_bytes: Some(1), ..Horizon::default() };
+        assert!(free.days().iter().all(|(_, days)| days.is_infinite()), "no bound");
+        let mut text = Text::default();
+        free.render(&mut text);
+        assert!(text.into_string().ends_with("weirgate_record_days_left{until=\"disk\"} +Inf\n"));
+        let bound = Horizon {
+            rate: 1_000.0,
+            kept_bytes: 14 * 86_400_000,
+            oldest_ns: 90 * day_ns,
+            age_s: Some(30 * 86_400),
+            bytes: Some(20 * 86_400_000),
+            free_bytes: Some(3 * 86_400_000),
+            ..free
+        };
+        let days = |horizon: Horizon| horizon.days().map(|(_, days)| days);
+        assert_eq!(days(bound), [20.0, 6.0, 3.0]);
+        // At rest only age runs on.
+        let quiet = Horizon { rate: 0.5, ..bound };
+        assert_eq!(days(quiet), [20.0, f64::INFINITY, f64::INFINITY]);
+        assert_eq!(days(Horizon { oldest_ns: 0, ..bound })[0], 30.0, "nothing is closed yet");
+        let over = Horizon { kept_bytes: u64::MAX, oldest_ns: 1, free_bytes: Some(0), ..quiet };
+        assert_eq!(days(over), [0.0, 0.0, 0.0]);
+        assert!(days(Horizon { free_bytes: None, ..bound })[2].is_nan());
+    }
 
     #[test]
     fn labels_are_escaped_and_seconds_are_exact() {

@@ -66,6 +66,7 @@ pub(super) fn snapshot(
     Ok(Snapshot {
         generation,
         limits: config.limits.clone(),
+        on_full: config.record.on_full,
         verifier: config.verifier(),
         policy: config.table.clone().with_generation(generation),
         plans,

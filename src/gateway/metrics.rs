@@ -4,8 +4,8 @@
 //! asks. Levels are told by worker, so that one that is behind its siblings shows.
 
 use super::Live;
-use crate::control::metrics::Text;
-use crate::runtime::{BOUNDS, BUFFER_SIZES, Count, Counters, Stage};
+use crate::control::metrics::{Horizon, Text};
+use crate::runtime::{self, BOUNDS, BUFFER_SIZES, Count, Counters, Stage};
 use crate::session::{Counts, Refusal};
 use std::sync::PoisonError;
 
@@ -38,12 +38,15 @@ fn sessions(live: &Live, text: &mut Text) {
         text.sample("weirgate_refusals_total", &[("kind", refusal.label())], count);
     }
     let [bytes_in, bytes_out] = total.bytes;
+    let [lost, lost_bytes] = total.unrecorded;
     for (name, help, value) in [
         ("weirgate_exchanges_total", "Exchanges begun.", total.exchanges),
         ("weirgate_cut_answers_total", "Answers cut after their head.", total.cuts),
         ("weirgate_masked_values_total", "Values masked.", total.masked),
         ("weirgate_body_bytes_in_total", "Body bytes of callers.", bytes_in),
         ("weirgate_body_bytes_out_total", "Body bytes to callers.", bytes_out),
+        ("weirgate_unrecorded_entries_total", "Entries that on_full let go unrecorded.", lost),
+        ("weirgate_unrecorded_bytes_total", "Body bytes of those entries.", lost_bytes),
     ] {
         text.single(name, "counter", help, value);
     }
@@ -142,6 +145,16 @@ fn record(live: &Live, text: &mut Text) {
     ] {
         text.single(name, kind, help, value);
     }
+    let horizon = Horizon {
+        now_ns: runtime::now().wall_ns,
+        rate: record.rate,
+        kept_bytes: record.kept_bytes,
+        oldest_ns: record.oldest_ns,
+        age_s: record.retention.age_s,
+        bytes: record.retention.bytes,
+        free_bytes: record.free_bytes,
+    };
+    horizon.render(text);
 }
 
 fn workers(live: &Live) -> impl Iterator<Item = (String, &Counters)> {

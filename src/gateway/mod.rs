@@ -13,7 +13,7 @@ mod stamps;
 
 use crate::base::{ListenerId, Secret};
 use crate::config::{Config, Diagnostic, Source};
-use crate::control::drain::{self, Drain, DrainError, Settings};
+use crate::control::drain::{self, Drain, DrainError, Files, Settings, Storage};
 use crate::runtime::map::RingJournal;
 use crate::runtime::{self, Counters, ListenerPlan, Published, Worker, WorkerPlan};
 use crate::session::{Counts, Snapshot};
@@ -24,6 +24,7 @@ use stamps::Stamps;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -149,6 +150,18 @@ impl Gateway {
     /// # Errors
     /// [`StartError`]; nothing runs then.
     pub fn start(config: Config, source: SharedSource) -> Result<Self, StartError> {
+        Self::start_on(config, source, Arc::new(Files))
+    }
+
+    /// The same, with the segments of the record written by way of `storage`.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing runs then.
+    pub fn start_on(
+        config: Config,
+        source: SharedSource,
+        storage: Arc<dyn Storage>,
+    ) -> Result<Self, StartError> {
         // Before any file is read: what is replaced from here on is read again.
         let read = Stamps::of(&config);
         let secrets = config.resolve_secrets(&*source).map_err(StartError::Config)?;
@@ -166,12 +179,11 @@ impl Gateway {
         };
         let workers = u32::try_from(count).unwrap_or(1);
         let mut settings =
-            Settings::new(&config.gateway.data_dir, &config.gateway.ring_dir, workers);
+            Settings::new(&config.gateway.data_dir, &config.gateway.data_dir, workers);
+        settings.ring_dir.clone_from(&config.gateway.ring_dir);
         settings.policy_digest = snapshot.policy.digest();
-        settings.retention = drain::Retention {
-            age_s: config.record.retain_age_ms.map(|ms| ms / 1_000),
-            bytes: config.record.retain_bytes,
-        };
+        settings.storage = storage;
+        settings.retention = retention(&config);
         let opened = drain::open(&settings).map_err(StartError::Record)?;
         let live = Arc::new(Live {
             source,
@@ -223,12 +235,18 @@ impl Gateway {
         let live = &self.live;
         let places = journals.into_iter().zip(live.counts.iter().zip(&live.counters)).enumerate();
         for (place, (journal, (counts, counters))) in places {
+            let number = u32::try_from(place).unwrap_or(u32::MAX);
+            let (bell, ringer) = UnixStream::pair().map_err(StartError::Worker)?;
+            ringer.set_nonblocking(true).map_err(StartError::Worker)?;
+            self.live.drain.set_bell(number, ringer);
             let recipe = Recipe {
                 snapshot: Arc::clone(&self.live.snapshot),
                 keys: control.keys(),
                 asker: control.asker(),
                 journal,
                 drain: self.live.drain.clone(),
+                place: number,
+                bell,
                 counts: Arc::clone(counts),
                 listeners: listeners.clone(),
                 seed: control::seed()?,
@@ -279,8 +297,9 @@ impl Gateway {
     }
 
     /// Takes a new config over: policy, masks, credentials, resources, certificates, hosts, what
-    /// is asked of tokens, who may see the admin surface, the bounds of exchanges. The
-    /// old one stays in force whole when anything is wrong; exchanges in hand keep theirs.
+    /// is asked of tokens, who may see the admin surface, what the record keeps, the bounds of
+    /// exchanges. The old one stays in force whole when anything is wrong; exchanges in hand keep
+    /// theirs.
     ///
     /// # Errors
     /// [`StartError`]; [`StartError::Restart`] names the keys that only a start takes over.
@@ -304,6 +323,13 @@ impl Gateway {
         }
         drop(self.control.take());
         fine & self.drain.take().is_none_or(Drain::stop)
+    }
+}
+
+fn retention(config: &Config) -> drain::Retention {
+    drain::Retention {
+        age_s: config.record.retain_age_ms.map(|ms| ms / 1_000),
+        bytes: config.record.retain_bytes,
     }
 }
 
@@ -345,6 +371,7 @@ impl Live {
             .collect::<Result<_, StartError>>()?;
         // From here nothing can fail: all of it is published.
         self.drain.set_policy_digest(snapshot.policy.digest());
+        self.drain.set_retention(retention(&config));
         for (published, made) in self.servers.iter().zip(servers) {
             if let (Some(published), Some(made)) = (published, made) {
                 published.publish(made);

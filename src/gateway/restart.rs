@@ -12,8 +12,6 @@ pub(super) fn needed(old: &Config, new: &Config) -> Vec<String> {
     let mut keys = Vec::new();
     gateway(old, new, &mut keys);
     admin(old, new, &mut keys);
-    let retain = |config: &Config| (config.record.retain_age_ms, config.record.retain_bytes);
-    add("[record]", &[("retain", retain(old) != retain(new))], &mut keys);
     limits(&old.limits, &new.limits, &mut keys);
     issuers(old, new, &mut keys);
     listeners(old, new, &mut keys);

@@ -6,10 +6,11 @@ use crate::control::drain::DrainHandle;
 use crate::control::keys::{Asker, Format};
 use crate::identity::{CertificateRules, KeySnapshot, Principal, from_certificate};
 use crate::runtime::map::RingJournal;
-use crate::runtime::{self, Published};
+use crate::runtime::{self, Disk, Published};
 use crate::session::{self, Counts, Input, Interest, Out, Snapshot, Worker};
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,6 +21,9 @@ pub(super) struct Recipe<F: Format<Snapshot = KeySnapshot>> {
     pub(super) asker: Asker<F>,
     pub(super) journal: RingJournal,
     pub(super) drain: DrainHandle,
+    /// Its number, and what the drain rings.
+    pub(super) place: u32,
+    pub(super) bell: UnixStream,
     pub(super) counts: Arc<Mutex<Counts>>,
     pub(super) listeners: Vec<(Protocol, Option<CertificateRules>)>,
     pub(super) seed: [u64; 4],
@@ -36,6 +40,8 @@ struct Shared<F: Format<Snapshot = KeySnapshot>> {
     keys: Arc<Published<KeySnapshot>>,
     asker: Asker<F>,
     drain: DrainHandle,
+    place: u32,
+    bell: std::cell::Cell<Option<UnixStream>>,
     counts: Arc<Mutex<Counts>>,
     listeners: Vec<(Protocol, Option<CertificateRules>)>,
     seen: std::cell::Cell<(u64, u64)>,
@@ -65,6 +71,8 @@ impl<F: Format<Snapshot = KeySnapshot>> Recipe<F> {
                 keys: self.keys,
                 asker: self.asker,
                 drain: self.drain,
+                place: self.place,
+                bell: std::cell::Cell::new(Some(self.bell)),
                 counts: self.counts,
                 listeners: self.listeners,
                 seen: std::cell::Cell::new((snapshot_generation, keys_generation)),
@@ -87,6 +95,15 @@ impl<F: Format<Snapshot = KeySnapshot>> Shared<F> {
         }
         self.seen.set((snapshot_seen, keys_seen));
         worker.record_full = self.drain.refusing();
+    }
+}
+
+impl<F: Format<Snapshot = KeySnapshot>> Drop for Sessions<F> {
+    /// Gap entries that are owed are written while there is a drain.
+    fn drop(&mut self) {
+        if let Ok(mut worker) = self.shared.worker.try_borrow_mut() {
+            worker.tick(runtime::now());
+        }
     }
 }
 
@@ -118,10 +135,14 @@ impl<F: Format<Snapshot = KeySnapshot>> runtime::Sessions for Sessions<F> {
         Session { shared: Rc::clone(&self.shared), flow }
     }
 
+    fn bell(&self) -> Option<UnixStream> {
+        self.shared.bell.take()
+    }
+
     fn tick(&self, now: Now) {
         let mut worker = self.shared.worker.borrow_mut();
         self.shared.refresh(&mut worker);
-        worker.summarise(now);
+        worker.tick(now);
         let mut counts = self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.copy_from(&worker.counts);
     }
@@ -170,6 +191,20 @@ impl<F: Format<Snapshot = KeySnapshot>> runtime::Session for Session<F> {
             Flow::Http(session) => session.deadline(&worker),
             Flow::Tcp(session) => session.deadline(&worker),
         }
+    }
+
+    fn disk(&self) -> Disk {
+        let until = match &self.flow {
+            Flow::Http(session) => session.waits_for(),
+            Flow::Tcp(session) => session.waits_for(),
+        };
+        let Some(until) = until else { return Disk::Idle };
+        let durable = self.shared.drain.durable(self.shared.place);
+        if durable >= until { Disk::Reached(durable) } else { Disk::Waits }
+    }
+
+    fn hurry(&self) {
+        self.shared.drain.hurry(self.shared.place);
     }
 
     fn is_closed(&self) -> bool {

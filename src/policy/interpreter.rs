@@ -274,6 +274,21 @@ mod tests {
                 assert_eq!(found, expected, "seed {SEED:#x} round {round}\n{case:#?}\n{rules:#?}");
                 decisions += 1;
                 permits += usize::from(found.is_ok());
+                // A refusal is recorded under all masks that any permit could ask for.
+                case.lend(|who, action| {
+                    let row = table.row_of(who);
+                    let [here, anywhere] =
+                        [Some(action.resource), None].map(|of| table.masks_of(&row, of));
+                    let meets = |rule: &&RuleSpec| {
+                        let anything =
+                            What { resource: rule.what.resource.clone(), ..What::default() };
+                        let rule = RuleSpec { what: anything, ..(*rule).clone() };
+                        known && rule.effect == Effect::Allow && matches(&rule, who, action)
+                    };
+                    let met = rules.iter().filter(meets);
+                    let all = met.fold(MaskSet::EMPTY, |all, rule| all.union(rule.then.masks));
+                    assert_eq!((here, here.union(anywhere)), (all, anywhere), "seed {SEED:#x}");
+                });
             }
         }
         assert!(decisions >= 100_000);

@@ -14,7 +14,7 @@ use super::layout::{Layout, digest};
 use super::pattern::Pattern;
 use super::rule::{Effect, RULES_MAX, RuleError, RuleFault, RuleSpec};
 use super::who::Who;
-use crate::base::{IssuerId, ResourceId, RuleId};
+use crate::base::{IssuerId, MaskSet, ResourceId, RuleId};
 use crate::identity::Principal;
 use std::collections::BTreeMap;
 
@@ -281,6 +281,29 @@ impl Table {
         resource
             .iter()
             .any(|(place, about)| about & at(&row.words, *place) & at(named, *place) != 0)
+    }
+
+    /// The masks of all allow rules that this caller could meet on the resource, or on any: what
+    /// the record of a refusal goes through, since it may hold what those masks are for. A row of
+    /// another table could meet all rules.
+    #[must_use]
+    pub fn masks_of(&self, row: &Row, resource: Option<ResourceId>) -> MaskSet {
+        let fresh = row.generation == self.generation && row.words.len() == self.words;
+        let about =
+            resource.map(|id| self.resources.get(id.index()).map_or(&[][..], Vec::as_slice));
+        let mut masks = MaskSet::EMPTY;
+        for place in self.deny_words..self.words {
+            let word = if fresh { row.words.get(place).copied().unwrap_or(0) } else { u64::MAX };
+            let about = about.map_or(u64::MAX, |about| {
+                about.iter().find(|(at, _)| *at == place).map_or(0, |(_, bits)| *bits)
+            });
+            for bit in bits(word & about) {
+                if let Some((_, rule)) = self.rule_at(place, bit) {
+                    masks = masks.union(rule.then.masks);
+                }
+            }
+        }
+        masks
     }
 
     /// Whether this caller may do anything at all on the resource: some allow rule could match,

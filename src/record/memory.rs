@@ -1,7 +1,7 @@
 //! A journal in memory, for tests of sessions.
 
 use crate::base::Now;
-use crate::record::{BODY_MAX, EntryMeta, Flags, Full, Journal, Position, segment};
+use crate::record::{BODY_MAX, EntryMeta, Flags, Full, Journal, Kind, Position, segment};
 
 /// One entry that a [`MemoryJournal`] holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,7 @@ pub struct MemoryJournal {
     entries: Vec<MemoryEntry>,
     position: u64,
     room: Option<u64>,
+    share: u64,
 }
 
 impl MemoryJournal {
@@ -40,6 +41,17 @@ impl MemoryJournal {
     /// Sets the room that is left; `None`: no bound.
     pub fn set_room(&mut self, bytes: Option<u64>) {
         self.room = bytes;
+    }
+
+    /// Keeps shares of `bytes` free, as [`Kind::shares_kept`] says.
+    pub fn set_share(&mut self, bytes: u64) {
+        self.share = bytes;
+    }
+
+    /// Behind the last entry.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position(self.position)
     }
 
     /// What was appended, in order.
@@ -64,7 +76,11 @@ impl Journal for MemoryJournal {
             if bytes.is_empty() { vec![&[]] } else { bytes.chunks(BODY_MAX).collect() };
         let need: u64 = parts.iter().map(|part| segment::padded(part.len()) as u64).sum();
         if let Some(room) = &mut self.room {
-            *room = room.checked_sub(need).ok_or(Full)?;
+            let left = room.checked_sub(need).ok_or(Full)?;
+            if left < self.share * meta.kind.shares_kept() {
+                return Err(Full);
+            }
+            *room = left;
         }
         let last = parts.len() - 1;
         for (index, part) in parts.into_iter().enumerate() {
@@ -82,8 +98,9 @@ impl Journal for MemoryJournal {
         Ok(Position(self.position))
     }
 
-    fn room(&mut self) -> u64 {
-        self.room.unwrap_or(u64::MAX)
+    fn room(&mut self, kind: Kind) -> u64 {
+        let kept = self.share * kind.shares_kept();
+        self.room.map_or(u64::MAX, |room| room.saturating_sub(kept))
     }
 }
 
@@ -91,7 +108,6 @@ impl Journal for MemoryJournal {
 mod tests {
     use super::*;
     use crate::base::{ConnectionId, ExchangeId};
-    use crate::record::Kind;
 
     #[test]
     fn long_bodies_are_split_and_a_full_journal_takes_nothing() {
@@ -107,5 +123,13 @@ mod tests {
         assert_eq!(small.append(meta, [&b"x"[..]].into_iter(), Now::default()), Ok(Position(128)));
         assert_eq!(small.append(meta, std::iter::empty(), Now::default()), Err(Full));
         assert_eq!(small.entries().len(), 1);
+        small.set_room(Some(300));
+        small.set_share(110);
+        let mut takes = |kind| {
+            let meta = EntryMeta { kind, ..meta };
+            small.append(meta, std::iter::empty(), Now::default()).is_ok()
+        };
+        let kinds = [Kind::Data, Kind::Data, Kind::Open, Kind::Open, Kind::Gap, Kind::Gap];
+        assert_eq!(kinds.map(&mut takes), [true, false, true, false, true, true]);
     }
 }

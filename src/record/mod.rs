@@ -60,6 +60,7 @@
 //!
 //! Bodies of all kinds but [`Kind::RequestBody`], [`Kind::ResponseBody`] and [`Kind::Data`] are
 //! lists of fields: tag (1 byte, [`fields::Tag`]), length (4), bytes. Numbers are 8 bytes.
+//! A [`Kind::Gap`] entry stands where entries are missing; see [`gap`] for its fields.
 //!
 //! # Proof file (`w<worker>-<number>.proof`, beside the segment)
 //!
@@ -77,6 +78,7 @@
 //! See [`ring`]. Its data bytes are entries exactly as they will stand in the segment.
 
 pub mod fields;
+pub mod gap;
 mod memory;
 pub mod proof;
 pub mod reader;
@@ -102,6 +104,18 @@ pub struct Position(pub u64);
 /// The journal has no room: nothing may be sent that is not recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
+
+/// What happens to what the journal has no room for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFull {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// Bodies go on unrecorded, heads and decisions do not; gap entries say how much is missing.
+    ShedBodies,
+    /// All of it goes on unrecorded; gap entries follow when there is room.
+    Drop,
+}
 
 /// What an entry is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -182,6 +196,23 @@ impl Kind {
         )
     }
 
+    /// Whether it is bytes of a body, which weigh most and explain least.
+    #[must_use]
+    pub fn is_body(self) -> bool {
+        matches!(self, Self::RequestBody | Self::ResponseBody | Self::Data)
+    }
+
+    /// How many shares of a journal's reserve an entry of this kind leaves alone: what ends or
+    /// explains work in hand may use all of it, heads and decisions all but one, bodies none.
+    #[must_use]
+    pub fn shares_kept(self) -> u64 {
+        match self {
+            Self::Error | Self::Close | Self::RefusalSummary | Self::Gap | Self::Roll => 0,
+            kind if kind.is_body() => 2,
+            _ => 1,
+        }
+    }
+
     /// A fixed name for listings and labels.
     #[must_use]
     pub fn label(self) -> &'static str {
@@ -217,7 +248,7 @@ impl Flags {
     pub const CONTINUED: Self = Self(1);
     /// The body goes on in the next entry; set by `append` when it splits.
     pub const MORE: Self = Self(2);
-    /// Something in the body was masked.
+    /// A mask was in force for the body, or changed something in the head or the facts.
     pub const MASKED: Self = Self(4);
     /// The exchange was cut here: what follows never came.
     pub const CUT: Self = Self(8);
@@ -277,8 +308,9 @@ pub trait Journal {
     where
         I: Iterator<Item = &'a [u8]> + Clone;
 
-    /// Bytes that entries may still take, their heads included. It grows as the journal is drained.
-    fn room(&mut self) -> u64;
+    /// Bytes that entries of `kind` may still take, their heads included. It grows as the journal
+    /// is drained.
+    fn room(&mut self, kind: Kind) -> u64;
 }
 
 impl<J: Journal + ?Sized> Journal for &mut J {
@@ -289,8 +321,8 @@ impl<J: Journal + ?Sized> Journal for &mut J {
         (**self).append(meta, body, now)
     }
 
-    fn room(&mut self) -> u64 {
-        (**self).room()
+    fn room(&mut self, kind: Kind) -> u64 {
+        (**self).room(kind)
     }
 }
 

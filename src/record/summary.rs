@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use crate::base::{ConnectionId, ExchangeId};
 use crate::record::Kind;
 use crate::record::fields::{Field, Reader, Tag};
+use crate::record::gap::Gap;
 use crate::record::reader::OwnedEntry;
 
 /// One exchange, as far as the record tells.
@@ -62,6 +63,10 @@ pub struct Row {
     pub bytes_out: u64,
     /// How many values were masked.
     pub masked: u64,
+    /// Entries that were not recorded, for want of room.
+    pub gap_entries: u64,
+    /// Their body bytes.
+    pub gap_bytes: u64,
     /// How it ended or failed.
     pub ending: Option<String>,
 }
@@ -156,6 +161,16 @@ impl Summaries {
             Kind::ResponseBody => row.bytes_out += len,
             Kind::Data if meta.flags.has(crate::record::Flags::TO_CALLER) => row.bytes_out += len,
             Kind::Data => row.bytes_in += len,
+            Kind::Gap => {
+                let gap = Gap::read(&entry.body);
+                row.gap_entries = row.gap_entries.saturating_add(gap.entries);
+                row.gap_bytes = row.gap_bytes.saturating_add(gap.bytes());
+                // A close counts them already.
+                if !row.closed {
+                    row.bytes_in = row.bytes_in.saturating_add(gap.bytes_in);
+                    row.bytes_out = row.bytes_out.saturating_add(gap.bytes_out);
+                }
+            }
             _ => read_fields(row, entry),
         }
         row.closed |= meta.kind == Kind::Close;
@@ -201,6 +216,8 @@ mod tests {
         all.push(&entry(2, Kind::Decision, 9, body.clone()));
         all.push(&entry(3, Kind::RequestBody, 9, vec![1; 10]));
         all.push(&entry(4, Kind::ResponseBody, 9, vec![1; 20]));
+        Gap { entries: 2, bytes_in: 5, bytes_out: 7 }.write(&mut body);
+        all.push(&entry(5, Kind::Gap, 9, body.clone()));
         Writer::new(&mut body).text(Tag::Detector, "email").number(Tag::Count, 3);
         all.push(&entry(5, Kind::MaskEvents, 9, body.clone()));
         Writer::new(&mut body).number(Tag::Status, 200).number(Tag::BytesOut, 25);
@@ -209,7 +226,8 @@ mod tests {
         assert_eq!(rows.len(), 1);
         let row = &rows[0];
         assert_eq!((row.start_ns, row.last_ns, row.closed), (102, 106, true));
-        assert_eq!((row.bytes_in, row.bytes_out, row.masked), (10, 25, 3));
+        assert_eq!((row.bytes_in, row.bytes_out, row.masked), (15, 25, 3));
+        assert_eq!((row.gap_entries, row.gap_bytes), (2, 12));
         assert_eq!((row.status, row.actors.len()), (Some(200), 1));
         assert_eq!(row.peer.as_deref(), Some("10.0.0.1:5"));
         assert_eq!(row.sub.as_deref(), Some("ana"));

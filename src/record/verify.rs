@@ -1,5 +1,7 @@
 //! Proving a record: entries, blocks, signatures, and the chain of segments of each worker.
 
+use crate::record::Kind;
+use crate::record::gap::Gap;
 use crate::record::proof::{self, Checkpoint, Leaf, Record, Records, State};
 use crate::record::reader::Entries;
 use crate::record::segment::{ENTRIES_START, EntryError, HEADER_LEN, HeaderError, SegmentHeader};
@@ -111,6 +113,10 @@ pub struct SegmentReport {
     pub next_sequence: u64,
     /// Time of the last entry, 0 without.
     pub last_ns: u64,
+    /// What its gap entries say was not recorded.
+    pub gap: Gap,
+    /// Gap entries, and the sequence of the first of them.
+    pub gaps: Option<(u64, u64)>,
     /// Root over its leaves.
     pub root: Digest,
     /// What is wrong, by offset; empty: nothing.
@@ -129,6 +135,8 @@ impl SegmentReport {
             dropped: 0,
             next_sequence: 0,
             last_ns: 0,
+            gap: Gap::default(),
+            gaps: None,
             root: Frontier::new().root(),
             findings: Vec::new(),
         }
@@ -175,7 +183,14 @@ pub fn verify_segment(bytes: &[u8], proof: &[u8], trust: &Trust<'_>) -> SegmentR
         let (offset, sequence) = (walk.offset(), walk.sequence());
         starts.push((offset, sequence));
         match walk.next() {
-            Some(Ok(_)) => report.entries += 1,
+            Some(Ok(entry)) => {
+                report.entries += 1;
+                if entry.meta.kind == Kind::Gap {
+                    report.gap.add(&Gap::read(entry.body));
+                    let (count, first) = report.gaps.unwrap_or((0, sequence));
+                    report.gaps = Some((count + 1, first));
+                }
+            }
             Some(Err(e)) => {
                 bad = Some(e);
                 break;

@@ -4,11 +4,11 @@
 //! nothing. None is dropped while in flight, but at the end of the connection: the sockets are shut
 //! down first, so that what is in flight completes, and is then awaited.
 
-use super::Session;
 use super::connection::Connection;
 use super::park::Seat;
 use super::shared::Shared;
 use super::socket::{self, ReadDone, ReadJob, Socket, Wait, WriteDone};
+use super::{Disk, Session};
 use super::{clock, signal};
 use crate::session::io::UpstreamFault;
 use monoio::time::Sleep;
@@ -45,6 +45,7 @@ pub(super) async fn serve<S: Session>(shared: Rc<Shared>, mut seat: Seat<S>) -> 
     let mut timer = pin!(None::<Sleep>);
     let mut armed_ns = u64::MAX;
     let mut turns = 0u32;
+    let mut heard = None;
     let mut now = clock::now();
     loop {
         connection.advance(now);
@@ -85,6 +86,16 @@ pub(super) async fn serve<S: Session>(shared: Rc<Shared>, mut seat: Seat<S>) -> 
             if shared.signal.phase() != phase {
                 phase = shared.signal.phase();
                 return Poll::Ready(Event::Signal);
+            }
+            match connection.disk() {
+                Disk::Idle => {}
+                // On the list before the disk is asked: its ring is heard then.
+                Disk::Waits => {
+                    if shared.bell.register(cx.waker(), &mut heard) {
+                        connection.hurry();
+                    }
+                }
+                Disk::Reached(_) => return Poll::Ready(Event::Signal),
             }
             if let Some(done) = poll_slot(&mut caller_write, cx) {
                 return Poll::Ready(Event::CallerWrite(done));

@@ -31,8 +31,8 @@ use crate::record::{BODY_MAX, EntryMeta, Flags, Full, Journal, Kind, Position};
 /// 4096, and sources lie anywhere.
 const BLOCK: usize = 2048;
 
-/// Bytes that stay free for what must be recorded of work that is refused or ends.
-const RESERVE_PART: u64 = 16;
+/// The part of a ring that is one share of its reserve; see [`Kind::shares_kept`].
+const SHARE_PART: u64 = 16;
 
 /// A mapping of a whole file. Not `Clone`: whoever holds it shares it by `Arc`.
 #[derive(Debug)]
@@ -205,7 +205,7 @@ pub fn create(path: &Path, setup: &RingSetup, start: Cursor) -> io::Result<(Ring
         id: SegmentId::of(setup.stream, start.number),
         tail: 0,
         time_ns: 0,
-        reserve: setup.ring_bytes / RESERVE_PART,
+        share: setup.ring_bytes / SHARE_PART,
         began_ns: 0,
         roll_ns: u64::MAX,
     };
@@ -272,7 +272,7 @@ pub struct RingJournal {
     /// The drain's tail as last seen.
     tail: u64,
     time_ns: u64,
-    reserve: u64,
+    share: u64,
     /// When the segment's first entry was appended; 0 before it.
     began_ns: u64,
     roll_ns: u64,
@@ -299,12 +299,7 @@ impl RingJournal {
 
     /// Makes sure that `need` bytes are free; looks at the shared tail only when it has to.
     fn take(&mut self, kind: Kind, need: u64) -> Result<(), Full> {
-        // What ends or explains work in hand may use the reserve; new work may not.
-        let kept = match kind {
-            Kind::Error | Kind::Close | Kind::RefusalSummary | Kind::Gap | Kind::Roll => 0,
-            _ => self.reserve,
-        };
-        let need = need + kept;
+        let need = need + kind.shares_kept() * self.share;
         // Without a drain nothing would ever leave the ring: the record is over.
         if self.ring.mapping.word64(SHUT_PLACE).load(Ordering::Acquire) != 0 {
             return Err(Full);
@@ -389,8 +384,8 @@ impl<'a, I: Iterator<Item = &'a [u8]>> Source<'a, I> {
 }
 
 impl Journal for RingJournal {
-    fn room(&mut self) -> u64 {
-        self.free().saturating_sub(self.reserve)
+    fn room(&mut self, kind: Kind) -> u64 {
+        self.free().saturating_sub(kind.shares_kept() * self.share)
     }
 
     fn append<'a, I>(&mut self, meta: EntryMeta, body: I, now: Now) -> Result<Position, Full>
@@ -631,8 +626,11 @@ mod tests {
         let before = journal.position();
         assert_eq!(journal.append(meta(), [&long[..]].into_iter(), Now::default()), Err(Full));
         assert_eq!(journal.position(), before);
-        let close = EntryMeta::new(Kind::Close, ConnectionId(1), ExchangeId(9));
+        let of = |kind| EntryMeta::new(kind, ConnectionId(1), ExchangeId(9));
+        let (head, close) = (of(Kind::RequestHead), of(Kind::Close));
         while journal.append(meta(), std::iter::once(&long[..64]), Now::default()).is_ok() {}
+        assert!(journal.room(Kind::RequestHead) > journal.room(Kind::ResponseBody));
+        while journal.append(head, std::iter::once(&long[..64]), Now::default()).is_ok() {}
         assert!(journal.append(close, std::iter::empty(), Now::default()).is_ok(), "reserve");
         // What was not drained reads back from the file, as after a kill.
         let image = std::fs::read(&path).unwrap();
@@ -642,12 +640,15 @@ mod tests {
         }
         assert_eq!(walk.cursor().position, journal.position());
         let mut out = Vec::new();
-        let batch = tail.read(usize::MAX, &mut out).unwrap();
-        tail.release(batch.end);
+        // Two segments: what one body needs beside the reserve.
+        for _ in 0..2 {
+            let batch = tail.read(usize::MAX, &mut out).unwrap();
+            tail.release(batch.end);
+        }
         assert!(journal.append(meta(), [&long[..]].into_iter(), Now::default()).is_ok());
         let image = std::fs::read(&path).unwrap();
         let parsed = RingImage::parse(&image).unwrap();
-        assert_eq!(parsed.cursor(), batch.end);
+        assert_eq!(parsed.cursor(), tail.cursor());
         tail.shut();
         assert_eq!(journal.append(close, std::iter::empty(), Now::default()), Err(Full));
     }

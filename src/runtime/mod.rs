@@ -8,6 +8,7 @@
 //! three looks at the clocks for each transfer, and two or three for each exchange (`latency`).
 
 mod accept;
+mod bell;
 mod buffer;
 mod certificates;
 mod clock;
@@ -41,8 +42,10 @@ pub use upstreams::{Addresses, Upstream, Upstreams};
 pub use worker::{ListenerPlan, Worker, WorkerPlan};
 
 use crate::base::{ListenerId, Now};
+use crate::record::Position;
 use crate::session::io::{Input, Interest, Out};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 
 /// One caller connection as a pure function of its inputs; see [`crate::session::io`].
 ///
@@ -58,6 +61,23 @@ pub trait Session {
     fn is_closed(&self) -> bool;
     /// Gives back room that only exchanges need: the connection is idle, and was for a while.
     fn tidy(&mut self) {}
+    /// Whether it waits for its record to be on the disk.
+    fn disk(&self) -> Disk {
+        Disk::Idle
+    }
+    /// Asks for the disk to get on, and for a ring of [`Sessions::bell`] when it has.
+    fn hurry(&self) {}
+}
+
+/// What a session wants of the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disk {
+    /// Nothing.
+    Idle,
+    /// It waits.
+    Waits,
+    /// It waited, and the record is durable up to there.
+    Reached(Position),
 }
 
 /// Makes the sessions of one worker, on that worker's thread.
@@ -76,6 +96,11 @@ pub trait Sessions {
         sni: Option<String>,
     ) -> Self::S;
 
+    /// What tells, by a byte for each time, that the disk got further; asked for once.
+    fn bell(&self) -> Option<UnixStream> {
+        None
+    }
+
     /// Called about four times a second, for what is due by time and not by a connection.
     fn tick(&self, now: Now) {
         let _ = now;
@@ -88,6 +113,14 @@ pub trait Sessions {
 /// What the system refused.
 pub fn protect_memory() -> std::io::Result<()> {
     sys::protect_memory()
+}
+
+/// Bytes that may still be written to the file system that `path` is on.
+///
+/// # Errors
+/// What the system said.
+pub fn free_bytes(path: &std::path::Path) -> std::io::Result<u64> {
+    sys::free_bytes(path)
 }
 
 /// Lets a buffer beyond those that workers keep go back to the system when it is freed, instead

@@ -2,6 +2,7 @@
 //!
 //! Nothing here is borrowed across an await.
 
+use super::bell::Bell;
 use super::buffer::{Buffer, Buffers};
 use super::counters::Counters;
 use super::published::{Published, Watch};
@@ -35,6 +36,8 @@ struct Idle {
 pub(super) struct Shared {
     pub(super) limits: Limits,
     pub(super) signal: Signal,
+    /// Who waits for the disk.
+    pub(super) bell: Bell,
     pub(super) counters: Arc<Counters>,
     /// Handshakes of callers, by address.
     handshakes: RefCell<Budgets>,
@@ -105,6 +108,7 @@ impl Shared {
         Rc::new(Self {
             limits,
             signal: Signal::default(),
+            bell: Bell::default(),
             counters,
             handshakes: RefCell::new(handshakes),
             buffers: RefCell::default(),

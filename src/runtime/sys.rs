@@ -10,8 +10,11 @@ use crate::base::Pieces;
 use monoio::buf::{IoBuf, IoBufMut, IoVecBuf};
 use monoio::io::{OwnedReadHalf, OwnedWriteHalf};
 use monoio::net::TcpStream;
+use std::ffi::CString;
 use std::io;
 use std::os::fd::RawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// The half of a socket that a read in flight owns.
 pub(super) type ReadHalf = OwnedReadHalf<TcpStream>;
@@ -236,6 +239,21 @@ pub(super) fn try_ring() -> io::Result<()> {
     // SAFETY: the descriptor was just made and nobody else has it.
     unsafe { libc::close(fd as libc::c_int) };
     Ok(())
+}
+
+/// Bytes that may still be written to the file system that `path` is on, without root's reserve.
+pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: `path` ends with a zero byte; the kernel fills the structure within its size, and
+    // all zeroes is a valid one before.
+    let found = unsafe {
+        let mut found: libc::statvfs = std::mem::zeroed();
+        if libc::statvfs(path.as_ptr(), &raw mut found) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        found
+    };
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 /// Has the allocator map what is at least `bytes` long by itself (mallopt(3)). `false`: refused.

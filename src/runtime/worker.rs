@@ -9,7 +9,7 @@ use super::published::Published;
 use super::shared::Shared;
 use super::signal::Phase;
 use super::upstreams::{Addresses, Upstreams};
-use super::{Sessions, accept, clock, sys};
+use super::{Sessions, accept, bell, clock, sys};
 use crate::base::{Limits, ListenerId};
 use monoio::io::AsyncReadRent;
 use monoio::net::{ListenerOpts, TcpListener, UnixStream};
@@ -244,6 +244,15 @@ async fn work<K, F>(
     let shared = Shared::new(plan.limits, plan.upstreams, plan.addresses, plan.counters);
     let sessions = Rc::new(make());
     let fds: Vec<_> = listeners.iter().map(AsRawFd::as_raw_fd).collect();
+    let bell = match sessions.bell().map(|bell| adopt(bell, driver)).transpose() {
+        Ok(bell) => bell,
+        Err(error) => {
+            flush_closes().await;
+            let _ = sender.send(Err(error));
+            return;
+        }
+    };
+    let bell = bell.map(|stream| monoio::spawn(bell::listen(stream, Rc::clone(&shared))));
     let loops: Vec<_> = listeners
         .into_iter()
         .zip(plan.listeners)
@@ -310,6 +319,9 @@ async fn work<K, F>(
     for accepts in loops {
         accepts.await;
     }
+    if let Some(bell) = bell {
+        bell.await;
+    }
     wait_until_empty(&shared).await;
     shared.sweep(clock::now());
     drop((shared, sessions));
@@ -346,10 +358,7 @@ fn open(
     command: std::os::unix::net::UnixStream,
     driver: DriverKind,
 ) -> io::Result<Opened> {
-    // A blocking descriptor would block the whole thread under epoll; under io_uring a
-    // non-blocking one would fail instead of waiting.
-    command.set_nonblocking(driver == DriverKind::Legacy)?;
-    let command = UnixStream::from_std(command)?;
+    let command = adopt(command, driver)?;
     let options = ListenerOpts::new().reuse_port(true).reuse_addr(true).backlog(BACKLOG);
     let mut listeners = Vec::new();
     let mut addresses = Vec::new();
@@ -359,6 +368,13 @@ fn open(
         listeners.push(opened);
     }
     Ok((listeners, addresses, command))
+}
+
+fn adopt(stream: std::os::unix::net::UnixStream, driver: DriverKind) -> io::Result<UnixStream> {
+    // A blocking descriptor would block the whole thread under epoll; under io_uring a
+    // non-blocking one would fail instead of waiting.
+    stream.set_nonblocking(driver == DriverKind::Legacy)?;
+    UnixStream::from_std(stream)
 }
 
 /// Every connection was told to end; none holds out longer than its sockets do.

@@ -7,20 +7,24 @@
 //! `Principal` (only `identity` makes one) -> `Grant` (only `policy`) -> [`Admission`] and
 //! [`Admitted`] (only [`admit`]) toward the upstream, `Cleared` (only `mask`) -> [`Released`]
 //! (only [`release`]) toward the caller. `Out` takes nothing else. Protocols call these functions
-//! and have no order of their own.
+//! and have no order of their own. What a full journal leads to is decided in [`Books`], below the
+//! gate and in the same way for all of them. Under `durable = "each"` the proofs carry the position
+//! that must be on the disk before their bytes go; `Out` hands nothing out before.
 
+use super::gaps::Books;
 use crate::base::{ConnectionId, ExchangeId, Now, Pieces};
 use crate::credential::Credential;
 use crate::identity::Principal;
 use crate::mask::Cleared;
-use crate::policy::{Action, Decision, Grant, RecordLevel, Row, Table};
-use crate::record::{EntryMeta, Flags, Full, Journal, Kind};
+use crate::policy::{Action, Decision, Durable, Grant, RecordLevel, Row, Table};
+use crate::record::{EntryMeta, Flags, Full, Journal, Kind, Position};
 
 /// Bytes for the caller that are masked and recorded. Only [`release`] makes one.
 #[must_use]
 pub struct Released<'p> {
     pieces: &'p mut Pieces,
     wrap: Wrap,
+    after: Option<Position>,
 }
 
 /// Bytes for the upstream that a grant covers and that are recorded. Only an [`Admission`] makes
@@ -29,6 +33,7 @@ pub struct Released<'p> {
 pub struct Admitted<'p> {
     pieces: &'p mut Pieces,
     wrap: Wrap,
+    after: Option<Position>,
 }
 
 /// How the bytes stand in the output: where their source begins in the input of this call, and
@@ -60,12 +65,22 @@ impl Wrap {
 }
 
 impl Released<'_> {
+    /// What must be durable before these bytes go.
+    pub(super) fn after(&self) -> Option<Position> {
+        self.after
+    }
+
     pub(super) fn move_to(self, to: &mut Pieces) {
         self.wrap.move_to(self.pieces, to);
     }
 }
 
 impl Admitted<'_> {
+    /// What must be durable before these bytes go.
+    pub(super) fn after(&self) -> Option<Position> {
+        self.after
+    }
+
     pub(super) fn move_to(self, to: &mut Pieces) {
         self.wrap.move_to(self.pieces, to);
     }
@@ -80,12 +95,21 @@ pub struct Subject {
     pub exchange: ExchangeId,
     /// Bodies too, or only what they weigh.
     pub level: RecordLevel,
+    /// Whether its bytes go only after their entries are on the disk.
+    pub durable: Durable,
 }
 
 impl Subject {
     fn meta(self, kind: Kind, masked: bool) -> EntryMeta {
-        let flags = if masked { Flags::MASKED } else { Flags::NONE };
+        let mut flags = if masked { Flags::MASKED } else { Flags::NONE };
+        if self.durable == Durable::Each {
+            flags = flags.with(Flags::DURABLE);
+        }
         EntryMeta { kind, flags, connection: self.connection, exchange: self.exchange }
+    }
+
+    fn after(self, position: Option<Position>) -> Option<Position> {
+        position.filter(|_| self.durable == Durable::Each)
     }
 
     fn takes(self, kind: Kind) -> bool {
@@ -99,7 +123,8 @@ pub fn decide(policy: &Table, _of: &Principal, row: &Row, action: &Action<'_>) -
     policy.decide(row, action)
 }
 
-/// Writes an entry of facts (who, what, why) that stands before the bytes it speaks of.
+/// Writes an entry of facts (who, what, why) that stands before the bytes it speaks of. `masked`
+/// says that a mask changed something in them.
 ///
 /// # Errors
 /// [`Full`] when the journal has no room; the exchange must be refused.
@@ -107,41 +132,46 @@ pub fn note(
     subject: Subject,
     kind: Kind,
     facts: &[u8],
-    journal: &mut impl Journal,
+    masked: bool,
+    mut books: Books<'_, impl Journal>,
     now: Now,
 ) -> Result<(), Full> {
-    journal.append(subject.meta(kind, false), std::iter::once(facts), now).map(drop)
+    books.append(subject.meta(kind, masked), std::iter::once(facts), now).map(drop)
 }
 
 /// Records bytes that a grant lets to the upstream, in their cleared form, and hands out the
 /// proof with which the bytes themselves may go.
 ///
 /// # Errors
-/// [`Full`] when the journal has no room; nothing may be sent then.
+/// [`Full`] when the journal has no room and the config sheds nothing; nothing may be sent then.
 pub fn admit(
     _grant: &Grant,
     subject: Subject,
     kind: Kind,
     cleared: Cleared<'_>,
     source: &[u8],
-    journal: &mut impl Journal,
+    mut books: Books<'_, impl Journal>,
     now: Now,
 ) -> Result<Admission, Full> {
     let masked = cleared.is_masked();
+    let mut position = None;
     if subject.takes(kind) && !cleared.pieces().is_empty() {
-        journal.append(subject.meta(kind, masked), cleared.pieces().slices(source), now)?;
+        let body = cleared.pieces().slices(source);
+        position = books.append(subject.meta(kind, masked), body, now)?;
     }
-    Ok(Admission(()))
+    Ok(Admission { after: subject.after(position) })
 }
 
 /// The right to send the bytes whose cleared form was recorded; used once.
 #[must_use]
-pub struct Admission(());
+pub struct Admission {
+    after: Option<Position>,
+}
 
 impl Admission {
     /// The bytes go as they are.
     pub fn forward(self, pieces: &mut Pieces, wrap: Wrap) -> Admitted<'_> {
-        Admitted { pieces, wrap }
+        Admitted { pieces, wrap, after: self.after }
     }
 
     /// A head goes, with the credential that the grant opens put in behind its last field. `head`
@@ -159,34 +189,35 @@ impl Admission {
             credential.place(grant, arena);
             arena.extend_from_slice(b"\r\n");
         });
-        Admitted { pieces, wrap: Wrap::default() }
+        Admitted { pieces, wrap: Wrap::default(), after: self.after }
     }
 }
 
 /// Records bytes for the caller and lets them go.
 ///
 /// # Errors
-/// [`Full`] when the journal has no room; nothing may be sent then.
+/// [`Full`] when the journal has no room and the config sheds nothing; nothing may be sent then.
 pub fn release<'p>(
     cleared: Cleared<'p>,
     subject: Subject,
     kind: Kind,
     source: &[u8],
     wrap: Wrap,
-    journal: &mut impl Journal,
+    mut books: Books<'_, impl Journal>,
     now: Now,
 ) -> Result<Released<'p>, Full> {
     let masked = cleared.is_masked();
+    let mut position = None;
     if subject.takes(kind) && !cleared.pieces().is_empty() {
         let mut meta = subject.meta(kind, masked);
         meta.flags = meta.flags.with(Flags::TO_CALLER);
-        journal.append(meta, cleared.pieces().slices(source), now)?;
+        position = books.append(meta, cleared.pieces().slices(source), now)?;
     }
     let pieces = cleared.into_pieces();
     if wrap.detach {
         pieces.detach(source);
     }
-    Ok(Released { pieces, wrap })
+    Ok(Released { pieces, wrap, after: subject.after(position) })
 }
 
 /// Proof that a refusal of somebody unknown was counted; the worker writes the counts to the
@@ -196,7 +227,7 @@ pub struct Counted(pub(super) ());
 
 /// Lets a refusal of the gateway's own making go to a caller who is not identified.
 pub fn release_counted<'p>(cleared: Cleared<'p>, _counted: Counted) -> Released<'p> {
-    Released { pieces: cleared.into_pieces(), wrap: Wrap::default() }
+    Released { pieces: cleared.into_pieces(), wrap: Wrap::default(), after: None }
 }
 
 /// Lets the framing of what was released go: the last chunk, an interim `100`. Text of the
@@ -204,7 +235,7 @@ pub fn release_counted<'p>(cleared: Cleared<'p>, _counted: Counted) -> Released<
 pub fn release_framing<'p>(pieces: &'p mut Pieces, text: &'static [u8]) -> Released<'p> {
     pieces.clear();
     pieces.literal(text);
-    Released { pieces, wrap: Wrap::default() }
+    Released { pieces, wrap: Wrap::default(), after: None }
 }
 
 /// Lets the framing of what was admitted go upstream: the last chunk.
@@ -215,5 +246,5 @@ pub fn admit_framing<'p>(
 ) -> Admitted<'p> {
     pieces.clear();
     pieces.literal(text);
-    Admitted { pieces, wrap: Wrap::default() }
+    Admitted { pieces, wrap: Wrap::default(), after: None }
 }

@@ -9,6 +9,7 @@
 //! back-pressure: one buffer for each direction, read again only after it was written.
 
 use crate::base::{CredentialId, ExchangeId, Pieces, ResourceId};
+use crate::record::Position;
 
 /// One thing that happened to a session.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub enum Input<'a> {
     Upstream(ExchangeId, &'a [u8]),
     /// The upstream ended. `clean`: a FIN, and under TLS a `close_notify` before it.
     UpstreamEnd(ExchangeId, Ending),
+    /// The record is on the disk up to there: what waits for that may go.
+    Durable(Position),
     /// A deadline that [`deadline`](super::http::Session::deadline) named may have passed.
     Timer,
     /// The gateway drains: finish the exchange in hand, then close.
@@ -115,6 +118,8 @@ pub struct Out {
     caller: Pieces,
     upstream: Pieces,
     acts: Vec<Act>,
+    /// What must be durable before any of it goes; a session that leaves it set is broken.
+    after: Option<Position>,
     head_read: bool,
 }
 
@@ -140,13 +145,17 @@ impl Out {
     /// Swaps the caller's pieces with an empty list that the runtime reuses.
     pub fn swap_caller(&mut self, other: &mut Pieces) {
         debug_assert!(other.list().is_empty());
-        std::mem::swap(&mut self.caller, other);
+        if self.is_fit() {
+            std::mem::swap(&mut self.caller, other);
+        }
     }
 
     /// Swaps the upstream's pieces with an empty list that the runtime reuses.
     pub fn swap_upstream(&mut self, other: &mut Pieces) {
         debug_assert!(other.list().is_empty());
-        std::mem::swap(&mut self.upstream, other);
+        if self.is_fit() {
+            std::mem::swap(&mut self.upstream, other);
+        }
     }
 
     /// Takes the next act, in order.
@@ -166,6 +175,33 @@ impl Out {
         self.caller.list().is_empty() && self.upstream.list().is_empty() && self.acts.is_empty()
     }
 
+    /// Whether nothing in it must wait for the disk; bytes that must are dropped, not sent.
+    fn is_fit(&mut self) -> bool {
+        debug_assert!(self.after.is_none(), "what waits for the disk is not handed out");
+        if self.after.is_some() {
+            self.caller.clear();
+            self.upstream.clear();
+        }
+        self.after.is_none()
+    }
+
+    /// What must be durable before what is in it goes, from here on the session's concern.
+    pub(super) fn take_after(&mut self) -> Option<Position> {
+        self.after.take()
+    }
+
+    /// Moves all of it behind what is in `to`, free of the input `source`.
+    pub(super) fn move_to(&mut self, to: &mut Self, source: &[u8]) {
+        for act in self.acts.drain(..) {
+            to.act(act);
+        }
+        for (from, to) in
+            [(&mut self.caller, &mut to.caller), (&mut self.upstream, &mut to.upstream)]
+        {
+            to.take_detached(from, source);
+        }
+    }
+
     pub(super) fn head_read(&mut self) {
         self.head_read = true;
     }
@@ -180,11 +216,13 @@ impl Out {
 
     /// The one door to the caller: only bytes that are masked and recorded go through it.
     pub(super) fn push_caller(&mut self, released: super::gate::Released<'_>) {
+        self.after = self.after.max(released.after());
         released.move_to(&mut self.caller);
     }
 
     /// The one door to the upstream: only bytes of a grant, recorded, go through it.
     pub(super) fn push_upstream(&mut self, admitted: super::gate::Admitted<'_>) {
+        self.after = self.after.max(admitted.after());
         admitted.move_to(&mut self.upstream);
     }
 }

@@ -10,7 +10,7 @@ use crate::identity::{
     Algorithm, IssuerRules, KeySet, KeySnapshot, Profile, SKEW_S_DEFAULT, Verifier,
 };
 use crate::mask::{Detector, JsonPath, MaskSpec, Operators, Plans, Shape};
-use crate::policy::{Effect, Pattern, RuleSpec, Table};
+use crate::policy::{Durable, Effect, Pattern, RuleSpec, Table};
 use crate::record::{Journal, MemoryJournal};
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub(super) struct Kit {
 }
 
 /// Two groups: `analysts` may use `gpt-*` and get masked answers, `plain` may use anything and
-/// get them as they are. A deny rule keeps `secret-*` models from everybody.
+/// get them as they are, `careful` too, with their record on the disk before. A deny rule keeps `secret-*` models from everybody.
 pub(super) fn kit() -> Kit {
     kit_with(MemoryJournal::default(), Limits::default())
 }
@@ -48,6 +48,9 @@ fn snapshot(limits: Limits) -> Snapshot {
     masked.then.masks = MaskSet::EMPTY.with(MaskId(0));
     let mut open = RuleSpec::new("plain-all", Effect::Allow);
     open.who.groups = patterns(&["plain"]);
+    let mut careful = RuleSpec::new("careful-all", Effect::Allow);
+    careful.who.groups = patterns(&["careful"]);
+    careful.then.durable = Durable::Each;
     let mut deny = RuleSpec::new("no-secret-models", Effect::Deny);
     deny.what.model = patterns(&["secret-*"]);
     let spec = MaskSpec {
@@ -61,6 +64,7 @@ fn snapshot(limits: Limits) -> Snapshot {
     Snapshot {
         generation: 1,
         limits,
+        on_full: crate::record::OnFull::Refuse,
         verifier: Verifier::new(vec![IssuerRules {
             name: "corp".into(),
             issuer: "https://idp.test".into(),
@@ -72,7 +76,7 @@ fn snapshot(limits: Limits) -> Snapshot {
             skew_s: SKEW_S_DEFAULT,
             age_max_s: None,
         }]),
-        policy: Table::compile(vec![masked, open, deny], 1, 1).unwrap(),
+        policy: Table::compile(vec![masked, open, careful, deny], 1, 1).unwrap(),
         plans: Plans::new(vec![spec]).unwrap(),
         resources: vec![ResourceView {
             name: "llm".into(),

@@ -3,6 +3,7 @@
 //! A session knows policy, masks, the record and its protocol; it knows no socket, no clock and
 //! no thread. [`gate`] is the only place where the order of checks is written.
 
+mod gaps;
 pub mod gate;
 pub mod http;
 pub mod io;
@@ -14,9 +15,11 @@ mod multiplex;
 mod refusal;
 mod stall;
 pub mod tcp;
+mod waiting;
 mod watch;
 mod worker;
 
+pub use gaps::Books;
 pub use io::{Act, Ending, Input, Interest, Out, UpstreamFault};
 pub use refusal::Refusal;
 pub use worker::{Counts, Identified, ListenerView, ResourceView, Snapshot, Unidentified, Worker};

@@ -31,7 +31,12 @@ struct Multiplex {
 
 impl Multiplex {
     fn subject(stream: &Stream) -> Subject {
-        Subject { connection: ConnectionId(1), exchange: stream.id, level: stream.grant.record() }
+        Subject {
+            connection: ConnectionId(1),
+            exchange: stream.id,
+            level: stream.grant.record(),
+            durable: stream.grant.durable(),
+        }
     }
 
     fn open<J: Journal>(
@@ -92,7 +97,7 @@ impl Multiplex {
                     Kind::RequestBody,
                     cleared,
                     data,
-                    &mut worker.journal,
+                    worker.books(),
                     now,
                 )
                 .unwrap();
@@ -114,7 +119,7 @@ impl Multiplex {
                     Kind::ResponseBody,
                     bytes,
                     Wrap::default(),
-                    &mut worker.journal,
+                    worker.books(),
                     now,
                 )
                 .unwrap();
@@ -132,7 +137,7 @@ impl Multiplex {
                     Kind::ResponseBody,
                     b"",
                     Wrap::default(),
-                    &mut worker.journal,
+                    worker.books(),
                     now,
                 )
                 .unwrap();

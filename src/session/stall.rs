@@ -5,7 +5,7 @@
 
 use super::worker::Worker;
 use crate::base::Now;
-use crate::record::Journal;
+use crate::record::{Journal, OnFull};
 
 /// How long one session has been waiting for room.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,7 +28,11 @@ impl Stall {
             return false;
         }
         let since_ns = *self.since_ns.get_or_insert(now.mono_ns);
-        if now.mono_ns.saturating_sub(since_ns) > WAIT_NS {
+        let wait_ns = match worker.snapshot.on_full {
+            OnFull::Refuse => WAIT_NS,
+            OnFull::ShedBodies | OnFull::Drop => SHED_WAIT_NS,
+        };
+        if now.mono_ns.saturating_sub(since_ns) > wait_ns {
             return false;
         }
         self.retry_ns = Some(now.mono_ns.saturating_add(RETRY_NS));
@@ -57,5 +61,7 @@ impl Stall {
 
 /// The longest wait.
 const WAIT_NS: u64 = 5_000_000_000;
+/// The longest wait where what finds no room is left out: whoever asks for that wants the pace.
+const SHED_WAIT_NS: u64 = 250_000_000;
 /// Between two looks: the drain's tick is 10 ms.
 const RETRY_NS: u64 = 2_000_000;

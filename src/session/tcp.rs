@@ -12,13 +12,14 @@ use super::gate::{self, Subject, Wrap};
 use super::io::{Act, Ending, Input, Interest, Out};
 use super::refusal::Refusal;
 use super::stall::Stall;
+use super::waiting::Waiting;
 use super::worker::Worker;
 use crate::base::{ConnectionId, CredentialId, ExchangeId, ListenerId, Now, Pieces};
 use crate::identity::Principal;
 use crate::mask::Cleared;
-use crate::policy::{Action, Attr, Decision, Grant};
+use crate::policy::{Action, Attr, Decision, Durable, Grant, RecordLevel};
 use crate::record::fields::{Tag, Writer};
-use crate::record::{Journal, Kind};
+use crate::record::{Journal, Kind, Position};
 
 /// One relayed connection.
 pub struct Session {
@@ -35,6 +36,7 @@ pub struct Session {
     started_ns: u64,
     last_ns: u64,
     stall: Stall,
+    waiting: Waiting,
 }
 
 enum State {
@@ -67,6 +69,7 @@ impl Session {
             started_ns: now.mono_ns,
             last_ns: now.mono_ns,
             stall: Stall::default(),
+            waiting: Waiting::default(),
         }
     }
 
@@ -78,10 +81,42 @@ impl Session {
         worker: &mut Worker<J>,
         out: &mut Out,
     ) -> usize {
+        let source = match &input {
+            Input::Caller(bytes) | Input::Upstream(_, bytes) => *bytes,
+            _ => b"",
+        };
+        let used = self.step(input, now, worker, out);
+        self.waiting.settle(source, now, out);
+        used
+    }
+
+    fn step<J: Journal>(
+        &mut self,
+        input: Input<'_>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> usize {
+        match input {
+            Input::Durable(position) => {
+                self.waiting.reached(position, out);
+                return 0;
+            }
+            Input::CallerGone => self.waiting.forget(),
+            Input::Timer if self.waiting.is_late(now) => {
+                tracing::error!(connection = self.connection.0, "the disk does not get there");
+                worker.count(Refusal::Unrecordable);
+                self.waiting.forget();
+                self.end(true, now, worker, out);
+                return 0;
+            }
+            Input::Caller(_) | Input::Upstream(..) if self.waiting.is_waiting() => return 0,
+            _ => {}
+        }
         if matches!(self.state, State::New) {
             self.open(now, worker, out);
         }
-        if self.is_closed() {
+        if matches!(self.state, State::Closed) {
             return match input {
                 Input::Caller(bytes) | Input::Upstream(_, bytes) => bytes.len(),
                 _ => 0,
@@ -118,14 +153,15 @@ impl Session {
                 }
                 0
             }
-            Input::Connected(_) | Input::Drain => 0,
+            Input::Connected(_) | Input::Durable(_) | Input::Drain => 0,
         }
     }
 
     /// Which bytes it can use.
     #[must_use]
     pub fn interest(&self) -> Interest {
-        let open = !self.is_closed() && !self.stall.is_waiting();
+        let waits = self.stall.is_waiting() || self.waiting.is_waiting();
+        let open = !matches!(self.state, State::Closed) && !waits;
         Interest {
             caller: open && !self.caller_ended,
             upstream: open && !self.upstream_ended && matches!(self.state, State::Relaying(_)),
@@ -136,6 +172,9 @@ impl Session {
     /// When [`Input::Timer`] is due, in monotonic nanoseconds.
     #[must_use]
     pub fn deadline<J: Journal>(&self, worker: &Worker<J>) -> Option<u64> {
+        if let Some(late_ns) = self.waiting.deadline() {
+            return Some(late_ns);
+        }
         match self.state {
             State::New => Some(self.started_ns),
             State::Relaying(_) if self.stall.is_waiting() => self.stall.retry_ns(),
@@ -150,7 +189,22 @@ impl Session {
     /// Whether nothing more will come of it.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        matches!(self.state, State::Closed)
+        matches!(self.state, State::Closed) && !self.waiting.is_waiting()
+    }
+
+    /// What must be on the disk before anything goes on; [`Input::Durable`] says that it is.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<Position> {
+        self.waiting.until()
+    }
+
+    fn subject(&self, grant: Option<&Grant>) -> Subject {
+        Subject {
+            connection: self.connection,
+            exchange: self.exchange,
+            level: grant.map_or(RecordLevel::Full, Grant::record),
+            durable: grant.map_or(Durable::Window, Grant::durable),
+        }
     }
 
     fn open<J: Journal>(&mut self, now: Now, worker: &mut Worker<J>, out: &mut Out) {
@@ -185,7 +239,7 @@ impl Session {
         now: Now,
         worker: &mut Worker<J>,
     ) -> Result<(Grant, CredentialId), Refusal> {
-        if worker.record_full {
+        if worker.refuses_work() {
             return Err(Refusal::Unrecordable);
         }
         let snapshot = std::sync::Arc::clone(&worker.snapshot);
@@ -204,6 +258,12 @@ impl Session {
             Decision::Deny(denial) => (None, denial.rule),
         };
         worker.counts.decided(resource, grant.is_some());
+        // The disk would never get to where the rule wants it.
+        if grant.as_ref().is_some_and(|grant| grant.durable() == Durable::Each)
+            && worker.record_full
+        {
+            return Err(Refusal::Unrecordable);
+        }
         let mut facts = Vec::with_capacity(256);
         let mut writer = Writer::new(&mut facts);
         writer.text(Tag::Iss, principal.iss());
@@ -215,12 +275,8 @@ impl Session {
         writer.text(Tag::Decision, if grant.is_some() { "permit" } else { "deny" });
         writer.maybe(Tag::Rule, rule.map(|rule| snapshot.policy.rule_name(rule)));
         writer.bytes(Tag::PolicyDigest, &snapshot.policy.digest());
-        let subject = Subject {
-            connection: self.connection,
-            exchange: self.exchange,
-            level: crate::policy::RecordLevel::Full,
-        };
-        gate::note(subject, Kind::Open, &facts, &mut worker.journal, now)
+        let subject = self.subject(grant.as_ref());
+        gate::note(subject, Kind::Open, &facts, false, worker.books(), now)
             .map_err(|_| Refusal::Unrecordable)?;
         grant.map(|grant| (grant, view.credential)).ok_or(Refusal::Denied)
     }
@@ -235,17 +291,16 @@ impl Session {
     ) -> usize {
         let State::Relaying(grant) = &self.state else { return bytes.len() };
         self.last_ns = now.mono_ns;
-        let subject =
-            Subject { connection: self.connection, exchange: self.exchange, level: grant.record() };
+        let subject = self.subject(Some(grant));
         self.stage.clear();
         let cleared = Cleared::pass(bytes.len(), &mut self.stage);
-        let journal = &mut worker.journal;
+        let books = worker.books();
         let wrap = Wrap::default();
         let sent = if to_caller {
-            gate::release(cleared, subject, Kind::Data, bytes, wrap, journal, now)
+            gate::release(cleared, subject, Kind::Data, bytes, wrap, books, now)
                 .map(|released| out.push_caller(released))
         } else {
-            gate::admit(grant, subject, Kind::Data, cleared, bytes, journal, now)
+            gate::admit(grant, subject, Kind::Data, cleared, bytes, books, now)
                 .map(|admission| out.push_upstream(admission.forward(&mut self.stage, wrap)))
         };
         match sent {
@@ -276,13 +331,9 @@ impl Session {
         writer.number(Tag::BytesOut, self.bytes[1]);
         writer.number(Tag::TotalNs, now.mono_ns.saturating_sub(self.started_ns));
         writer.text(Tag::Ending, if cut { "cut" } else { "whole" });
-        let subject = Subject {
-            connection: self.connection,
-            exchange: self.exchange,
-            level: crate::policy::RecordLevel::Full,
-        };
+        let subject = self.subject(None);
         // The bytes are recorded; only their totals are lost where there is no room.
-        let _ = gate::note(subject, Kind::Close, &facts, &mut worker.journal, now);
+        let _ = gate::note(subject, Kind::Close, &facts, false, worker.books(), now);
         self.state = State::Closed;
         out.act(Act::Release { exchange: self.exchange, reuse: false });
         out.act(if cut { Act::AbortCaller } else { Act::CloseCaller { linger: false } });

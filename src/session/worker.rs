@@ -1,5 +1,6 @@
 //! What the sessions of one worker share: the snapshot they decide by, and the worker's own state.
 
+use super::gaps::{Books, Gaps};
 use super::gate::Counted;
 use super::refusal::Refusal;
 use super::watch::Watch;
@@ -11,7 +12,7 @@ use crate::identity::{Cached, KeySnapshot, Principal, TokenCache, TokenError, Ve
 use crate::mask::{Content, Filter, MaskError, Plan, Plans, Shape};
 use crate::policy::{Row, Table};
 use crate::record::fields::{Tag, Writer};
-use crate::record::{EntryMeta, Flags, Journal, Kind};
+use crate::record::{EntryMeta, Flags, Journal, Kind, OnFull};
 use ahash::{AHashMap, RandomState};
 use core::net::IpAddr;
 use std::rc::Rc;
@@ -54,6 +55,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// The bounds.
     pub limits: Limits,
+    /// What happens to what the journal has no room for.
+    pub on_full: OnFull,
     /// The issuers' rules.
     pub verifier: Verifier,
     /// The compiled rules.
@@ -117,6 +120,8 @@ pub struct Counts {
     pub masked: u64,
     /// Exchanges cut after their head was out.
     pub cuts: u64,
+    /// Entries that went on unrecorded, and their body bytes.
+    pub unrecorded: [u64; 2],
 }
 
 impl Counts {
@@ -129,10 +134,10 @@ impl Counts {
 
     /// Takes the values of another over; keeps the room.
     pub fn copy_from(&mut self, other: &Self) {
-        let Self { exchanges, refusals, decisions, bytes, masked, cuts } = other;
+        let Self { exchanges, refusals, decisions, bytes, masked, cuts, unrecorded } = other;
         self.decisions.clone_from(decisions);
         (self.exchanges, self.refusals, self.bytes) = (*exchanges, *refusals, *bytes);
-        (self.masked, self.cuts) = (*masked, *cuts);
+        (self.masked, self.cuts, self.unrecorded) = (*masked, *cuts, *unrecorded);
     }
 
     /// Adds another worker's, of the same generation.
@@ -144,7 +149,9 @@ impl Counts {
             *sum += more;
         }
         let pairs = self.decisions.iter_mut().zip(&other.decisions);
-        for (sum, more) in pairs.chain([(&mut self.bytes, &other.bytes)]) {
+        let all = pairs
+            .chain([(&mut self.bytes, &other.bytes), (&mut self.unrecorded, &other.unrecorded)]);
+        for (sum, more) in all {
             let ([a, b], [c, d]) = (sum, more);
             *a += c;
             *b += d;
@@ -166,10 +173,11 @@ pub struct Worker<J> {
     pub counts: Counts,
     /// Issuers whose key set lacks a key that a token names; control fetches it.
     pub key_wanted: Option<(crate::base::IssuerId, u64)>,
-    /// New work is refused: the disk is full.
+    /// The disk is full: the record takes nothing new, or less.
     pub record_full: bool,
     /// Bytes held for look-ahead by all sessions.
     pub lookahead: u64,
+    gaps: Gaps,
     /// Tokens that did not hold, by address.
     failures: Budgets,
     filters: Filters,
@@ -209,6 +217,7 @@ impl<J: Journal> Worker<J> {
             key_wanted: None,
             record_full: false,
             lookahead: 0,
+            gaps: Gaps::default(),
             failures,
             filters: Filters::new(),
             watches: Watches::new(),
@@ -229,7 +238,29 @@ impl<J: Journal> Worker<J> {
     /// Whether the journal has room for what `len` bytes of input may lead to: their record in
     /// either form, heads and facts.
     pub fn has_room(&mut self, len: usize) -> bool {
-        self.journal.room() >= (len as u64).saturating_mul(2).saturating_add(ROOM_SPARE)
+        let wanted = (len as u64).saturating_mul(2).saturating_add(ROOM_SPARE);
+        self.journal.room(Kind::Data) >= wanted
+    }
+
+    /// The journal as the gate writes to it.
+    pub fn books(&mut self) -> Books<'_, J> {
+        Books {
+            journal: &mut self.journal,
+            gaps: &mut self.gaps,
+            on_full: self.snapshot.on_full,
+            full: self.record_full,
+        }
+    }
+
+    /// Whether an exchange that begins could not be recorded as far as the config wants it.
+    pub fn refuses_work(&mut self) -> bool {
+        self.record_full
+            && match self.snapshot.on_full {
+                OnFull::Refuse => true,
+                // What is left is for the refusals themselves.
+                OnFull::ShedBodies => self.journal.room(Kind::Open) < REFUSAL_SPARE,
+                OnFull::Drop => false,
+            }
     }
 
     /// A filter for one body, reused where one is free.
@@ -351,6 +382,16 @@ impl<J: Journal> Worker<J> {
         }
     }
 
+    /// What is due by time: gap entries that had no room, counts of refusals.
+    pub fn tick(&mut self, now: Now) {
+        if self.gaps.owes() {
+            self.books().settle(now);
+        }
+        let gap = self.gaps.total();
+        self.counts.unrecorded = [gap.entries, gap.bytes()];
+        self.summarise(now);
+    }
+
     /// Writes the counts of unidentified refusals when the last ones are a second old. The
     /// runtime calls it on its own tick too, so that the last of a burst are not kept back.
     pub fn summarise(&mut self, now: Now) {
@@ -391,6 +432,9 @@ type Watches = Vec<Box<Watch>>;
 const FILTERS_KEPT: usize = 256;
 /// Room of a watch that a long event made larger is not kept.
 const WATCH_ROOM_KEPT: usize = 64 << 10;
+
+/// Room of the journal that new work leaves to the refusals of what follows it.
+const REFUSAL_SPARE: u64 = 32 << 10;
 
 /// Room for heads, facts and held bytes beside the input itself.
 const ROOM_SPARE: u64 = 256 << 10;

@@ -68,6 +68,15 @@ what = { resource = ["ledger"] }
 
 #[test]
 fn a_tcp_caller_is_who_its_certificate_says_and_is_recorded_or_refused() {
+    relay("");
+}
+
+#[test]
+fn a_careful_tcp_caller_is_served_the_same_behind_its_record() {
+    relay("then = { durable = \"each\" }\n");
+}
+
+fn relay(then: &str) {
     let (home, connections) = (Home::new(), Arc::new(AtomicU64::new(0)));
     let count = Arc::clone(&connections);
     let upstream = Upstream::raw(move |mut stream| {
@@ -100,7 +109,7 @@ fn a_tcp_caller_is_who_its_certificate_says_and_is_recorded_or_refused() {
         upstream.address
     );
     home.configure(upstream.address, &more);
-    home.write("policy.toml", &format!("{POLICY}{RULES}"));
+    home.write("policy.toml", &format!("{POLICY}{RULES}{then}"));
     let gateway = home.start();
     let address = gateway.address("ledger").unwrap();
 
@@ -137,6 +146,9 @@ fn a_tcp_caller_is_who_its_certificate_says_and_is_recorded_or_refused() {
             opened.push(
                 [Tag::Sub, Tag::Decision, Tag::Rule].map(field).map(Option::unwrap_or_default),
             );
+        }
+        Kind::Data if entry.meta.flags.has(Flags::DURABLE) == then.is_empty() => {
+            panic!("not as the rule says: {entry:?}")
         }
         Kind::Data if entry.meta.flags.has(Flags::TO_CALLER) => to_caller.extend(entry.body),
         Kind::Data => to_upstream.extend(entry.body),

@@ -9,11 +9,11 @@ use std::process::Command;
 use std::time::Duration;
 
 /// A small file system of its own; gone with the value.
-struct Disk(tempfile::TempDir);
+pub(crate) struct Disk(pub(crate) tempfile::TempDir);
 
 impl Disk {
     /// `None` where the test may not mount.
-    fn mount(size: &str) -> Option<Self> {
+    pub(crate) fn mount(size: &str) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let options = format!("size={size}");
         let mut command = Command::new("mount");
@@ -22,7 +22,7 @@ impl Disk {
     }
 
     /// Takes all room that is left. Returns how much it was.
-    fn fill(&self) -> u64 {
+    pub(crate) fn fill(&self) -> u64 {
         let mut file = File::create(self.ballast()).unwrap();
         let mut filled = 0;
         let mut piece = vec![1u8; 1 << 20];
@@ -40,7 +40,7 @@ impl Disk {
         self.0.path().join("ballast")
     }
 
-    fn free(&self) {
+    pub(crate) fn free(&self) {
         fs::remove_file(self.ballast()).unwrap();
     }
 }

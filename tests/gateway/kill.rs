@@ -64,12 +64,29 @@ fn recorded(home: &Home) -> BTreeMap<String, Kept> {
 
 #[test]
 fn kill_at_any_instant_loses_nothing_that_was_released_or_admitted() {
-    let seed = Random::seed("WEIRGATE_SEED");
     let kills = std::env::var("WEIRGATE_KILLS").ok().and_then(|text| text.parse().ok());
-    let kills: u32 = kills.unwrap_or(30);
+    let home = Home::new();
+    let config = home.config();
+    kills_lose_nothing(
+        &home,
+        |to| home.configure(to, ""),
+        kills.unwrap_or(30),
+        || Served::start(&config, &[]),
+    );
+}
+
+/// Starts the program, calls it and kills it, over and over; then looks for every byte that a
+/// caller or the upstream got.
+pub(crate) fn kills_lose_nothing(
+    home: &Home,
+    configure: impl Fn(SocketAddr),
+    kills: u32,
+    start: impl Fn() -> Served,
+) {
+    let seed = Random::seed("WEIRGATE_SEED");
     println!("WEIRGATE_SEED={seed} WEIRGATE_KILLS={kills}");
     let mut random = Random::new(seed);
-    let (home, seen) = (Home::new(), Arc::new(Seen::default()));
+    let seen = Arc::new(Seen::default());
     let heard = Arc::clone(&seen);
     let upstream = Upstream::start(move |request, stream| {
         let mut paths = heard.paths.lock().unwrap();
@@ -86,19 +103,19 @@ fn kill_at_any_instant_loses_nothing_that_was_released_or_admitted() {
         }
         chunk(stream, b"")
     });
-    home.configure(upstream.address, "");
+    configure(upstream.address);
     let token = home.reader("ana");
     let serial = Arc::new(AtomicU64::new(0));
     let mut calls = 0;
     for round in 0..kills {
         if round % 5 == 4 {
             // It dies while it starts, perhaps in the middle of closing what the last one left.
-            let served = Served::start(&home.config(), &[]);
+            let served = start();
             std::thread::sleep(Duration::from_micros(random.below(400_000)));
             served.kill();
             continue;
         }
-        let mut served = Served::start(&home.config(), &[]);
+        let mut served = start();
         let address = served.address("api");
         home.verify(&home.data());
         let stop = Arc::new(AtomicBool::new(false));
@@ -120,12 +137,12 @@ fn kill_at_any_instant_loses_nothing_that_was_released_or_admitted() {
         calls = seen.bodies.lock().unwrap().len();
     }
     // One more start drains what the last kill left.
-    let mut served = Served::start(&home.config(), &[]);
+    let mut served = start();
     served.address("api");
     served.signal("TERM");
     assert_eq!(served.ended().code(), Some(0), "{}", served.log());
     home.verify(&home.data());
-    let kept = recorded(&home);
+    let kept = recorded(home);
     assert!(calls > kills as usize, "there was traffic");
     for (id, got) in seen.bodies.lock().unwrap().iter() {
         let answered = kept.get(id).map(|kept| kept.answered.as_slice()).unwrap_or_default();

@@ -4,7 +4,9 @@
 
 mod budgets;
 mod certificates;
+mod container;
 mod disk;
+mod durable;
 mod ends;
 mod kill;
 mod kit;
@@ -17,3 +19,4 @@ mod resend;
 mod restart;
 mod several;
 mod shared;
+mod shed;

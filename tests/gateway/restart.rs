@@ -12,8 +12,6 @@ fn configure(home: &Home, upstream: &Upstream) -> String {
     let more = r#"
 [admin]
 address = "127.0.0.1:0"
-[record]
-retain = { age = "30d" }
 [[issuer]]
 name = "workloads"
 kind = "x509"
@@ -142,6 +140,26 @@ fn a_reload_takes_over_what_is_asked_of_requests_and_tokens() {
         gateway.reload(home.load()).unwrap();
         assert_eq!(ask(), status, "{changed}");
     }
+    assert!(gateway.stop());
+}
+
+#[test]
+fn a_reload_takes_over_what_the_record_keeps() {
+    let (home, upstream) = (Home::new(), Upstream::echo());
+    let admin = "[admin]\naddress = \"127.0.0.1:0\"\n";
+    home.configure(upstream.address, admin);
+    let gateway = home.start();
+    let address = gateway.admin_address().unwrap();
+    let left = || {
+        let text = get(address, "/metrics", "").unwrap().text();
+        let line = text.lines().find(|line| line.contains("days_left{until=\"age\"}"));
+        line.unwrap().rsplit(' ').next().unwrap().to_owned()
+    };
+    assert_eq!(left(), "+Inf", "nothing is bound");
+    let retain = format!("{admin}[record]\nretain = {{ age = \"30d\" }}\n");
+    home.configure(upstream.address, &retain);
+    gateway.reload(home.load()).unwrap();
+    assert!(left().parse::<f64>().unwrap() <= 30.0, "{}", left());
     assert!(gateway.stop());
 }
 

@@ -62,6 +62,7 @@ impl Site {
         Snapshot {
             generation,
             limits: self.limits,
+            on_full: weirgate::record::OnFull::Refuse,
             verifier: Verifier::new(vec![DevKey::rules("corp", ISSUER, "weirgate")]),
             policy: Table::compile(self.rules, resources, generation).unwrap(),
             plans: Plans::new(self.masks).unwrap(),

@@ -205,7 +205,6 @@ fn gateway_toml(upstream: &str, made: &cert::Made) -> String {
 
 [gateway]
 data_dir = "data"
-ring_dir = "/dev/shm"
 
 [admin]
 address = "127.0.0.1:0"

@@ -2,6 +2,7 @@
 
 use crate::base::ExchangeId;
 use crate::record::fields::{Reader, Tag};
+use crate::record::gap::Gap;
 use crate::record::reader::OwnedEntry;
 use crate::record::{Flags, Kind};
 use ring::digest::{Context, SHA256};
@@ -101,12 +102,15 @@ impl Recorded {
         let chunked = fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("transfer-encoding"));
         let ended = text(Tag::Ending).as_deref() == Some("whole");
         let came = body.len() as u64;
-        let whole = match length {
-            // What is masked has another length than what was sent.
-            Some(length) if !masked => length == came,
-            _ if chunked || masked => ended,
-            _ => came == 0,
-        };
+        // What went on unrecorded is not there to be sent.
+        let gap = gap(entries);
+        let whole = gap.bytes_in == 0
+            && match length {
+                // What is masked has another length than what was sent.
+                Some(length) if !masked => length == came,
+                _ if chunked || masked => ended,
+                _ => came == 0,
+            };
         let request = Request { method, target, fields, body, masked, meta, whole };
         Ok(Self { id: head.meta.exchange, request, answer: answer(entries) })
     }
@@ -123,7 +127,9 @@ impl Request {
         }
         if !self.whole {
             return Err(
-                "the recorded request is incomplete: it was cut before its last byte".into()
+                "the recorded request is incomplete: it was cut before its last byte, or its \
+                 body had no room in the record"
+                    .into(),
             );
         }
         if self.masked && !masked {
@@ -137,7 +143,17 @@ impl Request {
     }
 }
 
+fn gap(entries: &[OwnedEntry]) -> Gap {
+    let mut sum = Gap::default();
+    let gaps = entries.iter().filter(|entry| entry.meta.kind == Kind::Gap);
+    gaps.for_each(|entry| sum.add(&Gap::read(&entry.body)));
+    sum
+}
+
 fn answer(entries: &[OwnedEntry]) -> Option<Answer> {
+    if gap(entries).bytes_out > 0 {
+        return None;
+    }
     let of_kind = |kind| entries.iter().filter(move |entry| entry.meta.kind == kind);
     let head = of_kind(Kind::ResponseHead).next_back()?;
     let status = head.body.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok())?;

@@ -62,7 +62,9 @@ fn replay_entries(entries: &[OwnedEntry], how: Replay, out: &mut dyn Write) -> i
             Kind::RequestBody | Kind::ResponseBody | Kind::Data => {
                 write_body(&entry.body, how, out)?;
             }
-            Kind::Open | Kind::Decision | Kind::Error | Kind::Close => note(entry, out)?,
+            Kind::Open | Kind::Decision | Kind::Error | Kind::Close | Kind::Gap => {
+                note(entry, out)?
+            }
             _ => {}
         }
     }
@@ -82,7 +84,11 @@ fn replay_head(entry: &OwnedEntry, how: Replay, out: &mut dyn Write) -> io::Resu
 fn note(entry: &OwnedEntry, out: &mut dyn Write) -> io::Result<()> {
     write!(out, "-- {}", entry.meta.kind.label())?;
     for field in Reader::new(&entry.body).map_while(Result::ok) {
+        let gap = entry.meta.kind == Kind::Gap;
         let wanted = matches!(
+            field.tag(),
+            Some(Tag::Count | Tag::BytesIn | Tag::BytesOut) if gap
+        ) || matches!(
             field.tag(),
             Some(Tag::Sub | Tag::Rule | Tag::Decision | Tag::Refusal | Tag::Failure | Tag::Ending)
                 | Some(Tag::Status | Tag::TotalNs)

@@ -4,9 +4,11 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ring::signature::Ed25519KeyPair;
 
+use super::storage::{Files, Storage};
 use crate::record::Kind;
 use crate::record::proof::{BLOCK_MAX, Checkpoint, LEAF_LEN, Leaf, Record, Records, State};
 use crate::record::reader::Entries;
@@ -77,10 +79,11 @@ struct Disk {
     file: File,
     /// O_DIRECT | O_DSYNC; else buffered, with fdatasync.
     direct: bool,
+    storage: Arc<dyn Storage>,
 }
 
 impl Disk {
-    fn open(path: &Path) -> io::Result<Self> {
+    fn open(path: &Path, storage: &Arc<dyn Storage>) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let direct = options
@@ -88,28 +91,27 @@ impl Disk {
             .custom_flags(libc::O_DIRECT | libc::O_DSYNC | libc::O_NOFOLLOW)
             .open(path);
         match direct {
-            Ok(file) => Ok(Self { file, direct: true }),
+            Ok(file) => Ok(Self { file, direct: true, storage: Arc::clone(storage) }),
             Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
                 warn_buffered(path);
-                Self::buffered(path)
+                Self::buffered(path, storage)
             }
             Err(e) => Err(e),
         }
     }
 
-    fn buffered(path: &Path) -> io::Result<Self> {
+    fn buffered(path: &Path, storage: &Arc<dyn Storage>) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = options.custom_flags(libc::O_NOFOLLOW).open(path)?;
-        Ok(Self { file, direct: false })
+        Ok(Self { file, direct: false, storage: Arc::clone(storage) })
     }
 
     /// Writes whole pages, durable on return. May be called again with the same bytes after an
     /// error: they are all written again, so nothing rests on pages that a failed sync dropped.
     fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         debug_assert!(bytes.len().is_multiple_of(PAGE) && offset.is_multiple_of(PAGE as u64));
-        self.file.write_all_at(bytes, offset)?;
-        if self.direct { Ok(()) } else { self.file.sync_data() }
+        self.storage.write(&self.file, self.direct, bytes, offset)
     }
 }
 
@@ -126,9 +128,15 @@ pub(super) struct Spare {
 
 impl Spare {
     /// Makes `w<worker>.next` with `bytes` bytes.
-    pub(super) fn create(dir: &Path, worker: u32, bytes: u64, direct: bool) -> io::Result<Self> {
+    pub(super) fn create(
+        dir: &Path,
+        worker: u32,
+        bytes: u64,
+        direct: bool,
+        storage: &Arc<dyn Storage>,
+    ) -> io::Result<Self> {
         let path = dir.join(format!("w{worker:02}.next"));
-        let open = if direct { Disk::open(&path) } else { Disk::buffered(&path) };
+        let open = if direct { Disk::open(&path, storage) } else { Disk::buffered(&path, storage) };
         let made = open.and_then(|disk| {
             disk.file.set_len(0)?;
             preallocate(&disk.file, bytes)?;
@@ -204,7 +212,7 @@ impl SegmentFile {
             // Some file systems take the flag and refuse the write.
             Err(e) if disk.direct && e.raw_os_error() == Some(libc::EINVAL) => {
                 warn_buffered(&spare.path);
-                disk = Disk::buffered(&spare.path)?;
+                disk = Disk::buffered(&spare.path, &disk.storage)?;
                 disk.write(first, 0)?;
             }
             done => done?,
@@ -289,7 +297,9 @@ impl SegmentFile {
         }
         let rest = bytes.get(at(end)..).unwrap_or_default();
         let dropped = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
-        let disk = Disk::open(&path)?;
+        // Nobody waits for what a recovery writes.
+        let storage: Arc<dyn Storage> = Arc::new(Files);
+        let disk = Disk::open(&path, &storage)?;
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let proof = options.open(&proof_path)?;

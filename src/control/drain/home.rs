@@ -91,45 +91,6 @@ pub fn is_live(dir: &Path) -> bool {
     matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
-/// What a ring folder is, which decides what a ring in it survives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RingDir {
-    /// Memory-backed: survives the process, not the machine. The usual choice.
-    Memory,
-    /// Memory-backed inside a container: under Docker it goes with the container.
-    ContainerMemory,
-    /// On a disk: survives a container, too; now and then the kernel's writeback costs faults.
-    Disk,
-}
-
-/// Looks at the mount that `dir` is on.
-#[must_use]
-pub fn ring_dir_kind(dir: &Path) -> RingDir {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let dir = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
-    let container = ["/.dockerenv", "/run/.containerenv"].iter().any(|p| Path::new(p).exists());
-    match (mount_type(&mounts, &dir), container) {
-        (Some("tmpfs" | "ramfs"), true) => RingDir::ContainerMemory,
-        (Some("tmpfs" | "ramfs"), false) => RingDir::Memory,
-        _ => RingDir::Disk,
-    }
-}
-
-/// The file system type of the innermost mount above `dir` (proc(5), mountinfo).
-fn mount_type<'a>(mounts: &'a str, dir: &Path) -> Option<&'a str> {
-    let mut best: Option<(usize, &str)> = None;
-    for line in mounts.lines() {
-        let mut left = line.split(' ');
-        let Some(point) = left.nth(4) else { continue };
-        let kind = line.split_once(" - ").and_then(|(_, right)| right.split(' ').next());
-        // A later mount on the same point hides the one before.
-        if dir.starts_with(point) && best.is_none_or(|(len, _)| point.len() >= len) {
-            best = Some((point.len(), kind.unwrap_or_default()));
-        }
-    }
-    best.map(|(_, kind)| kind)
-}
-
 /// The public keys that a data folder keeps (`keys/*.pub`).
 #[must_use]
 pub fn public_keys(dir: &Path) -> Vec<Digest> {
@@ -233,19 +194,6 @@ fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_innermost_mount_decides() {
-        let mounts = "1 0 8:1 / / rw shared:1 - ext4 /dev/a rw\n\
-                      2 1 0:5 / /dev/shm rw - tmpfs tmpfs rw\n\
-                      3 1 8:2 / /dev/shm/disk rw - xfs /dev/b rw\n";
-        let kind = |dir: &str| mount_type(mounts, Path::new(dir));
-        assert_eq!(kind("/var/lib"), Some("ext4"));
-        assert_eq!(kind("/dev/shm"), Some("tmpfs"));
-        assert_eq!(kind("/dev/shmx"), Some("ext4"));
-        assert_eq!(kind("/dev/shm/disk/rings"), Some("xfs"));
-        assert_eq!(mount_type("", Path::new("/")), None);
-    }
 
     #[test]
     fn hex_reads_back_and_nonsense_does_not() {

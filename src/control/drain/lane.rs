@@ -2,13 +2,14 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use super::files::{SegmentFile, Spare, WRITE_MAX};
 use super::home::Home;
 use super::recover::Next;
+use super::storage::Storage;
 use super::{Settings, Shared};
 use crate::base::Now;
 use crate::record::proof::State;
@@ -34,6 +35,7 @@ pub(super) struct Lane {
     retry_ns: u64,
     sign_ns: u64,
     direct: bool,
+    storage: Arc<dyn Storage>,
 }
 
 impl Lane {
@@ -57,6 +59,7 @@ impl Lane {
             retry_ns: 0,
             sign_ns: 0,
             direct: settings.direct,
+            storage: Arc::clone(&settings.storage),
         };
         lane.begin(home, settings.policy_digest, now)?;
         if let Some(segment) = &mut lane.segment {
@@ -152,7 +155,7 @@ impl Lane {
                 shared.buffered.fetch_or(!segment.is_direct(), Ordering::Relaxed);
                 tail.release(batch.end);
                 if let Some(durable) = shared.durable.get(self.setup.worker as usize) {
-                    durable.store(batch.end.position.0, Ordering::Release);
+                    durable.position.store(batch.end.position.0, Ordering::Release);
                 }
             }
             debug_assert_eq!(batch.rolled, segment.rolled(), "a batch ends with a roll entry");
@@ -170,9 +173,13 @@ impl Lane {
     fn begin(&mut self, home: &Home, policy: [u8; 32], now: Now) -> io::Result<()> {
         let spare = match self.spare.take() {
             Some(spare) => spare,
-            None => {
-                Spare::create(&home.dir, self.setup.worker, self.setup.segment_bytes, self.direct)?
-            }
+            None => Spare::create(
+                &home.dir,
+                self.setup.worker,
+                self.setup.segment_bytes,
+                self.direct,
+                &self.storage,
+            )?,
         };
         let header = SegmentHeader {
             worker: self.setup.worker,
@@ -216,7 +223,7 @@ impl Lane {
         if self.spare.is_some() || used < all / 2 {
             return Ok(());
         }
-        match Spare::create(&home.dir, self.setup.worker, all, self.direct) {
+        match Spare::create(&home.dir, self.setup.worker, all, self.direct, &self.storage) {
             Ok(spare) => self.spare = Some(spare),
             Err(e) if used >= all / 4 * 3 => return Err(e),
             Err(_) => {}

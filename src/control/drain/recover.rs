@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::DrainError;
 use super::files::{Reopened, SegmentFile, Spare, WRITE_MAX, segment_name, segments};
 use super::home::{Home, boot_id, ring_paths};
+use super::storage::{Files, Storage};
 use crate::base::Now;
 use crate::record::Kind;
 use crate::record::proof::{CHECKPOINT_LEN, Checkpoint, Record, Records, State};
@@ -46,6 +48,8 @@ pub struct Recovered {
     pub dropped: u64,
     /// Segments and rings that are damaged and were left as they are.
     pub damaged: u64,
+    /// Rings of a process that was killed that are not there any more.
+    pub lost_rings: u64,
 }
 
 /// The closing checkpoint of a segment, without reading the segment.
@@ -102,7 +106,19 @@ pub(super) fn recover(
     let mut done = Recovered::default();
     let mut rings: BTreeMap<u32, (PathBuf, Vec<u8>)> = BTreeMap::new();
     for path in ring_paths(dir) {
-        let Ok(bytes) = std::fs::read(&path) else { continue };
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                // After a stop in order, the worker's segments are closed and its ring removed.
+                let worker = ring_worker(&path);
+                let last = worker.and_then(|worker| Some((worker, *workers.get(&worker)?.last()?)));
+                done.lost_rings += u64::from(last.is_some_and(|(worker, number)| {
+                    closing_checkpoint(dir, worker, number).is_none()
+                }));
+                continue;
+            }
+            Err(e) => return Err(DrainError::io("read the ring", &path, e)),
+        };
         match RingImage::parse(&bytes) {
             Ok(image) => {
                 let worker = image.setup().worker;
@@ -137,6 +153,11 @@ pub(super) fn recover(
         }
     }
     Ok((next, done))
+}
+
+/// Whose ring a file is, by its name.
+fn ring_worker(path: &Path) -> Option<u32> {
+    path.file_stem()?.to_str()?.rsplit_once("-w")?.1.parse().ok()
 }
 
 /// Keeps a ring that could not be drained as a whole, under another name.
@@ -233,6 +254,12 @@ impl Worker<'_> {
             let found = match entries.step() {
                 Ok(Some(found)) => found,
                 Ok(None) => break,
+                Err(e) if ring.setup().boot != boot_id() => {
+                    // A ring on a disk, and the machine went down: its last pages were never
+                    // written. Beyond the drain window nothing was promised for that.
+                    tracing::warn!(worker = self.worker, error = e.text(), "a ring ends torn");
+                    break;
+                }
                 Err(e) => {
                     tracing::error!(worker = self.worker, error = e.text(), "a ring is damaged");
                     self.done.damaged += 1;
@@ -302,7 +329,8 @@ impl Worker<'_> {
             previous_root: self.next.previous_root,
             segment_bytes: setup.segment_bytes,
         };
-        Spare::create(&self.home.dir, self.worker, setup.segment_bytes, true)
+        let storage: Arc<dyn Storage> = Arc::new(Files);
+        Spare::create(&self.home.dir, self.worker, setup.segment_bytes, true, &storage)
             .and_then(|spare| SegmentFile::create(&self.home.dir, spare, header))
             .map(Box::new)
             .map_err(|e| DrainError::io("make a segment in", &self.home.dir, e))

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::base::{ConnectionId, ExchangeId};
-use crate::record::ring::{RING_BYTES_MIN, SEGMENT_BYTES_MIN};
+use crate::record::ring::{DATA_START, RING_BYTES_MIN, RingImage, SEGMENT_BYTES_MIN};
 use crate::record::verify::{Trust, What, verify_segment};
 use crate::record::{EntryMeta, Journal, Kind};
 
@@ -241,6 +241,46 @@ fn a_torn_tail_without_a_ring_is_cut_at_the_start_and_counted() {
     } else {
         open(&settings).unwrap();
     }
+    assert_clean(&data);
+}
+
+#[test]
+fn a_ring_on_a_disk_that_lost_its_power_ends_where_it_is_torn_and_one_that_is_gone_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = small(dir.path(), 1);
+    let data = settings.data_dir.clone();
+    Child::spawn(dir.path()).kill_after(200);
+    let ring = ring_paths(&data).remove(0);
+    let image = std::fs::read(&ring).unwrap();
+    let parsed = RingImage::parse(&image).unwrap();
+    let (setup, cursor) = (*parsed.setup(), parsed.cursor());
+    // What stands at the cursor is a page that never got to the disk whole.
+    let mut torn = image.clone();
+    let place = DATA_START + usize::try_from(cursor.position.0 % setup.ring_bytes).unwrap();
+    torn[place..place + 64].fill(0x5a);
+    let lay = |boot: [u8; 16]| {
+        let mut file = torn.clone();
+        file[..512].copy_from_slice(&RingSetup { boot, ..setup }.encode());
+        std::fs::write(&ring, file).unwrap();
+    };
+    lay([7; 16]);
+    let opened = open(&settings).unwrap();
+    assert_eq!((opened.recovered.damaged, opened.recovered.lost_rings), (0, 0));
+    assert!(opened.drain.stop());
+    // A clean end removes the ring, and nobody misses it.
+    assert_eq!(open(&settings).unwrap().recovered, Recovered::default());
+    // The same in a machine that did not go down is damage, and is kept.
+    Child::spawn(dir.path()).kill_after(200);
+    let ring_now = ring_paths(&data).remove(0);
+    let mut file = std::fs::read(&ring_now).unwrap();
+    let cursor = RingImage::parse(&file).unwrap().cursor();
+    let place = DATA_START + usize::try_from(cursor.position.0 % setup.ring_bytes).unwrap();
+    file[place..place + 64].fill(0x5a);
+    std::fs::write(&ring_now, file).unwrap();
+    assert_eq!(open(&settings).unwrap().recovered.damaged, 1);
+    Child::spawn(dir.path()).kill_after(200);
+    std::fs::remove_file(ring_paths(&data).remove(0)).unwrap();
+    assert_eq!(open(&settings).unwrap().recovered.lost_rings, 1);
     assert_clean(&data);
 }
 

@@ -13,7 +13,7 @@ use super::park::Seat;
 use super::shared::{Found, Key, Shared};
 use super::signal::Phase;
 use super::socket::{ConnectJob, Socket, Wait};
-use super::{Session, sys};
+use super::{Disk, Session, sys};
 use crate::base::{CredentialId, ExchangeId, Now, ResourceId};
 use crate::session::io::{Act, Ending, Input, Interest, Out, UpstreamFault};
 use monoio::io::Canceller;
@@ -133,7 +133,8 @@ impl<S: Session> Connection<S> {
             if self.closing.is_some() {
                 break;
             }
-            let moved = self.step_connect(now)
+            let moved = self.tell_durable(now)
+                || self.step_connect(now)
                 || self.show_upstream(now)
                 || self.show_caller(now)
                 || self.tell_upstream_end(now)
@@ -152,6 +153,21 @@ impl<S: Session> Connection<S> {
             self.up.return_buffer(&self.shared);
         }
         self.step_close(now);
+    }
+
+    /// Whether the session waits for the disk.
+    pub(in crate::runtime) fn disk(&self) -> Disk {
+        if self.over { Disk::Idle } else { self.session.disk() }
+    }
+
+    pub(in crate::runtime) fn hurry(&self) {
+        self.session.hurry();
+    }
+
+    fn tell_durable(&mut self, now: Now) -> bool {
+        let Disk::Reached(position) = self.session.disk() else { return false };
+        self.tell(Input::Durable(position), now);
+        true
     }
 
     fn check_signal(&mut self, now: Now) {

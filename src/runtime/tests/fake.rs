@@ -166,6 +166,7 @@ impl Session for Fake {
                 assert_eq!(exchange, self.id());
                 return self.upstream(bytes, out);
             }
+            Input::Durable(_) => {}
             Input::Connected(_) => self.note("connected"),
             Input::ConnectFailed(_, fault) => self.fail(&format!("{fault:?}"), out),
             Input::UpstreamEnd(_, ending) => self.fail(&format!("upstream {ending:?}"), out),

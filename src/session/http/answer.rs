@@ -135,10 +135,12 @@ impl Session {
         let plan =
             snapshot.plans.united(exchange.grant.as_ref().map_or(MaskSet::EMPTY, Grant::masks));
         let framing = self.answer_head.framing;
+        // A body without a byte needs no type by which it could be masked.
+        let empty = matches!(framing, Framing::None | Framing::Length(0));
         let coded = head::content_coding(&self.answer_head, head_bytes)
             .map_err(|()| bad(Refusal::BadUpstream))?;
         self.coding = match coded {
-            Some(coding) if framing != Framing::None => Some(Decoder::new(coding, u64::MAX)),
+            Some(coding) if !empty => Some(Decoder::new(coding, u64::MAX)),
             _ => None,
         };
         let view = self.resource().and_then(|id| snapshot.resource(id));
@@ -151,14 +153,14 @@ impl Session {
         {
             self.watch = Some(worker.take_watch(shape, &snapshot.limits));
         }
-        if !plan.is_pass() && framing != Framing::None {
+        if !plan.is_pass() && !empty {
             let filter = worker.take_filter(&plan, kind, &snapshot.limits);
             self.answer_filter = Some(filter.map_err(|_| bad(Refusal::Unmaskable))?);
         }
         let Some(exchange) = &mut self.exchange else { return Err(bad(Refusal::BadUpstream)) };
         let changed = self.coding.is_some() || !plan.is_pass();
         exchange.framed = match framing {
-            Framing::None => Framed::Length,
+            Framing::None | Framing::Length(0) => Framed::Length,
             Framing::Length(_) if !changed => Framed::Length,
             _ if exchange.version_minor == 1 => Framed::Chunks,
             _ => Framed::Close,
@@ -170,7 +172,7 @@ impl Session {
             exchange.keep_alive = false;
         }
         self.text.clear();
-        head::write_answer(
+        let shows = head::write_answer(
             &self.answer_head,
             head_bytes,
             &head::AnswerForm {
@@ -190,10 +192,10 @@ impl Session {
         let subject = self.subject();
         self.stage.clear();
         self.stage.text(&self.text);
-        let cleared = Cleared::generated(&mut self.stage);
+        let cleared = Cleared::generated_masked(&mut self.stage, shows);
         let kind = Kind::ResponseHead;
         let released =
-            gate::release(cleared, subject, kind, b"", Wrap::default(), &mut worker.journal, now)
+            gate::release(cleared, subject, kind, b"", Wrap::default(), worker.books(), now)
                 .map_err(|_| bad(Refusal::Unrecordable))?;
         out.push_caller(released);
         self.answer_body = Some(BodyDecoder::for_response(framing, &snapshot.limits));
@@ -401,7 +403,7 @@ impl Session {
             detach: offset.is_none(),
         };
         let kind = Kind::ResponseBody;
-        let released = gate::release(cleared, subject, kind, data, wrap, &mut worker.journal, now)
+        let released = gate::release(cleared, subject, kind, data, wrap, worker.books(), now)
             .map_err(|_| Refusal::Unrecordable)?;
         out.push_caller(released);
         Ok(())

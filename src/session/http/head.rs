@@ -4,9 +4,10 @@
 //! the peer's bytes as a whole.
 
 use super::Framed;
+use super::escape::clear_escaped;
 use crate::base::ExchangeId;
 use crate::credential::Credential;
-use crate::mask::{MaskError, Plan, clear_value};
+use crate::mask::{MaskError, Plan};
 use crate::session::refusal::Refusal;
 use crate::session::worker::ResourceView;
 use crate::wire::coding::Coding;
@@ -124,32 +125,6 @@ pub(super) fn is_ambiguous(path: &[u8]) -> bool {
         || memchr::memmem::find(path, b"%3B").is_some()
 }
 
-/// Clears a path for the record, with its escapes decoded: a value hides in neither form.
-///
-/// # Errors
-/// [`MaskError`] when the mask blocks it.
-pub(super) fn clear_path(plan: &Plan, path: &[u8], to: &mut Vec<u8>) -> Result<(), MaskError> {
-    if plan.is_pass() || !path.contains(&b'%') {
-        return clear_value(plan, path, to);
-    }
-    let mut plain = Vec::with_capacity(path.len());
-    let mut rest = path;
-    while let Some((&byte, tail)) = rest.split_first() {
-        let hex = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()).filter(|_| byte == b'%') {
-            Some(decoded) => {
-                plain.push(decoded);
-                rest = tail.get(2..).unwrap_or_default();
-            }
-            None => {
-                plain.push(byte);
-                rest = tail;
-            }
-        }
-    }
-    clear_value(plan, &plain, to)
-}
-
 /// Writes the head toward the upstream, up to the last field's line end: no credential, no blank
 /// line. What asks for ranges goes to `ranges`, for the case that nothing is masked.
 pub(super) fn write_upstream(
@@ -222,7 +197,8 @@ pub(super) struct AnswerForm {
     pub(super) cookies: bool,
 }
 
-/// Writes the head of an answer toward the caller, blank line included.
+/// Writes the head of an answer toward the caller, blank line included. Returns whether a mask
+/// changed something in it.
 ///
 /// # Errors
 /// [`MaskError`] when the mask blocks a field.
@@ -232,8 +208,9 @@ pub(super) fn write_answer(
     form: &AnswerForm,
     plan: &Arc<Plan>,
     to: &mut Vec<u8>,
-) -> Result<(), MaskError> {
+) -> Result<bool, MaskError> {
     write_status(head.status, to);
+    let mut shows = false;
     for field in &head.fields {
         if field.drop {
             continue;
@@ -252,7 +229,9 @@ pub(super) fn write_answer(
                 if form.masked {
                     to.extend(field.name(bytes).iter().map(u8::to_ascii_lowercase));
                     to.extend_from_slice(b": ");
-                    clear_value(plan, field.value(bytes), to)?;
+                    let (start, value) = (to.len(), field.value(bytes));
+                    clear_escaped(plan, value, false, to)?;
+                    shows |= to.get(start..) != Some(value);
                     to.extend_from_slice(b"\r\n");
                 } else {
                     field.write(bytes, to);
@@ -281,7 +260,7 @@ pub(super) fn write_answer(
         to.extend_from_slice(b"connection: keep-alive\r\n");
     }
     to.extend_from_slice(b"\r\n");
-    Ok(())
+    Ok(shows)
 }
 
 /// Writes the head of a refusal, blank line included.

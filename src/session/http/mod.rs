@@ -12,6 +12,7 @@
 //! When both are `Done` the exchange is closed and both begin anew, or the connection ends.
 
 mod answer;
+mod escape;
 mod head;
 mod request;
 #[cfg(test)]
@@ -23,16 +24,17 @@ use super::io::{Act, Input, Interest, Out, UpstreamFault};
 use super::model::ModelScan;
 use super::refusal::{Refusal, write_problem};
 use super::stall::Stall;
+use super::waiting::Waiting;
 use super::watch::Watch;
 use super::worker::{Identified, Snapshot, Worker};
 use crate::base::{
     ConnectionId, CredentialId, ExchangeId, ListenerId, MaskSet, Now, Pieces, ResourceId, RuleId,
 };
 use crate::credential::EchoState;
-use crate::mask::{Cleared, Filter};
-use crate::policy::{Attr, Grant, RecordLevel};
+use crate::mask::{Cleared, Filter, Plan};
+use crate::policy::{Attr, Durable, Grant, RecordLevel};
 use crate::record::fields::{Tag, Writer};
-use crate::record::{Journal, Kind};
+use crate::record::{Journal, Kind, Position};
 use crate::wire::coding::Decoder;
 use crate::wire::http1::{BodyDecoder, HeadScan, RequestHead, ResponseHead};
 use core::net::SocketAddr;
@@ -156,6 +158,7 @@ pub struct Session {
     /// Bytes of the answer that were held and go on.
     before: Vec<u8>,
     stall: Stall,
+    waiting: Waiting,
     last_ns: u64,
     head_since_ns: Option<u64>,
 }
@@ -209,6 +212,7 @@ impl Session {
             decoded: Vec::new(),
             before: Vec::new(),
             stall: Stall::default(),
+            waiting: Waiting::default(),
             last_ns: now.mono_ns,
             head_since_ns: None,
         }
@@ -223,6 +227,39 @@ impl Session {
         worker: &mut Worker<J>,
         out: &mut Out,
     ) -> usize {
+        let source = match &input {
+            Input::Caller(bytes) | Input::Upstream(_, bytes) => *bytes,
+            _ => b"",
+        };
+        let used = self.step(input, now, worker, out);
+        self.waiting.settle(source, now, out);
+        self.check_invariants();
+        used
+    }
+
+    fn step<J: Journal>(
+        &mut self,
+        input: Input<'_>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> usize {
+        match input {
+            Input::Durable(position) => {
+                self.waiting.reached(position, out);
+                return 0;
+            }
+            Input::CallerGone => self.waiting.forget(),
+            Input::Timer if self.waiting.is_late(now) => {
+                tracing::error!(connection = self.connection.0, "the disk does not get there");
+                worker.count(Refusal::Unrecordable);
+                self.waiting.forget();
+                self.abandon(now, worker, out);
+                return 0;
+            }
+            Input::Caller(_) | Input::Upstream(..) if self.waiting.is_waiting() => return 0,
+            _ => {}
+        }
         if self.closed {
             return match input {
                 Input::Caller(bytes) | Input::Upstream(_, bytes) => bytes.len(),
@@ -234,7 +271,7 @@ impl Session {
         {
             return 0;
         }
-        let used = match input {
+        match input {
             Input::Caller(bytes) => {
                 self.last_ns = now.mono_ns;
                 self.on_caller(bytes, now, worker, out)
@@ -283,15 +320,14 @@ impl Session {
                 }
                 0
             }
-        };
-        self.check_invariants();
-        used
+            Input::Durable(_) => 0,
+        }
     }
 
     /// Which bytes it can use.
     #[must_use]
     pub fn interest(&self) -> Interest {
-        if self.stall.is_waiting() {
+        if self.stall.is_waiting() || self.waiting.is_waiting() {
             return Interest::default();
         }
         let caller = !self.closed
@@ -317,14 +353,22 @@ impl Session {
     /// Whether nothing more will come of it.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.closed
+        self.closed && !self.waiting.is_waiting()
+    }
+
+    /// What must be on the disk before anything goes on; [`Input::Durable`] says that it is.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<Position> {
+        self.waiting.until()
     }
 
     /// Gives back the room that only exchanges need; a connection that stays idle is told so.
     pub fn tidy(&mut self) {
-        if self.exchange.is_some() || self.head_since_ns.is_some() {
+        let waits = self.waiting.is_waiting();
+        if self.exchange.is_some() || self.head_since_ns.is_some() || waits {
             return;
         }
+        self.waiting.forget();
         debug_assert!(self.held.is_empty() && self.request_filter.is_none());
         self.head = RequestHead::default();
         self.answer_head = ResponseHead::default();
@@ -351,6 +395,9 @@ impl Session {
     }
 
     fn deadline_of(&self, snapshot: &Snapshot) -> Option<u64> {
+        if let Some(late_ns) = self.waiting.deadline() {
+            return Some(late_ns);
+        }
         if self.closed {
             return None;
         }
@@ -381,12 +428,12 @@ impl Session {
 
     fn subject(&self) -> Subject {
         let exchange = self.exchange.as_ref();
+        let grant = exchange.and_then(|exchange| exchange.grant.as_ref());
         Subject {
             connection: self.connection,
             exchange: exchange.map_or(ExchangeId(0), |exchange| exchange.id),
-            level: exchange
-                .and_then(|exchange| exchange.grant.as_ref())
-                .map_or(RecordLevel::Full, Grant::record),
+            level: grant.map_or(RecordLevel::Full, Grant::record),
+            durable: grant.map_or(Durable::Window, Grant::durable),
         }
     }
 
@@ -460,7 +507,7 @@ impl Session {
             tracing::warn!(connection = self.connection.0, refusal = refusal.label(), "answer cut");
             return self.abandon(now, worker, out);
         }
-        let plan = worker.snapshot.plans.united(MaskSet::EMPTY);
+        let plan = self.plan_of_refusal(worker);
         if self.note_open("refuse", Attr::Absent, &plan, now, worker).is_err() {
             worker.count(Refusal::Unrecordable);
             return self.abandon(now, worker, out);
@@ -493,14 +540,13 @@ impl Session {
             rule = rule.unwrap_or("-"),
             "refused; `weirgate policy explain --request {id}` tells why"
         );
+        let subject = Subject { exchange: id, level: RecordLevel::Full, ..self.subject() };
         let cleared = Cleared::generated(&mut self.stage);
         if known {
             worker.count(refusal);
-            let subject =
-                Subject { connection: self.connection, exchange: id, level: RecordLevel::Full };
             let kind = Kind::ResponseHead;
             let wrap = Wrap::default();
-            match gate::release(cleared, subject, kind, b"", wrap, &mut worker.journal, now) {
+            match gate::release(cleared, subject, kind, b"", wrap, worker.books(), now) {
                 Ok(released) => out.push_caller(released),
                 // Not even the refusal can be recorded: nothing is said.
                 Err(_) => {
@@ -529,6 +575,19 @@ impl Session {
             self.close(self.request != Request::Done, out);
         } else {
             self.begin_anew(now);
+        }
+    }
+
+    /// The masks that a refusal's record goes through: all that any rule asks for on this caller
+    /// and resource. What is refused is recorded as it would be if it were permitted.
+    fn plan_of_refusal<J>(&self, worker: &Worker<J>) -> Arc<Plan> {
+        let known = self.exchange.as_ref().and_then(|exchange| {
+            let (_, row) = exchange.who.as_ref()?;
+            Some((&exchange.snapshot, exchange.snapshot.policy.masks_of(row, exchange.resource)))
+        });
+        match known {
+            Some((snapshot, masks)) => snapshot.plans.united(masks),
+            None => worker.snapshot.plans.united(MaskSet::EMPTY),
         }
     }
 
@@ -594,7 +653,7 @@ impl Session {
         let whole = !exchange.cut && self.request == Request::Done;
         writer.text(Tag::Ending, if whole { "whole" } else { "cut" });
         // The exchange is over: where there is no room, its totals are lost, not its bytes.
-        let _ = gate::note(subject, Kind::Close, &self.facts, &mut worker.journal, now);
+        let _ = gate::note(subject, Kind::Close, &self.facts, false, worker.books(), now);
     }
 
     /// Both legs are done: close the books, then the connection, or begin anew.

@@ -1,10 +1,11 @@
 //! The request leg: head, who, decision, body.
 
+use super::escape::{clear_escaped, clear_head};
 use super::head::{self, Slots};
 use super::{Answer, Exchange, Framed, Request, Session};
 use crate::base::{CredentialId, Now, ResourceId};
 use crate::mask::{Cleared, Content, Plan, Shape};
-use crate::policy::{Action, Attr, Decision, Grant, RecordLevel};
+use crate::policy::{Action, Attr, Decision, Durable, Grant, RecordLevel};
 use crate::record::fields::{Tag, Writer};
 use crate::record::{Journal, Kind};
 use crate::session::gate::{self, Wrap};
@@ -137,12 +138,15 @@ impl Session {
         worker: &mut Worker<J>,
     ) -> Result<(), Refusal> {
         self.request = Request::Forward;
-        if worker.record_full {
+        if worker.refuses_work() {
             return Err(Refusal::Unrecordable);
         }
         if self.head.upgrade {
             return Err(Refusal::NotImplemented);
         }
+        // Nothing of an exchange before may stand in the record of this one.
+        self.path.clear();
+        self.method.clear();
         let listener = snapshot.listener(self.listener).ok_or(Refusal::NoResource)?;
         let host = head::host_name(&self.head, bytes);
         if !head::is_served(host, self.server_name.as_deref(), &listener.hosts) {
@@ -161,6 +165,7 @@ impl Session {
             }
             Err(Unidentified::Spent) => return Err(Refusal::TooManyFailures),
         };
+        self.method.extend_from_slice(self.head.method(bytes));
         if self.head.target.form == Form::Asterisk && listener.resource.is_none() {
             self.set_who(identified);
             return Err(Refusal::BadRequest);
@@ -173,21 +178,18 @@ impl Session {
                 let found = snapshot.names.get(name).copied();
                 let Some(found) = found else {
                     self.set_who(identified);
-                    self.method.clear();
+                    self.path.extend_from_slice(self.head.target.path.as_slice());
                     return Err(Refusal::NoResource);
                 };
                 (found, path)
             }
         };
         // Servers read these in more than one way (merged, cut at `;`), rules in one.
+        self.path.extend_from_slice(path);
         if head::is_ambiguous(path) {
             self.set_who(identified);
             return Err(Refusal::BadRequest);
         }
-        self.path.clear();
-        self.path.extend_from_slice(path);
-        self.method.clear();
-        self.method.extend_from_slice(self.head.method(bytes));
         let reads_model = snapshot.policy.reads_model(&identified.1, resource);
         self.set_who(identified);
         let view = snapshot.resource(resource).ok_or(Refusal::NoResource)?;
@@ -259,6 +261,12 @@ impl Session {
             Decision::Deny(denial) => (None, denial.rule),
         };
         worker.counts.decided(resource, grant.is_some());
+        // The disk would never get to where the rule wants it.
+        if grant.as_ref().is_some_and(|grant| grant.durable() == Durable::Each)
+            && worker.record_full
+        {
+            return Flow::Refuse(Refusal::Unrecordable);
+        }
         exchange.rule = rule;
         let view = snapshot.resource(resource);
         let (Some(view), level) = (view, grant.as_ref().map_or(RecordLevel::Full, Grant::record))
@@ -268,7 +276,7 @@ impl Session {
         let credential = grant.as_ref().and_then(Grant::credential).unwrap_or(view.credential);
         exchange.credential = credential;
         let plan = grant.as_ref().map_or_else(
-            || snapshot.plans.united(crate::base::MaskSet::EMPTY),
+            || snapshot.plans.united(snapshot.policy.masks_of(row, Some(resource))),
             |grant| snapshot.plans.united(grant.masks()),
         );
         let permitted = grant.is_some();
@@ -290,7 +298,8 @@ impl Session {
     }
 
     /// Who, what, why: the entry that every exchange of a known caller begins with, written
-    /// once. `Denied` when the mask blocks what would be written.
+    /// once. `Denied` when the mask blocks what would be written of a permitted one; of a refused
+    /// one it says only that it was blocked.
     pub(super) fn note_open<J: Journal>(
         &mut self,
         decision: &str,
@@ -307,11 +316,25 @@ impl Session {
         }
         let snapshot = Arc::clone(&exchange.snapshot);
         self.text.clear();
-        head::clear_path(plan, &self.path, &mut self.text).map_err(|_| Refusal::Denied)?;
+        let mut blocked = clear_escaped(plan, &self.path, false, &mut self.text).is_err();
         let path_len = self.text.len();
         if let Attr::Value(name) = model {
-            crate::mask::clear_value(plan, name, &mut self.text).map_err(|_| Refusal::Denied)?;
+            blocked |= crate::mask::clear_value(plan, name, &mut self.text).is_err();
         }
+        if blocked {
+            if exchange.grant.take().is_some() {
+                // The refusal that follows writes the entry.
+                exchange.opened = false;
+                return Err(Refusal::Denied);
+            }
+            self.text.clear();
+        }
+        let path_len = path_len.min(self.text.len());
+        let as_it_came = |text: &[u8]| match model {
+            Attr::Value(name) => text.strip_prefix(self.path.as_slice()) == Some(name),
+            _ => text == self.path.as_slice(),
+        };
+        let shows = blocked || !as_it_came(&self.text);
         let (path, model) = self.text.split_at_checked(path_len).unwrap_or_default();
         self.facts.clear();
         let mut writer = Writer::new(&mut self.facts);
@@ -336,7 +359,7 @@ impl Session {
         }
         writer.text(Tag::Protocol, "http");
         writer.bytes(Tag::Method, &self.method);
-        writer.bytes(Tag::Path, path);
+        writer.bytes(Tag::Path, if blocked { BLOCKED } else { path });
         if !model.is_empty() {
             writer.bytes(Tag::Model, model);
         }
@@ -353,7 +376,7 @@ impl Session {
             writer.text(Tag::Level, "meta");
         }
         writer.bytes(Tag::PolicyDigest, &snapshot.policy.digest());
-        gate::note(subject, Kind::Open, &self.facts, &mut worker.journal, now)
+        gate::note(subject, Kind::Open, &self.facts, shows, worker.books(), now)
             .map_err(|_| Refusal::Unrecordable)
     }
 
@@ -399,14 +422,13 @@ impl Session {
         };
         let credential = snapshot.credential(exchange.credential).ok_or(Refusal::Denied)?;
         self.text.clear();
-        crate::mask::clear_value(plan, &self.head_out, &mut self.text)
-            .map_err(|_| Refusal::Denied)?;
+        clear_head(plan, &self.head_out, &mut self.text).map_err(|_| Refusal::Denied)?;
         self.stage.clear();
         self.stage.text(&self.text);
         let changed = self.text != self.head_out;
         let cleared = Cleared::generated_masked(&mut self.stage, changed);
-        let journal = &mut worker.journal;
-        let admission = gate::admit(grant, subject, Kind::RequestHead, cleared, b"", journal, now)
+        let books = worker.books();
+        let admission = gate::admit(grant, subject, Kind::RequestHead, cleared, b"", books, now)
             .map_err(|_| Refusal::Unrecordable)?;
         out.act(Act::Connect {
             exchange: exchange.id,
@@ -452,7 +474,7 @@ impl Session {
         };
         let plan = snapshot.plans.united(grant.masks());
         self.text.clear();
-        if crate::mask::clear_value(&plan, &self.head_out, &mut self.text).is_err() {
+        if clear_head(&plan, &self.head_out, &mut self.text).is_err() {
             return false;
         }
         self.answer_scan = crate::wire::http1::HeadScan::default();
@@ -461,8 +483,7 @@ impl Session {
         let changed = self.text != self.head_out;
         let cleared = Cleared::generated_masked(&mut self.stage, changed);
         let kind = Kind::RequestHead;
-        let Ok(admission) =
-            gate::admit(grant, subject, kind, cleared, b"", &mut worker.journal, now)
+        let Ok(admission) = gate::admit(grant, subject, kind, cleared, b"", worker.books(), now)
         else {
             return false;
         };
@@ -664,7 +685,7 @@ impl Session {
                     .map_err(|_| Refusal::UnsupportedBody)?,
                 None => Cleared::pass(data.len(), &mut self.stage),
             };
-            gate::admit(grant, subject, Kind::RequestBody, cleared, data, &mut worker.journal, now)
+            gate::admit(grant, subject, Kind::RequestBody, cleared, data, worker.books(), now)
                 .map_err(|_| Refusal::Unrecordable)?
         };
         let wrap =
@@ -752,3 +773,6 @@ impl Session {
         self.exchange.as_ref().and_then(|exchange| exchange.resource)
     }
 }
+
+/// Stands for a path that the mask blocks.
+const BLOCKED: &[u8] = b"[BLOCKED]";

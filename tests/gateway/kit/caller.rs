@@ -160,7 +160,13 @@ impl<S: Read + Write> Caller<S> {
 
     fn more(&mut self) -> io::Result<()> {
         let mut piece = [0; 16 << 10];
-        match self.stream.read(&mut piece)? {
+        let read = loop {
+            match self.stream.read(&mut piece) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
+        match read {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             len => {
                 self.rest.extend_from_slice(&piece[..len]);

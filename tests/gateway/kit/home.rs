@@ -90,6 +90,13 @@ impl Home {
         self.write("gateway.toml", &text);
     }
 
+    /// The config as it is, less the place of the rings.
+    pub(crate) fn leave_rings_to_the_gateway(&self) {
+        let text = fs::read_to_string(self.config()).unwrap();
+        let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("ring_dir")).collect();
+        self.write("gateway.toml", &lines.join("\n"));
+    }
+
     /// A file in the home that only its owner reads, replaced whole as an operator's tools do.
     pub(crate) fn write(&self, name: &str, text: &str) {
         let (path, beside) = (self.path(name), self.path("beside.new"));
@@ -145,6 +152,15 @@ impl Home {
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_weirgate"));
         command.args(arguments).current_dir(self.dir.path()).output().unwrap()
+    }
+
+    /// `sessions show` of one request, a JSON object a line.
+    #[track_caller]
+    pub(crate) fn show(&self, data: &Path, id: &str) -> Vec<serde_json::Value> {
+        let output =
+            self.run(&["sessions", "show", id, "--json", "--data", data.to_str().unwrap()]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// `weirgate verify` says that the record is whole.

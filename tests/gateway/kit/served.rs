@@ -19,7 +19,25 @@ pub(crate) struct Served {
 impl Served {
     /// Starts it, and waits for nothing.
     pub(crate) fn start(config: &Path, environment: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_weirgate"));
+        Self::spawn(Command::new(env!("CARGO_BIN_EXE_weirgate")), config, environment)
+    }
+
+    /// The same in a mount namespace of its own, whose `/dev/shm` goes with the process, as that
+    /// of a container does. `None` where the system refuses that.
+    pub(crate) fn start_contained(config: &Path) -> Option<Self> {
+        let unshare = ["--mount", "--propagation", "private", "sh", "-c"];
+        let mount = "mount -t tmpfs -o size=256m weirgate-test /dev/shm";
+        let mut trial = Command::new("unshare");
+        if !trial.args(unshare).arg(mount).output().is_ok_and(|output| output.status.success()) {
+            return None;
+        }
+        let mut command = Command::new("unshare");
+        let run = format!("{mount} && exec \"$0\" \"$@\"");
+        command.args(unshare).arg(run).arg(env!("CARGO_BIN_EXE_weirgate"));
+        Some(Self::spawn(command, config, &[]))
+    }
+
+    fn spawn(mut command: Command, config: &Path, environment: &[(&str, &str)]) -> Self {
         command.args(["--log", "info", "--log-format", "json", "serve", "-c"]).arg(config);
         command.envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());

@@ -1,13 +1,16 @@
 //! The whole flow of HTTP/1 as a pure function: what goes in, what comes out of both sides.
 
 mod edges;
+mod record;
 
 use crate::base::{ConnectionId, ListenerId};
 use crate::base::{Limits, Now};
-use crate::record::{Kind, MemoryJournal};
+use crate::record::gap::Gap;
+use crate::record::{Flags, Kind, MemoryJournal, OnFull, Position};
 use crate::session::http::Session;
-use crate::session::io::{Act, Ending, Input, Out};
+use crate::session::io::{Act, Ending, Input, Interest, Out};
 use crate::session::kit::{self, Kit, REAL_KEY, at, kit, kit_with, recorded};
+use std::sync::Arc;
 
 mod echo;
 
@@ -50,6 +53,12 @@ impl Wire {
             self.acts.push(act);
         }
         self.out = Out::new();
+    }
+
+    /// What was appended so far is on the disk.
+    fn durable(&mut self, kit: &mut Kit) {
+        let at = kit.worker.journal.position();
+        self.event(kit, Input::Durable(at));
     }
 
     fn caller(&mut self, kit: &mut Kit, bytes: &[u8]) {
@@ -386,6 +395,161 @@ fn a_full_record_refuses_new_work() {
     let mut wire = Wire::new();
     wire.caller(&mut kit, &chat(&token, r#"{"model":"m"}"#));
     assert_eq!(wire.status(), "503");
+}
+
+#[test]
+fn a_careful_exchange_lets_nothing_go_before_its_record_is_on_the_disk() {
+    let mut kit = kit();
+    // Obligations unite: the strictest wins.
+    let token = kit.token("cleo", &["careful", "analysts"]);
+    let mut wire = Wire::new();
+    wire.caller(&mut kit, &chat(&token, r#"{"model":"gpt-4"}"#));
+    assert!(wire.to_upstream.is_empty() && wire.acts.is_empty(), "it waits");
+    assert_eq!(wire.session.interest(), Interest::default());
+    let until = wire.session.waits_for().unwrap();
+    assert_eq!(until, kit.worker.journal.position());
+    wire.event(&mut kit, Input::Durable(Position(until.0 - 1)));
+    assert!(wire.to_upstream.is_empty(), "not far enough");
+    wire.durable(&mut kit);
+    assert!(wire.to_upstream.ends_with(r#"{"model":"gpt-4"}"#.as_bytes()));
+    assert!(matches!(wire.acts[0], Act::Connect { .. }));
+    assert_eq!(wire.session.waits_for(), None);
+    // In two parts: the second is not looked at before the first is out.
+    let text = answer("text/plain", "write to bob@example.com please");
+    let (first, second) = text.split_at(text.len() - 10);
+    wire.upstream(&mut kit, first);
+    assert!(wire.to_caller.is_empty(), "it waits");
+    wire.upstream(&mut kit, second);
+    assert_eq!(wire.upstream, second, "and leaves what follows alone");
+    wire.durable(&mut kit);
+    assert!(!wire.to_caller.is_empty());
+    wire.upstream(&mut kit, b"");
+    let before = wire.to_caller.len();
+    assert!(!wire.session.is_closed());
+    wire.durable(&mut kit);
+    assert!(wire.to_caller.len() > before);
+    let got = String::from_utf8(wire.to_caller.clone()).unwrap();
+    assert!(got.contains("[EMAIL]") && !got.contains("bob@"), "{got}");
+    let flags: Vec<_> = kit.worker.journal.entries().iter().map(|e| e.meta.flags).collect();
+    assert!(flags.iter().all(|flags| flags.has(Flags::DURABLE)), "{flags:?}");
+    // The next exchange of the connection is as careful.
+    wire.to_upstream.clear();
+    wire.caller(&mut kit, &chat(&token, r#"{"model":"gpt-4"}"#));
+    assert!(wire.to_upstream.is_empty());
+    wire.durable(&mut kit);
+    assert!(!wire.to_upstream.is_empty());
+}
+
+#[test]
+fn a_disk_that_does_not_get_there_ends_a_careful_exchange() {
+    let mut kit = kit();
+    let token = kit.token("cleo", &["careful"]);
+    let mut wire = Wire::new();
+    wire.caller(&mut kit, &chat(&token, r#"{"model":"m"}"#));
+    wire.now = at(4_000);
+    wire.event(&mut kit, Input::Timer);
+    assert!(!wire.session.is_closed() && wire.acts.is_empty());
+    wire.now = Now { mono_ns: wire.session.deadline(&kit.worker).unwrap(), ..wire.now };
+    wire.event(&mut kit, Input::Timer);
+    assert!(wire.session.is_closed());
+    assert!(wire.acts.contains(&Act::AbortCaller), "{:?}", wire.acts);
+    wire.durable(&mut kit);
+    assert!(wire.to_upstream.is_empty() && wire.to_caller.is_empty(), "what was held is gone");
+    // A disk that is known to be full takes no such work, whatever on_full says of other work.
+    for on_full in [OnFull::Refuse, OnFull::ShedBodies, OnFull::Drop] {
+        let mut kit = full_kit(on_full);
+        let token = kit.token("cleo", &["careful"]);
+        let mut wire = Wire::new();
+        wire.caller(&mut kit, &chat(&token, r#"{"model":"m"}"#));
+        assert_eq!(wire.status(), "503", "{on_full:?}");
+    }
+}
+
+#[test]
+fn a_caller_that_goes_takes_what_waits_with_it() {
+    let mut kit = kit();
+    let token = kit.token("cleo", &["careful"]);
+    let mut wire = Wire::new();
+    wire.caller(&mut kit, &chat(&token, r#"{"model":"m"}"#));
+    wire.event(&mut kit, Input::CallerGone);
+    assert!(wire.session.is_closed());
+    wire.durable(&mut kit);
+    assert!(wire.to_upstream.is_empty());
+}
+
+/// A worker whose snapshot says `on_full`.
+fn full_kit(on_full: OnFull) -> Kit {
+    let mut kit = kit();
+    Arc::get_mut(&mut kit.worker.snapshot).unwrap().on_full = on_full;
+    kit.worker.record_full = true;
+    kit
+}
+
+fn gap(kit: &Kit) -> Gap {
+    let mut sum = Gap::default();
+    let entries = kit.worker.journal.entries().iter();
+    entries
+        .filter(|entry| entry.meta.kind == Kind::Gap)
+        .for_each(|entry| sum.add(&Gap::read(&entry.body)));
+    sum
+}
+
+#[test]
+fn shed_bodies_go_on_masked_and_leave_heads_decisions_and_gaps() {
+    let mut kit = full_kit(OnFull::ShedBodies);
+    let token = kit.token("ana", &["analysts"]);
+    let mut wire = Wire::new();
+    let body = r#"{"model":"gpt-4","mail":"ana@example.com"}"#;
+    wire.caller(&mut kit, &chat(&token, body));
+    let (_, sent) = split_head(&wire.to_upstream);
+    assert_eq!(sent, body.as_bytes());
+    let text = "write to bob@example.com please";
+    wire.upstream(&mut kit, &answer("text/plain", text));
+    let got = String::from_utf8(wire.to_caller.clone()).unwrap();
+    assert!(got.contains("[EMAIL]") && !got.contains("bob@example.com"), "{got}");
+    assert!(recorded(&kit.worker, Kind::RequestBody).is_empty());
+    assert!(recorded(&kit.worker, Kind::ResponseBody).is_empty());
+    for kind in [Kind::Open, Kind::RequestHead, Kind::ResponseHead, Kind::Close] {
+        assert!(!recorded(&kit.worker, kind).is_empty(), "{kind:?}");
+    }
+    // What is counted is what would have been recorded: the masked form.
+    let masked = body.len() as u64 - 15 + 7;
+    assert_eq!(gap(&kit).bytes_in, masked);
+    assert_eq!(gap(&kit).bytes_out, text.len() as u64 - 15 + 7);
+    kit.worker.tick(at(5_000));
+    assert_eq!(kit.worker.counts.unrecorded[1], gap(&kit).bytes());
+    kit.worker.record_full = false;
+    wire.caller(&mut kit, &chat(&token, r#"{"model":"gpt-4"}"#));
+    assert!(!recorded(&kit.worker, Kind::RequestBody).is_empty(), "it is whole again");
+}
+
+#[test]
+fn shedding_bodies_refuses_work_whose_head_has_no_room() {
+    let mut kit = full_kit(OnFull::ShedBodies);
+    kit.worker.journal.set_room(Some(20_000));
+    let token = kit.token("eve", &["plain"]);
+    let mut wire = Wire::new();
+    wire.caller(&mut kit, &chat(&token, r#"{"model":"m"}"#));
+    assert_eq!(wire.status(), "503");
+    assert!(wire.to_upstream.is_empty());
+}
+
+#[test]
+fn what_is_dropped_goes_on_and_is_told_when_there_is_room() {
+    let mut kit = full_kit(OnFull::Drop);
+    kit.worker.journal.set_room(Some(0));
+    let token = kit.token("eve", &["plain"]);
+    let mut wire = Wire::new();
+    wire.caller(&mut kit, &chat(&token, r#"{"model":"m"}"#));
+    wire.upstream(&mut kit, &answer("text/plain", "fine"));
+    assert!(wire.to_caller.ends_with(b"fine"));
+    assert!(kit.worker.journal.entries().is_empty());
+    kit.worker.journal.set_room(None);
+    kit.worker.tick(at(5_000));
+    let told = gap(&kit);
+    // Open, two heads, two bodies, close.
+    assert_eq!((told.entries, told.bytes_in, told.bytes_out), (6, 13, 4));
+    assert_eq!(kit.worker.counts.unrecorded, [6, 17]);
 }
 
 #[test]

@@ -1,0 +1,122 @@
+//! Is what is recorded of a request the masked form, also of one that is refused?
+
+use super::*;
+use crate::base::Secret;
+use crate::mask::{Detector, MaskSpec, Operator, Operators, Plans};
+use crate::record::fields::{Reader, Tag};
+
+fn get(token: &str, target: &str) -> Vec<u8> {
+    format!("GET {target} HTTP/1.1\r\nhost: gw\r\nauthorization: Bearer {token}\r\n\r\n")
+        .into_bytes()
+}
+
+/// Of each entry of a kind: its body as text, and whether a mask was in force.
+fn entries(kit: &Kit, kind: Kind) -> Vec<(String, bool)> {
+    let all = kit.worker.journal.entries().iter().filter(|entry| entry.meta.kind == kind);
+    all.map(|entry| {
+        let text = String::from_utf8_lossy(&entry.body).into_owned();
+        (text, entry.meta.flags.has(Flags::MASKED))
+    })
+    .collect()
+}
+
+/// The path of the last open entry, its decision, and whether a mask was in force.
+fn opened(kit: &Kit) -> (String, String, bool) {
+    let mut all = kit.worker.journal.entries().iter();
+    let entry = all.rfind(|entry| entry.meta.kind == Kind::Open).unwrap();
+    let text = |tag| Reader::find(&entry.body, tag).unwrap().as_text().into_owned();
+    (text(Tag::Path), text(Tag::Decision), entry.meta.flags.has(Flags::MASKED))
+}
+
+/// Nothing in the record says `secret`, in whatever form it was sent.
+fn is_nowhere(kit: &Kit, secret: &str) -> bool {
+    let escaped = secret.replace('@', "%40");
+    let has = |body: &[u8], text: &str| memchr::memmem::find(body, text.as_bytes()).is_some();
+    !kit.worker
+        .journal
+        .entries()
+        .iter()
+        .any(|entry| has(&entry.body, secret) || has(&entry.body, &escaped))
+}
+
+#[test]
+fn an_escaped_value_of_a_query_goes_up_as_it_is_and_is_recorded_masked() {
+    let mut kit = kit();
+    let token = kit.token("ana", &["analysts"]);
+    let mut wire = Wire::new();
+    let ask = chat(&token, r#"{"model":"gpt-4"}"#);
+    let ask = String::from_utf8(ask).unwrap().replace("?x=1", "?who=bob%40example.com&x=1");
+    let ask = ask.replace("X-Custom: kept", "X-Custom: https://x/?m=bob%40example.com");
+    wire.caller(&mut kit, ask.as_bytes());
+    let (sent, _) = split_head(&wire.to_upstream);
+    assert_eq!(sent.matches("bob%40example.com").count(), 2, "{sent}");
+    let heads = entries(&kit, Kind::RequestHead);
+    assert!(heads[0].0.contains("?who=[EMAIL]&x=1 HTTP/1.1\r\n"), "{heads:?}");
+    assert!(heads[0].1 && is_nowhere(&kit, "bob@example.com"), "{heads:?}");
+    let head =
+        "HTTP/1.1 302 Found\r\nLocation: /x?m=bob%40example.com\r\nContent-Length: 0\r\n\r\n";
+    wire.upstream(&mut kit, head.as_bytes());
+    let got = String::from_utf8(wire.to_caller.clone()).unwrap();
+    assert!(got.contains("[EMAIL]") && !got.contains("bob"), "{got}");
+    assert!(entries(&kit, Kind::ResponseHead)[0].1);
+}
+
+#[test]
+fn what_is_refused_is_recorded_under_the_masks_that_a_permit_would_have_had() {
+    let mut kit = kit();
+    let (ana, eve) = (kit.token("ana", &["analysts"]), kit.token("eve", &["plain"]));
+    let mut ask = |token: &str, target: &str, status: &str| {
+        let mut wire = Wire::new();
+        wire.caller(&mut kit, &get(token, target));
+        assert_eq!(wire.status(), status, "{target}");
+        (opened(&kit), is_nowhere(&kit, "bob@example.com"))
+    };
+    let said = |path: &str, decision: &str, masked| (path.to_owned(), decision.to_owned(), masked);
+    // No model, so that the one rule with a mask does not match.
+    let found = ask(&ana, "/llm/u/bob%40example.com", "403");
+    assert_eq!(found, (said("/u/[EMAIL]", "deny", true), true));
+    // No resource: the masks of all that the caller may meet.
+    let found = ask(&ana, "/nowhere/bob@example.com", "404");
+    assert_eq!(found, (said("/nowhere/[EMAIL]", "refuse", true), true));
+    let found = ask(&ana, "/llm/a//bob@example.com", "400");
+    assert_eq!(found, (said("/a//[EMAIL]", "refuse", true), true));
+    // Nobody asks for a mask on what this caller does.
+    let found = ask(&eve, "/nowhere/bob@example.com", "404");
+    assert_eq!(found, (said("/nowhere/bob@example.com", "refuse", false), false));
+}
+
+#[test]
+fn the_record_of_a_refusal_holds_nothing_of_the_exchange_before() {
+    let mut kit = kit();
+    let token = kit.token("eve", &["plain"]);
+    let mut wire = Wire::new();
+    wire.caller(&mut kit, &get(&token, "/llm/first"));
+    wire.upstream(&mut kit, &answer("text/plain", "fine"));
+    wire.caller(&mut kit, &get(&token, "/nowhere"));
+    assert_eq!(opened(&kit).0, "/nowhere");
+}
+
+#[test]
+fn a_path_that_a_mask_blocks_is_refused_and_recorded_as_blocked() {
+    let mut kit = kit();
+    let operators =
+        Operators { default: Some(Operator::parse("block").unwrap()), ..Operators::default() };
+    let spec = MaskSpec {
+        name: "pii".into(),
+        detect: vec![Detector::parse("email").unwrap()],
+        fields: Vec::new(),
+        operators,
+        key: Secret::new(b"0123456789abcdef".to_vec()),
+    };
+    Arc::get_mut(&mut kit.worker.snapshot).unwrap().plans = Plans::new(vec![spec]).unwrap();
+    let token = kit.token("ana", &["analysts"]);
+    let mut wire = Wire::new();
+    let ask = String::from_utf8(chat(&token, r#"{"model":"gpt-4"}"#)).unwrap();
+    wire.caller(&mut kit, ask.replace("/completions", "/bob%40example.com").as_bytes());
+    assert_eq!(wire.status(), "403");
+    assert!(wire.to_upstream.is_empty());
+    assert_eq!(opened(&kit), ("[BLOCKED]".to_owned(), "refuse".to_owned(), true));
+    assert!(is_nowhere(&kit, "bob@example.com"));
+    let sub = entries(&kit, Kind::Open)[0].0.contains("ana");
+    assert!(sub, "who asked is recorded");
+}
