@@ -161,8 +161,9 @@ async fn watch(live: &Arc<Live>, mut files: Stamps, dns: &Dns) {
         }
         // Before they are read, so that one that is replaced meanwhile differs at the next look.
         let found = Stamps::of(&live.config());
-        if found.differ(&files) {
-            files = found;
+        let differ = found.differ(&files);
+        files = found;
+        if differ {
             refresh(live);
         }
         dns.set_names(compile::names(&live.config()));

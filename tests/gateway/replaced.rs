@@ -212,8 +212,6 @@ fn a_secret_that_is_replaced_while_the_start_reads_it_is_in_use_soon() {
     assert_eq!(NEXT.len(), KEY.len());
     let (home, upstream) = (Arc::new(Home::new()), Upstream::echo());
     home.configure(upstream.address, "");
-    // No file is so young that it is read again for that alone.
-    std::thread::sleep(Duration::from_millis(200));
     let source = Hasty { home: Arc::clone(&home), done: AtomicBool::new(false) };
     let gateway = home.start_from(Arc::new(source));
     let address = gateway.address("api").unwrap();
