@@ -29,6 +29,8 @@ pub struct Session {
     principal: Option<Principal>,
     state: State,
     exchange: ExchangeId,
+    /// Its first entry is recorded.
+    opened: bool,
     stage: Pieces,
     caller_ended: bool,
     upstream_ended: bool,
@@ -62,6 +64,7 @@ impl Session {
             principal,
             state: State::New,
             exchange: ExchangeId(0),
+            opened: false,
             stage: Pieces::new(),
             caller_ended: false,
             upstream_ended: false,
@@ -229,6 +232,10 @@ impl Session {
         } else {
             drop(worker.count_unknown(refusal, now));
         }
+        if self.opened {
+            // Reset without a word: what was asked for never was.
+            self.note_close(true, now, worker);
+        }
         tracing::info!(request = %self.exchange, refusal = refusal.label(), "connection refused");
         self.state = State::Closed;
         out.act(Act::AbortCaller);
@@ -278,6 +285,7 @@ impl Session {
         let subject = self.subject(grant.as_ref());
         gate::note(subject, Kind::Open, &facts, false, worker.books(), now)
             .map_err(|_| Refusal::Unrecordable)?;
+        self.opened = true;
         grant.map(|grant| (grant, view.credential)).ok_or(Refusal::Denied)
     }
 
@@ -325,6 +333,13 @@ impl Session {
     }
 
     fn end<J: Journal>(&mut self, cut: bool, now: Now, worker: &mut Worker<J>, out: &mut Out) {
+        self.note_close(cut, now, worker);
+        self.state = State::Closed;
+        out.act(Act::Release { exchange: self.exchange, reuse: false });
+        out.act(if cut { Act::AbortCaller } else { Act::CloseCaller { linger: false } });
+    }
+
+    fn note_close<J: Journal>(&self, cut: bool, now: Now, worker: &mut Worker<J>) {
         let mut facts = Vec::with_capacity(64);
         let mut writer = Writer::new(&mut facts);
         writer.number(Tag::BytesIn, self.bytes[0]);
@@ -334,8 +349,5 @@ impl Session {
         let subject = self.subject(None);
         // The bytes are recorded; only their totals are lost where there is no room.
         let _ = gate::note(subject, Kind::Close, &facts, false, worker.books(), now);
-        self.state = State::Closed;
-        out.act(Act::Release { exchange: self.exchange, reuse: false });
-        out.act(if cut { Act::AbortCaller } else { Act::CloseCaller { linger: false } });
     }
 }

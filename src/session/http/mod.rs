@@ -520,6 +520,8 @@ impl Session {
             None => worker.next_exchange(),
         };
         let known = self.exchange.as_ref().is_some_and(|exchange| exchange.who.is_some());
+        let linger = self.request != Request::Done;
+        self.settle_request(worker);
         let keeps = known && self.may_discard(worker);
         let decided = self.exchange.as_ref().map(|exchange| (&exchange.snapshot, exchange.rule));
         let rule = decided.and_then(|(snapshot, rule)| Some(snapshot.policy.rule_name(rule?)));
@@ -572,9 +574,20 @@ impl Session {
         }
         self.end_exchange(now, worker, out);
         if !keeps || self.draining {
-            self.close(self.request != Request::Done, out);
+            self.close(linger, out);
         } else {
             self.begin_anew(now);
+        }
+    }
+
+    /// A request whose last byte came before its refusal is whole, whatever step refused it:
+    /// there is nothing to discard, and its exchange ends with the refusal.
+    fn settle_request<J>(&mut self, worker: &mut Worker<J>) {
+        let whole = self.exchange.as_ref().is_some_and(|exchange| exchange.body_left == Some(0));
+        if whole && matches!(self.request, Request::Gather | Request::Forward) {
+            worker.lookahead = worker.lookahead.saturating_sub(self.gathered());
+            self.held.clear();
+            self.request = Request::Done;
         }
     }
 

@@ -727,6 +727,8 @@ impl Session {
         }
         let Some(exchange) = &mut self.exchange else { return Flow::Refuse(Refusal::BadRequest) };
         let snapshot = Arc::clone(&exchange.snapshot);
+        // A counted body was finished with its last data; any other is whole from here on.
+        let counted = exchange.body_left.replace(0) == Some(0);
         if self.request == Request::Gather {
             // Chunked: only the last chunk says that the body is whole.
             let readable = self.model.finish().is_ok();
@@ -741,11 +743,9 @@ impl Session {
                 return Flow::Refuse(refusal);
             }
         } else {
-            let counted = exchange.body_left == Some(0);
             if exchange.model_scan && !counted && self.model.finish().is_err() {
                 return Flow::Refuse(Refusal::BadRequest);
             }
-            // A counted body was finished with its last data.
             if !counted
                 && self.request_filter.is_some()
                 && let Err(refusal) = self.forward_body(b"", None, true, now, worker, out)

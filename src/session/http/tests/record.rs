@@ -120,3 +120,118 @@ fn a_path_that_a_mask_blocks_is_refused_and_recorded_as_blocked() {
     let sub = entries(&kit, Kind::Open)[0].0.contains("ana");
     assert!(sub, "who asked is recorded");
 }
+
+/// The endings and states of all exchanges that are over, in order.
+fn ended(kit: &Kit) -> Vec<(String, u64)> {
+    let all = kit.worker.journal.entries().iter().filter(|entry| entry.meta.kind == Kind::Close);
+    all.map(|entry| {
+        let ending = Reader::find(&entry.body, Tag::Ending).unwrap().as_text().into_owned();
+        (ending, Reader::find(&entry.body, Tag::Status).unwrap().as_number().unwrap())
+    })
+    .collect()
+}
+
+/// A request for the model, in its head `more` and behind it `body`.
+fn post(token: &str, path: &str, more: &str, body: &str) -> Vec<u8> {
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: gw\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/json\r\n{more}\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
+#[test]
+fn a_refused_request_that_was_read_whole_ends_whole_with_its_refusal() {
+    let mut kit = kit();
+    let (bob, ana) = (kit.token("bob", &[]), kit.token("ana", &["analysts"]));
+    let (chat, bad) = ("/llm/v1/chat", r#"{"model":"secret-1"}"#);
+    let length = format!("content-length: {}", bad.len());
+    // Without a model, which only the last chunk tells.
+    let chunks = "7\r\n{\"a\":1}\r\n0\r\n\r\n";
+    let zip = "content-encoding: gzip\r\ncontent-length: 17";
+    for (what, request, status) in [
+        ("a denied GET", get(&bob, "/llm/x"), 403),
+        ("a GET of nothing", get(&bob, "/nowhere"), 404),
+        ("an ambiguous path", get(&bob, "/llm/a//b"), 400),
+        ("an empty body", post(&bob, chat, "content-length: 0", ""), 403),
+        ("a body, at once", post(&bob, chat, &length, bad), 403),
+        ("a body that is read for its model", post(&ana, chat, &length, bad), 403),
+        ("a chunked one", post(&ana, chat, "transfer-encoding: chunked", chunks), 403),
+        ("one that cannot be read", post(&ana, chat, zip, r#"{"model":"gpt-4"}"#), 403),
+    ] {
+        for cut in [request.len(), request.len() - 1, request.len() / 2] {
+            kit.worker.journal.take();
+            let mut wire = Wire::new();
+            for part in [&request[..cut], &request[cut..]] {
+                wire.caller(&mut kit, part);
+            }
+            assert_eq!(wire.status(), status.to_string(), "{what}, {cut}");
+            assert_eq!(ended(&kit), [("whole".to_owned(), status)], "{what}, {cut}");
+            assert_eq!(kit.worker.lookahead, 0, "{what}");
+            // The connection is as it was before: silence on it is no timeout of a request.
+            let refused = kit.worker.counts.refusals;
+            wire.to_caller.clear();
+            wire.caller(&mut kit, &get(&bob, "/llm/y"));
+            assert_eq!(wire.status(), "403", "{what}");
+            assert_eq!(ended(&kit).len(), 2, "{what}");
+            wire.now = at(100_000);
+            wire.event(&mut kit, Input::Timer);
+            assert!(wire.session.is_closed(), "{what}");
+            let late: u64 = kit.worker.counts.refusals.iter().sum::<u64>();
+            assert_eq!(late, refused.iter().sum::<u64>() + 1, "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_refused_request_that_is_never_whole_ends_cut() {
+    let mut kit = kit();
+    let bob = kit.token("bob", &[]);
+    let chat = "/nowhere";
+    for (what, request) in [
+        ("half a body", post(&bob, chat, "content-length: 10", "12345")),
+        ("a body too long to be dropped", post(&bob, chat, "content-length: 1000000", "1")),
+        ("half a chunked one", post(&bob, chat, "transfer-encoding: chunked", "5\r\n12")),
+        ("one that waits", post(&bob, chat, "expect: 100-continue\r\ncontent-length: 9", "")),
+    ] {
+        kit.worker.journal.take();
+        let mut wire = Wire::new();
+        wire.caller(&mut kit, &request);
+        assert_eq!(wire.status(), "404", "{what}");
+        if !wire.session.is_closed() {
+            assert!(ended(&kit).is_empty(), "{what}: the rest may come");
+            wire.event(&mut kit, Input::CallerEnd);
+        }
+        assert_eq!(ended(&kit), [("cut".to_owned(), 404)], "{what}");
+    }
+}
+
+#[test]
+fn what_the_upstream_is_to_blame_for_ends_whole_until_the_answer_has_begun() {
+    let mut kit = kit();
+    let eve = kit.token("eve", &["plain"]);
+    for (what, began, status, ending) in [
+        ("no connection", "", 502, "whole"),
+        ("no answer in time", "", 504, "whole"),
+        ("an end before the head", "HTTP/1.1 200 O", 502, "whole"),
+        ("an end within the body", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n1", 200, "cut"),
+    ] {
+        kit.worker.journal.take();
+        let mut wire = Wire::new();
+        wire.caller(&mut kit, &post(&eve, "/llm/x", "content-length: 1", "1"));
+        wire.upstream(&mut kit, began.as_bytes());
+        let id = wire.exchange().unwrap();
+        match (what, status) {
+            ("no connection", _) => {
+                let fault = crate::session::io::UpstreamFault::Refused;
+                wire.event(&mut kit, Input::ConnectFailed(id, fault));
+            }
+            (_, 504) => {
+                wire.now = at(10_000_000);
+                wire.event(&mut kit, Input::Timer);
+            }
+            _ => wire.event(&mut kit, Input::UpstreamEnd(id, Ending::Clean)),
+        }
+        assert_eq!(ended(&kit), [(ending.to_owned(), status)], "{what}");
+    }
+}
