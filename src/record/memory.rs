@@ -20,6 +20,8 @@ pub struct MemoryEntry {
 #[derive(Clone, Debug, Default)]
 pub struct MemoryJournal {
     entries: Vec<MemoryEntry>,
+    /// Of the last entry that was appended.
+    sequence: u64,
     position: u64,
     room: Option<u64>,
     share: u64,
@@ -91,7 +93,8 @@ impl Journal for MemoryJournal {
             if index < last {
                 meta.flags = meta.flags.with(Flags::MORE);
             }
-            let sequence = self.entries.last().map_or(1, |entry| entry.sequence + 1);
+            self.sequence += 1;
+            let sequence = self.sequence;
             self.entries.push(MemoryEntry { sequence, meta, now, body: part.to_vec() });
         }
         self.position += need;
@@ -108,6 +111,21 @@ impl Journal for MemoryJournal {
 mod tests {
     use super::*;
     use crate::base::{ConnectionId, ExchangeId};
+
+    #[test]
+    fn sequences_and_positions_go_on_when_the_entries_are_taken() {
+        let meta = EntryMeta::new(Kind::Open, ConnectionId(1), ExchangeId(2));
+        let mut journal = MemoryJournal::new();
+        let append = |journal: &mut MemoryJournal| {
+            journal.append(meta, [&b"x"[..]].into_iter(), Now::default())
+        };
+        let first = append(&mut journal).map(|position| position.0);
+        assert_eq!(append(&mut journal).map(|position| position.0), first.map(|at| 2 * at));
+        assert_eq!(journal.take().last().map(|entry| entry.sequence), Some(2));
+        assert!(journal.entries().is_empty() && journal.take().is_empty());
+        assert_eq!(append(&mut journal).map(|position| position.0), first.map(|at| 3 * at));
+        assert_eq!(journal.entries().last().map(|entry| entry.sequence), Some(3));
+    }
 
     #[test]
     fn long_bodies_are_split_and_a_full_journal_takes_nothing() {
