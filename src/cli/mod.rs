@@ -224,10 +224,14 @@ enum SessionsAct {
         json: bool,
     },
     /// Everything that is recorded of one session.
+    #[command(after_help = "Example: weirgate sessions show 00001f4 -c gateway.toml\n\n\
+        Sessions of one worker begin alike: give digits of the end of the id, as many as it takes. \
+        Exit 2, with candidates, where several fit.")]
     Show {
         #[command(flatten)]
         place: Place,
-        /// The session's id; the request id that the caller saw.
+        /// The session's id, which is the request id that the caller saw; some digits of its
+        /// beginning or end are enough, where no other session has them.
         id: String,
         /// One JSON object a line.
         #[arg(long)]
@@ -235,12 +239,12 @@ enum SessionsAct {
     },
     /// A session on the terminal, as it went by; with `--to` its request once more to an upstream,
     /// and how the answer differs (exit 1 where it does).
-    #[command(after_help = "Example: weirgate sessions replay 3f2a -c gateway.toml \
+    #[command(after_help = "Example: weirgate sessions replay 00001f4 -c gateway.toml \
         --to https://api.openai.com --credential env:OPENAI_API_KEY")]
     Replay {
         #[command(flatten)]
         place: Place,
-        /// The session's id.
+        /// The session's id, or digits of its beginning or end; as for `show`.
         id: String,
         /// Keep the recorded pace, so many times as fast.
         #[arg(long, value_name = "FACTOR", num_args = 0..=1, default_missing_value = "1")]

@@ -11,6 +11,7 @@ use crate::control::drain::walk_folder;
 use crate::record::reader::{Joiner, OwnedEntry, merge};
 use crate::record::summary::{Row, Summaries};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 use text::clean;
@@ -169,29 +170,70 @@ pub fn row_json(row: &Row) -> Value {
     })
 }
 
-/// The entries of the one exchange whose id begins with `id`, in order.
-fn entries_of(data: &Path, id: &str, errors: &mut dyn Write) -> Result<Vec<OwnedEntry>, String> {
-    let id = id.to_ascii_lowercase();
-    if id.is_empty() || id.len() > 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(format!("`{}` is no session id (up to 32 hex digits)", clean(&id)));
+/// Digits of an id, from either of its ends: all exchanges of a worker begin alike, and the last
+/// digits are what tells them apart.
+struct Digits {
+    text: String,
+    value: u128,
+}
+
+impl Digits {
+    fn parse(text: &str) -> Result<Self, String> {
+        let text = text.to_ascii_lowercase();
+        let hex = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let value = u128::from_str_radix(&text, 16).ok().filter(|_| hex && text.len() <= ID_LEN);
+        let wrong =
+            || format!("`{}` is no session id (up to {ID_LEN} hex digits of it)", clean(&text));
+        value.ok_or_else(wrong).map(|value| Self { text, value })
     }
-    let mut found: Vec<Vec<OwnedEntry>> = Vec::new();
+
+    fn begin_or_end(&self, id: ExchangeId) -> bool {
+        let bits = self.text.len() * 4;
+        let others = ID_LEN * 4 - bits;
+        id.0 >> others == self.value || (id.0 << others) >> others == self.value
+    }
+}
+
+/// The entries of the one exchange whose id begins or ends with `id`, in order.
+fn entries_of(data: &Path, id: &str, errors: &mut dyn Write) -> Result<Vec<OwnedEntry>, String> {
+    let digits = Digits::parse(id)?;
+    // When each of those that fit began.
+    let mut fit: BTreeMap<ExchangeId, u64> = BTreeMap::new();
+    let mut entries = Vec::new();
     let bad = each_whole(data, |entry| {
         let exchange = entry.meta.exchange;
-        if exchange == ExchangeId(0) || !exchange.to_string().starts_with(&id) {
+        if exchange == ExchangeId(0) || !digits.begin_or_end(exchange) {
             return;
         }
-        match found.iter_mut().find(|one| one.iter().all(|e| e.meta.exchange == exchange)) {
-            Some(one) => one.push(entry),
-            None => found.push(vec![entry]),
+        fit.entry(exchange).or_insert(entry.time_ns);
+        if fit.len() > 1 {
+            // There will be none to show; a short id may fit all that is recorded.
+            entries = Vec::new();
+        } else {
+            entries.push(entry);
         }
     })?;
     warn(&bad, errors);
-    if found.len() > 1 {
-        return Err(format!("{} sessions begin with {id}; give more digits", found.len()));
-    }
-    Ok(merge(found))
+    if fit.len() > 1 { Err(ambiguous(&digits.text, &fit)) } else { Ok(merge(vec![entries])) }
 }
+
+fn ambiguous(digits: &str, fit: &BTreeMap<ExchangeId, u64>) -> String {
+    let mut newest: Vec<_> = fit.iter().collect();
+    newest.sort_by_key(|(_, time_ns)| std::cmp::Reverse(**time_ns));
+    let mut text = format!(
+        "{} sessions begin or end with {digits}; give more digits, of the end best. The newest:",
+        fit.len()
+    );
+    for (id, time_ns) in newest.iter().take(CANDIDATES) {
+        text.push_str(&format!("\n  {id}  {}", time_text(**time_ns)));
+    }
+    text
+}
+
+/// Hex digits of an id.
+const ID_LEN: usize = 32;
+/// Sessions that are named where an id is short of digits.
+const CANDIDATES: usize = 8;
 
 fn missing(id: &str, errors: &mut dyn Write) -> Outcome {
     let _ = writeln!(errors, "no session {} in the record (deleted by retention?)", clean(id));
@@ -239,6 +281,48 @@ mod tests {
         put(Kind::Close, &body);
         assert!(opened.drain.stop());
         settings.data_dir
+    }
+
+    #[test]
+    fn a_session_is_found_by_either_end_of_its_id_and_several_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = Settings::new(&dir.path().join("data"), dir.path(), 1);
+        (settings.ring_bytes, settings.segment_bytes) = (1 << 20, 1 << 20);
+        let mut opened = open(&settings).unwrap();
+        // The ids of one worker, whose first half is the same; one of another ends as one of it.
+        let worker = 0x0ace_0000_0000_00c5_u128 << 64;
+        let other = 0x7777_0000_0000_0001_u128 << 64 | 0x1a;
+        let ids: Vec<u128> = (1..=20).map(|low| worker | low).chain([other]).collect();
+        for (at, id) in (1u64..).zip(&ids) {
+            let mut body = Vec::new();
+            Writer::new(&mut body).text(Tag::Sub, &format!("caller-{id:x}"));
+            let meta = EntryMeta::new(Kind::Open, ConnectionId(1), ExchangeId(*id));
+            let now = Now { mono_ns: 0, wall_ns: 1_700_000_000 * SECOND + at * SECOND };
+            opened.journals[0].append(meta, std::iter::once(&body[..]), now).unwrap();
+        }
+        assert!(opened.drain.stop());
+        let data = &settings.data_dir;
+        let shown = |id: &str| text(|o, e| show(data, id, false, o, e));
+        let full = ExchangeId(ids[2]).to_string();
+        for id in ["003", "0000000000000003", &full, &full.to_uppercase(), "0000003"] {
+            let (code, out, errors) = shown(id);
+            assert!(code == 0 && out.contains(&format!("caller-{:x}", ids[2])), "{id}: {errors}");
+            let (code, out, _) = text(|o, e| replay(data, id, Replay::default(), o, e));
+            assert!(code == 0 && out.contains(&format!("caller-{:x}", ids[2])), "{id}");
+        }
+        assert!(shown("7777").1.contains(&format!("caller-{other:x}")), "a beginning");
+        // What all of a worker begin with, the beginning of one and the end of another, one end.
+        let (code, out, errors) = shown("0ace");
+        assert!(code == 2 && out.is_empty() && errors.contains("20 sessions"), "{errors}");
+        assert_eq!(errors.lines().count(), 1 + 8, "{errors}");
+        let newest = format!("{}  2023-11-14T22:13:40", ExchangeId(ids[19]));
+        assert!(errors.lines().nth(1).unwrap().contains(&newest), "{errors}");
+        let (code, _, errors) = shown("3");
+        assert!(code == 2 && errors.contains("2 sessions"), "0x3 and 0x13: {errors}");
+        assert_eq!(shown("ffff").0, 1);
+        for wrong in ["", "xyz", "+3", &"0".repeat(33)] {
+            assert_eq!(shown(wrong).0, 2, "{wrong}");
+        }
     }
 
     fn text(run: impl FnOnce(&mut dyn Write, &mut dyn Write) -> u8) -> (u8, String, String) {
