@@ -191,7 +191,10 @@ impl Gateway {
             upstreams: Published::new(upstreams),
             addresses: Published::new(runtime::Addresses::default()),
             servers,
-            counts: (0..count).map(|_| Arc::default()).collect(),
+            // With their room, so that no tick of a worker makes any.
+            counts: (0..count)
+                .map(|_| Arc::new(Mutex::new(Counts::of(config.resources.len()))))
+                .collect(),
             counters: (0..count).map(|_| Arc::default()).collect(),
             drain: opened.drain.handle(),
             config: Mutex::new(Arc::new(config)),

@@ -215,21 +215,20 @@ impl Shared {
         self.idle.borrow_mut().entry(key).or_default().push(idle);
     }
 
-    /// Closes what is idle for too long or was made under an older config.
+    /// Closes what is idle for too long or was made under an older config. The room of a list
+    /// stays for as long as its key may be kept: the next exchange puts its connection there.
     pub(super) fn sweep(&self, now: Now) {
         let bound_ns = self.limits.upstream_idle_ms.saturating_mul(1_000_000);
         let draining = self.signal.is_draining();
         let generation = self.upstreams.borrow_mut().get().0.generation();
         let mut closed = Vec::new();
         self.idle.borrow_mut().retain(|key, list| {
-            let keep = |idle: &Idle| {
-                key.generation == generation
-                    && !draining
-                    && now.mono_ns.saturating_sub(idle.since_ns) < bound_ns
-            };
+            let current = key.generation == generation && !draining;
+            let keep =
+                |idle: &Idle| current && now.mono_ns.saturating_sub(idle.since_ns) < bound_ns;
             let old = list.extract_if(.., |idle| !keep(idle));
             closed.extend(old.map(|idle| (key.resource, idle)));
-            !list.is_empty()
+            current
         });
         let mut counts = self.counts.borrow_mut();
         for (resource, _) in &closed {

@@ -125,6 +125,12 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Nothing counted, with room for so many resources.
+    #[must_use]
+    pub fn of(resources: usize) -> Self {
+        Self { decisions: vec![[0; 2]; resources], ..Self::default() }
+    }
+
     /// Counts a decision on a resource.
     pub fn decided(&mut self, resource: ResourceId, permitted: bool) {
         if let Some([permits, denials]) = self.decisions.get_mut(resource.index()) {
@@ -206,8 +212,7 @@ impl<J: Journal> Worker<J> {
         let [high, a, b, c] = seed;
         let hasher = RandomState::with_seeds(high.rotate_left(32), a, b, c);
         let failures = Budgets::new(limits.addresses_max as usize, hasher);
-        let counts =
-            Counts { decisions: vec![[0; 2]; snapshot.resources.len()], ..Counts::default() };
+        let counts = Counts::of(snapshot.resources.len());
         Self {
             tokens,
             counts,

@@ -192,9 +192,8 @@ fn a_live_worker_allocates_nothing_for_an_exchange() {
         };
         (0..100).for_each(|_| exchange());
         let counted = during(true, || (0..EXCHANGES).for_each(|_| exchange()));
-        // The worker's tick, a few times a second, makes a list of idle connections anew; an
-        // exchange that allocated would be seen in each.
-        if counted.count > EXCHANGES / 10 {
+        // The ticks of the worker are among them, four a second: they allocate nothing either.
+        if counted.count > 0 {
             found.push(told(&format!("{path} of {group}"), &counted));
         }
     }
