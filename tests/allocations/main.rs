@@ -13,10 +13,15 @@ mod gateway;
 mod kit;
 
 use count::{Counted, Counting, alone, during};
-use gateway::upstream::{answer, chunk, chunked_head};
+use gateway::upstream::{Heard, answer, chunk, chunked_head};
 use gateway::{Caller, Home, Upstream};
 use kit::{Road, Site};
-use std::io::Write as _;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use std::io::{self, Write};
+use std::sync::Arc;
+use weirgate::cli::cert::{Dev, make};
 use weirgate::identity::dev::DevKey;
 use weirgate::policy::RecordLevel;
 
@@ -129,10 +134,9 @@ fn a_refused_request_allocates_within_a_bound() {
     }
 }
 
-#[test]
-fn a_live_worker_allocates_nothing_for_an_exchange() {
-    let _alone = alone();
-    let upstream = Upstream::start(|heard, stream| match heard.path.as_str() {
+/// What the upstream of a live worker answers.
+fn tell(heard: &Heard, stream: &mut impl Write) -> io::Result<()> {
+    match heard.path.as_str() {
         "/events" => {
             chunked_head(stream, "text/event-stream")?;
             for n in 0..20 {
@@ -149,14 +153,27 @@ fn a_live_worker_allocates_nothing_for_an_exchange() {
             chunk(stream, b"")
         }
         _ => answer(stream, "application/json", br#"{"to":"bob@corp.example.com","ssn":"1"}"#),
-    });
-    let home = Home::new();
+    }
+}
+
+/// Path and group of the caller, of what is counted on a live worker.
+const PATHS: [(&str, &str); 6] = [
+    ("/plain/json", "readers"),
+    ("/masked/json", "readers"),
+    ("/plain/events", "readers"),
+    ("/masked/events", "readers"),
+    ("/models/chat", "open"),
+    ("/models/chat", "held"),
+];
+
+/// A gateway of one worker, with the resource `models` and who may use it.
+fn live(home: &Home, upstream: &Upstream, more: &str) {
     let resource = format!(
         "[[resource]]\nname = \"models\"\nprotocol = \"http\"\nupstream = \"http://{}\"\n\
          shape = \"openai\"\ncredential = {{ kind = \"bearer\", secret = \"file:upstream.key\" }}\n",
         upstream.address
     );
-    home.configure(upstream.address, &resource);
+    home.configure(upstream.address, &format!("{resource}{more}"));
     let rule = |name: &str, then: &str| {
         format!(
             "\n[[rule]]\nid = \"{name}\"\neffect = \"allow\"\nwho = {{ groups = [\"{name}\"] }}\n\
@@ -167,33 +184,96 @@ fn a_live_worker_allocates_nothing_for_an_exchange() {
     home.write("policy.toml", &format!("{}{open}{masked}", gateway::home::POLICY));
     let text = std::fs::read_to_string(home.config()).unwrap();
     home.write("gateway.toml", &text.replace("workers = 2", "workers = 1"));
-    let running = home.start();
-    let token = |group: &str| home.token("ana", &[group]);
-    let mut caller = Caller::open(running.address("api").unwrap()).unwrap();
+}
+
+/// What [`EXCHANGES`] of one kind allocate on the worker's thread, behind some that warm up.
+fn count<S: io::Read + Write>(caller: &mut Caller<S>, path: &str, token: &str) -> Counted {
     let body = r#"{"model":"gpt-4o","input":"for ana@corp.example.com"}"#;
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut exchange = || {
+        caller.stream.write_all(request.as_bytes()).unwrap();
+        assert_eq!(caller.answer().unwrap().status, 200);
+    };
+    (0..100).for_each(|_| exchange());
+    during(true, || (0..EXCHANGES).for_each(|_| exchange()))
+}
+
+#[test]
+fn a_live_worker_allocates_nothing_for_an_exchange() {
+    let _alone = alone();
+    let (home, upstream) = (Home::new(), Upstream::start(tell));
+    live(&home, &upstream, "");
+    let running = home.start();
+    let mut caller = Caller::open(running.address("api").unwrap()).unwrap();
     let mut found = Vec::new();
-    for (path, group) in [
-        ("/plain/json", "readers"),
-        ("/masked/json", "readers"),
-        ("/plain/events", "readers"),
-        ("/masked/events", "readers"),
-        ("/models/chat", "open"),
-        ("/models/chat", "held"),
-    ] {
-        let token = token(group);
-        let request = format!(
-            "POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        let mut exchange = || {
-            caller.stream.write_all(request.as_bytes()).unwrap();
-            assert_eq!(caller.answer().unwrap().status, 200);
-        };
-        (0..100).for_each(|_| exchange());
-        let counted = during(true, || (0..EXCHANGES).for_each(|_| exchange()));
+    for (path, group) in PATHS {
+        let counted = count(&mut caller, path, &home.token("ana", &[group]));
         // The ticks of the worker are among them, four a second: they allocate nothing either.
         if counted.count > 0 {
+            found.push(told(&format!("{path} of {group}"), &counted));
+        }
+    }
+    assert!(running.stop());
+    assert!(found.is_empty(), "{EXCHANGES} exchanges each: {}", found.join("\n"));
+}
+
+#[test]
+fn over_tls_a_live_worker_allocates_what_rustls_does_for_its_records_and_no_more() {
+    let _alone = alone();
+    let home = Home::new();
+    let made = make(&Dev {
+        dir: home.path("certs"),
+        names: Vec::new(),
+        client: None,
+        days: 2,
+        force: false,
+        json: false,
+    })
+    .unwrap();
+    let upstream = Upstream::secure(&made.cert, &made.key, tell);
+    let listener = "[[listener]]\nname = \"tls\"\naddress = \"127.0.0.1:0\"\nprotocol = \"http\"\n\
+                    tls = { cert = \"certs/cert.pem\", key = \"certs/key.pem\" }\n";
+    live(&home, &upstream, listener);
+    let text = std::fs::read_to_string(home.config()).unwrap();
+    let secure = text.replace(
+        &format!("upstream = \"http://{}\"", upstream.address),
+        &format!(
+            "upstream = \"https://{}\"\ntls = {{ ca = \"certs/ca.pem\", server_name = \"localhost\" }}",
+            upstream.address
+        ),
+    );
+    home.write("gateway.toml", &secure);
+    let running = home.start();
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(&made.ca).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").unwrap();
+    let connection = ClientConnection::new(Arc::new(client), name).unwrap();
+    let plain = Caller::open(running.address("tls").unwrap()).unwrap().stream;
+    let mut caller = Caller::over(StreamOwned::new(connection, plain));
+    let mut found = Vec::new();
+    for (path, group) in PATHS {
+        let counted = count(&mut caller, path, &home.token("ana", &[group]));
+        // One for each record that is opened, two for each that is sealed and a third where it is
+        // of several pieces: `MessageEncrypter` and `take_received_plaintext` of rustls own what
+        // they make. At most as many records are sealed for the caller as came of the upstream.
+        let records = match path.rsplit('/').next() {
+            Some("events") => 22,
+            Some("chat") => 11,
+            _ => 1,
+        };
+        let (opened, sealed) = (records + 1, records + 1);
+        let others = counted.origins.keys().any(|place| !place.starts_with("runtime/tls.rs:"));
+        if others || counted.count > EXCHANGES * (opened + 3 * sealed) {
             found.push(told(&format!("{path} of {group}"), &counted));
         }
     }

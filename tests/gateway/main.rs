@@ -17,6 +17,7 @@ mod reload;
 mod replaced;
 mod resend;
 mod restart;
+mod sealed;
 mod several;
 mod shared;
 mod shed;

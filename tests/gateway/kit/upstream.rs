@@ -1,10 +1,17 @@
 //! An upstream of plain blocking sockets, that does what the test says.
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+
+/// A connection over TLS.
+pub(crate) type Secure = StreamOwned<ServerConnection, TcpStream>;
 
 /// One request as it came.
 pub(crate) struct Heard {
@@ -34,6 +41,28 @@ impl Upstream {
         F: Fn(&Heard, &mut TcpStream) -> io::Result<()> + Send + Sync + 'static,
     {
         Self::raw(move |mut stream| {
+            let mut rest = Vec::new();
+            while let Some(heard) = hear(&mut stream, &mut rest)? {
+                answer(&heard, &mut stream)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The same over TLS, with a certificate and its key in PEM.
+    pub(crate) fn secure<F>(certificate: &Path, key: &Path, answer: F) -> Self
+    where
+        F: Fn(&Heard, &mut Secure) -> io::Result<()> + Send + Sync + 'static,
+    {
+        let chain = vec![CertificateDer::from_pem_file(certificate).unwrap()];
+        let key = PrivateKeyDer::from_pem_file(key).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider);
+        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        let config = Arc::new(builder.with_no_client_auth().with_single_cert(chain, key).unwrap());
+        Self::raw(move |stream| {
+            let connection = ServerConnection::new(Arc::clone(&config));
+            let mut stream = StreamOwned::new(connection.map_err(io::Error::other)?, stream);
             let mut rest = Vec::new();
             while let Some(heard) = hear(&mut stream, &mut rest)? {
                 answer(&heard, &mut stream)?;
@@ -99,7 +128,7 @@ impl Drop for Upstream {
 }
 
 /// Reads one request; `None` at a clean end.
-fn hear(stream: &mut TcpStream, rest: &mut Vec<u8>) -> io::Result<Option<Heard>> {
+fn hear(stream: &mut impl Read, rest: &mut Vec<u8>) -> io::Result<Option<Heard>> {
     let end = loop {
         if let Some(end) = memchr::memmem::find(rest, b"\r\n\r\n") {
             break end + 4;
@@ -128,7 +157,7 @@ fn hear(stream: &mut TcpStream, rest: &mut Vec<u8>) -> io::Result<Option<Heard>>
     Ok(Some(Heard { path, head, body }))
 }
 
-fn more(stream: &mut TcpStream, rest: &mut Vec<u8>) -> io::Result<usize> {
+fn more(stream: &mut impl Read, rest: &mut Vec<u8>) -> io::Result<usize> {
     let mut piece = [0; 16 << 10];
     let len = stream.read(&mut piece)?;
     rest.extend_from_slice(&piece[..len]);
@@ -136,7 +165,7 @@ fn more(stream: &mut TcpStream, rest: &mut Vec<u8>) -> io::Result<usize> {
 }
 
 /// A whole answer of known length.
-pub(crate) fn answer(stream: &mut TcpStream, kind: &str, body: &[u8]) -> io::Result<()> {
+pub(crate) fn answer(stream: &mut impl Write, kind: &str, body: &[u8]) -> io::Result<()> {
     let len = body.len();
     let mut bytes =
         format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {len}\r\n\r\n")
@@ -146,7 +175,7 @@ pub(crate) fn answer(stream: &mut TcpStream, kind: &str, body: &[u8]) -> io::Res
 }
 
 /// One chunk of a chunked answer; an empty one is the last.
-pub(crate) fn chunk(stream: &mut TcpStream, body: &[u8]) -> io::Result<()> {
+pub(crate) fn chunk(stream: &mut impl Write, body: &[u8]) -> io::Result<()> {
     let mut bytes = format!("{:x}\r\n", body.len()).into_bytes();
     bytes.extend_from_slice(body);
     bytes.extend_from_slice(b"\r\n");
@@ -154,7 +183,7 @@ pub(crate) fn chunk(stream: &mut TcpStream, body: &[u8]) -> io::Result<()> {
 }
 
 /// The head of a chunked answer.
-pub(crate) fn chunked_head(stream: &mut TcpStream, kind: &str) -> io::Result<()> {
+pub(crate) fn chunked_head(stream: &mut impl Write, kind: &str) -> io::Result<()> {
     let head =
         format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n");
     stream.write_all(head.as_bytes())
