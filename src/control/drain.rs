@@ -506,13 +506,13 @@ impl Run {
             }
             let lag = self.lanes.iter().map(Lane::lag).sum();
             self.shared.lag_bytes.store(lag, Ordering::Relaxed);
-            self.shared.cpu_ns.store(thread_cpu_ns(), Ordering::Relaxed);
             if rolled || full || now.mono_ns >= look_ns {
                 look_ns = now.after_ms(if full { 1_000 } else { LOOK_MS });
                 self.retain(now);
             }
             if now.mono_ns >= pace_ns {
                 pace_ns = now.after_ms(PACE_MS);
+                self.shared.cpu_ns.store(thread_cpu_ns(), Ordering::Relaxed);
                 self.measure(&mut pace, now);
             }
             if stopping {

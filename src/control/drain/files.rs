@@ -55,21 +55,56 @@ pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
 }
 
 /// A buffer whose bytes begin on a page, without unsafe: it skips to the first such byte.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Aligned {
     bytes: Vec<u8>,
     skip: usize,
 }
 
 impl Aligned {
+    /// With room for `len` bytes.
     fn new(len: usize) -> Self {
-        let bytes = vec![0; len + PAGE];
+        let mut bytes: Vec<u8> = Vec::with_capacity(len + 2 * PAGE);
         let skip = bytes.as_ptr().align_offset(PAGE).min(PAGE);
+        bytes.resize(skip, 0);
         Self { bytes, skip }
     }
 
-    fn slice(&mut self) -> &mut [u8] {
-        self.bytes.get_mut(self.skip..).unwrap_or_default()
+    fn len(&self) -> usize {
+        self.bytes.len().saturating_sub(self.skip)
+    }
+
+    /// Keeps the first `len` bytes; what follows is appended to the vector.
+    fn keep(&mut self, len: usize) -> &mut Vec<u8> {
+        self.bytes.truncate(self.skip + len);
+        &mut self.bytes
+    }
+
+    fn slice(&self) -> &[u8] {
+        self.bytes.get(self.skip..).unwrap_or_default()
+    }
+
+    /// Moves the bytes from `from` on to the front and forgets the rest.
+    fn advance(&mut self, from: usize, len: usize) {
+        let start = self.skip + from;
+        self.bytes.copy_within(start..start + len, self.skip);
+        self.keep(len);
+    }
+
+    /// Whole pages: the bytes with zeroes behind them.
+    fn pages(&mut self) -> &[u8] {
+        let whole = self.len().next_multiple_of(PAGE);
+        self.bytes.resize(self.skip + whole, 0);
+        // A vector that had to grow begins elsewhere.
+        let skip = self.bytes.as_ptr().align_offset(PAGE).min(PAGE);
+        if skip != self.skip {
+            self.bytes.resize(whole + PAGE, 0);
+            let skip = self.bytes.as_ptr().align_offset(PAGE).min(PAGE);
+            self.bytes.copy_within(self.skip..self.skip + whole, skip);
+            self.bytes.truncate(skip + whole);
+            self.skip = skip;
+        }
+        self.slice()
     }
 }
 
@@ -203,11 +238,10 @@ impl SegmentFile {
         let mut buffer = Aligned::new(WRITE_MAX + 2 * BLOCK_MAX);
         let copy = header.encode();
         let both = [copy.as_slice(), copy.as_slice()].concat();
-        for (to, from) in buffer.slice().iter_mut().zip(&both) {
-            *to = *from;
-        }
+        buffer.keep(0).extend_from_slice(&both);
         let mut disk = spare.disk;
-        let first = buffer.slice().get(..both.len()).unwrap_or_default();
+        let first = buffer.pages();
+        debug_assert_eq!(first.len(), both.len(), "headers are whole pages");
         match disk.write(first, 0) {
             // Some file systems take the flag and refuse the write.
             Err(e) if disk.direct && e.raw_os_error() == Some(libc::EINVAL) => {
@@ -307,9 +341,7 @@ impl SegmentFile {
         let mut buffer = Aligned::new(WRITE_MAX + 2 * BLOCK_MAX);
         let base = end - end % PAGE as u64;
         let tail = bytes.get(at(base)..at(end)).unwrap_or_default();
-        for (to, from) in buffer.slice().iter_mut().zip(tail) {
-            *to = *from;
-        }
+        buffer.keep(0).extend_from_slice(tail);
         let mut made = Self {
             disk,
             buffer,
@@ -356,28 +388,26 @@ impl SegmentFile {
         self.end() > self.signed_end || !self.pending.is_empty()
     }
 
-    /// Appends whole entries, at most [`WRITE_MAX`] and one entry, durable on return.
+    /// Where the next entries go: whole ones are appended to the vector, at most [`WRITE_MAX`]
+    /// and one entry, and [`Self::commit`] writes them. What is not committed is forgotten.
+    pub(super) fn room(&mut self) -> &mut Vec<u8> {
+        self.buffer.keep(self.partial)
+    }
+
+    /// Writes what was appended to [`Self::room`], durable on return.
     ///
     /// # Errors
     /// Nothing has changed then, and the same bytes may be appended again.
-    pub(super) fn append(&mut self, entries: &[u8]) -> io::Result<()> {
-        let filled = self.partial + entries.len();
-        let whole = filled.next_multiple_of(PAGE);
-        let (base, partial) = (self.base, self.partial);
-        let buffer = self.buffer.slice();
-        let room = buffer.get_mut(..whole).ok_or(io::ErrorKind::InvalidInput)?;
-        if let Some(target) = room.get_mut(partial..filled) {
-            target.copy_from_slice(entries);
-        }
-        if let Some(target) = room.get_mut(filled..) {
-            target.fill(0);
-        }
-        self.disk.write(room, base)?;
+    pub(super) fn commit(&mut self) -> io::Result<()> {
+        let (partial, filled) = (self.partial, self.buffer.len());
+        self.disk.write(self.buffer.pages(), self.base)?;
+        let buffer = std::mem::take(&mut self.buffer);
+        self.hash_entries(buffer.slice().get(partial..filled).unwrap_or_default());
+        self.buffer = buffer;
         let done = filled - filled % PAGE;
-        buffer.copy_within(done..filled, 0);
+        self.buffer.advance(done, filled - done);
         self.base += done as u64;
         self.partial = filled - done;
-        self.hash_entries(entries);
         Ok(())
     }
 
@@ -487,5 +517,26 @@ impl SegmentFile {
     /// Whether the last entry is a roll entry: nothing may follow but the close.
     pub(super) fn rolled(&self) -> bool {
         self.rolled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_begin_on_a_page_however_the_vector_grew() {
+        let mut buffer = Aligned::new(PAGE);
+        for round in 1..=40usize {
+            let bytes = vec![round as u8; round * 1_777];
+            buffer.keep(0).extend_from_slice(&bytes);
+            let pages = buffer.pages();
+            assert_eq!(pages.as_ptr().align_offset(PAGE), 0);
+            assert_eq!(pages.len() % PAGE, 0);
+            let (start, rest) = pages.split_at(bytes.len());
+            assert!(start == bytes && rest.iter().all(|byte| *byte == 0));
+            buffer.advance(round, 3);
+            assert_eq!(buffer.slice(), [round as u8; 3]);
+        }
     }
 }

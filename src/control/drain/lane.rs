@@ -29,7 +29,6 @@ pub(super) struct Lane {
     /// What the next segment begins with, once the present one is closed.
     next: Next,
     spare: Option<Spare>,
-    buffer: Vec<u8>,
     lag: u64,
     stuck: bool,
     retry_ns: u64,
@@ -53,7 +52,6 @@ impl Lane {
             segment: None,
             next,
             spare: None,
-            buffer: Vec::with_capacity(WRITE_MAX + (64 << 10)),
             lag: 0,
             stuck: false,
             retry_ns: 0,
@@ -140,14 +138,15 @@ impl Lane {
                 rolled_any = true;
                 continue;
             }
-            self.buffer.clear();
-            let read = tail.read(WRITE_MAX, &mut self.buffer);
+            let room = segment.room();
+            let before = room.len();
+            let read = tail.read(WRITE_MAX, room);
             let batch = read.map_err(|e| io::Error::other(e.text()))?;
-            let len = self.buffer.len() as u64;
+            let len = (room.len() - before) as u64;
             self.lag += len;
             if len > 0 {
                 let start = Instant::now();
-                segment.append(&self.buffer)?;
+                segment.commit()?;
                 let took = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
                 shared.slowest_ns.fetch_max(took, Ordering::Relaxed);
                 shared.writes.fetch_add(1, Ordering::Relaxed);
@@ -241,8 +240,7 @@ impl Lane {
     /// Closes the segment for good and removes the ring. The ring must be empty.
     pub(super) fn close(&mut self, home: &Home, now: Now) -> io::Result<()> {
         let Some((tail, path)) = &self.tail else { return Ok(()) };
-        self.buffer.clear();
-        let rest = tail.read(1, &mut self.buffer).map_err(|e| io::Error::other(e.text()))?;
+        let rest = tail.read(1, &mut Vec::new()).map_err(|e| io::Error::other(e.text()))?;
         if rest.end != tail.cursor() {
             return Err(io::Error::other("entries are left in the ring"));
         }

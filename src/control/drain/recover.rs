@@ -308,7 +308,8 @@ impl Worker<'_> {
     fn flush(&self, segment: &mut SegmentFile, batch: &mut Vec<u8>) -> Result<(), DrainError> {
         if !batch.is_empty() {
             let fail = |e| DrainError::io("drain a dead process into", &self.home.dir, e);
-            segment.append(batch).map_err(fail)?;
+            segment.room().extend_from_slice(batch);
+            segment.commit().map_err(fail)?;
             batch.clear();
         }
         Ok(())
