@@ -71,7 +71,8 @@ pub enum Tag {
     PolicyGeneration = 32,
     /// Fixed label of a failure. Text.
     Failure = 33,
-    /// How it ended: `done`, `cut`, `caller_gone`, `upstream_cut`. Text.
+    /// How it ended: `whole` when request and answer, or its refusal, came to their last bytes;
+    /// else `cut`. Text.
     Ending = 34,
     /// Asserted LangGraph node. Bytes.
     Node = 35,

@@ -223,3 +223,20 @@ fn a_secret_that_is_replaced_while_the_start_reads_it_is_in_use_soon() {
     });
     assert!(gateway.stop());
 }
+
+#[test]
+fn a_key_set_that_is_replaced_as_soon_as_the_start_has_read_it_is_in_use_soon() {
+    let (mut home, upstream) = (Home::new(), Upstream::echo());
+    home.configure(upstream.address, "");
+    let old = home.reader("ana");
+    let gateway = home.start();
+    let address = gateway.address("api").unwrap();
+    home.rotate();
+    let new = home.reader("ana");
+    // The file is looked at every five seconds.
+    eventually("the key set that took the place of the other", 3 * SOON, || {
+        (get(address, "/plain/x", &new).unwrap().status == 200).then_some(())
+    });
+    assert_eq!(get(address, "/plain/x", &old).unwrap().status, 401);
+    assert!(gateway.stop());
+}

@@ -60,6 +60,12 @@ impl Home {
         home
     }
 
+    /// The issuer has another key from here on, and its key set no other.
+    pub(crate) fn rotate(&mut self) {
+        self.issuer = DevKey::generate().unwrap();
+        self.write("jwks.json", &self.issuer.jwks());
+    }
+
     /// Writes the config: one plain listener `api`, and what `more` says.
     pub(crate) fn configure(&self, upstream: SocketAddr, more: &str) {
         let (data, rings) = (self.data(), self.rings.path().to_owned());
