@@ -1,6 +1,7 @@
 //! The whole flow of HTTP/1 as a pure function: what goes in, what comes out of both sides.
 
 mod edges;
+mod hostile;
 mod record;
 
 use crate::base::{ConnectionId, ListenerId};
