@@ -188,6 +188,11 @@ impl Filter {
             self.settled = self.fed;
             return Ok(());
         }
+        // No text has this byte but one in UTF-16 or UTF-32, which a byte order mark or a guess
+        // tells its reader; there no detector sees a value. JSON may not hold it either.
+        if memchr::memchr(0, input).is_some() {
+            return Err(MaskError::Unsupported);
+        }
         let mut context = Context { plan: &self.plan, finds: &mut self.finds };
         let mut sink = PieceSink(out);
         let mut start = 0;

@@ -1,10 +1,10 @@
-//! What masks and budgets must hold against: values that never end.
+//! What masks and budgets must hold against: other encodings, values that never end.
 
 use super::{Wire, chat};
 use crate::base::Limits;
 use crate::mask::{MaskSpec, Operator, Plans};
 use crate::record::MemoryJournal;
-use crate::session::kit::{Kit, kit_with};
+use crate::session::kit::{Kit, kit, kit_with};
 use std::sync::Arc;
 
 fn text(bytes: &[u8]) -> String {
@@ -25,6 +25,27 @@ fn with_operator(limits: Limits, operator: &str) -> Kit {
     spec.operators.default = Some(Operator::parse(operator).unwrap());
     snapshot.plans = Plans::new(vec![spec]).unwrap();
     kit
+}
+
+#[test]
+fn text_in_utf_16_does_not_pass_a_mask() {
+    for bom in [true, false] {
+        let mut kit = kit();
+        let token = kit.token("ana", &["analysts"]);
+        let mut wire = Wire::new();
+        wire.caller(&mut kit, &chat(&token, r#"{"model":"gpt-4"}"#));
+        let mut body = if bom { vec![0xff, 0xfe] } else { Vec::new() };
+        body.extend("mail ana@example.com ok".encode_utf16().flat_map(u16::to_le_bytes));
+        let mut bytes = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        )
+        .into_bytes();
+        bytes.extend(&body);
+        wire.upstream(&mut kit, &bytes);
+        let out: Vec<u8> = wire.to_caller.iter().copied().filter(|b| *b != 0).collect();
+        assert!(!text(&out).contains("ana@example.com"), "bom {bom}: {}", text(&out));
+    }
 }
 
 #[test]
