@@ -168,6 +168,12 @@ impl Filter {
         Ok(Cleared { pieces: out, masked: self.engine != Engine::Pass })
     }
 
+    /// Bytes of room that it keeps for events, of which one may be long.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.events.as_ref().map_or(0, |events| events.room())
+    }
+
     /// How many bytes from the start of the body are settled: all that they become is out.
     #[must_use]
     pub fn cleared(&self) -> u64 {

@@ -1,8 +1,8 @@
 //! What masks and budgets must hold against: other encodings, values that never end.
 
-use super::{Wire, chat};
-use crate::base::Limits;
-use crate::mask::{MaskSpec, Operator, Plans};
+use super::{Wire, answer, chat};
+use crate::base::{Limits, MaskId, MaskSet};
+use crate::mask::{Content, MaskSpec, Operator, Plans, Shape};
 use crate::record::MemoryJournal;
 use crate::session::kit::{Kit, kit, kit_with};
 use std::sync::Arc;
@@ -72,4 +72,22 @@ fn what_a_request_filter_waits_for_counts_against_the_budget() {
         assert!(wire.session.held.capacity() <= 64 << 10, "room is kept");
     }
     assert_eq!(kit.worker.lookahead, 0);
+}
+
+#[test]
+fn a_filter_that_a_long_event_made_large_is_not_kept() {
+    let mut kit = kit();
+    let token = kit.token("ana", &["analysts"]);
+    let mut wire = Wire::new();
+    wire.caller(&mut kit, &chat(&token, r#"{"model":"gpt-4"}"#));
+    let long = format!("data: {{\"choices\":[],\"x\":\"{}\"}}\n\n", "a".repeat(500 << 10));
+    wire.upstream(&mut kit, &answer("text/event-stream", &long));
+    assert_eq!(wire.status(), "200");
+    let limits = Limits::default();
+    let plan = kit.worker.snapshot.plans.united(MaskSet::EMPTY.with(MaskId(0)));
+    let kinds = Content::of(b"text/event-stream", Shape::OpenAi);
+    for _ in 0..3 {
+        let filter = kit.worker.take_filter(&plan, kinds, &limits).unwrap();
+        assert!(filter.room() <= 64 << 10, "{}", filter.room());
+    }
 }
