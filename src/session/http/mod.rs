@@ -598,7 +598,7 @@ impl Session {
     /// left of the body is short.
     fn may_discard<J>(&self, worker: &Worker<J>) -> bool {
         let Some(exchange) = &self.exchange else { return false };
-        if !exchange.keep_alive || self.draining {
+        if !exchange.keep_alive || self.draining || self.caller_ended {
             return false;
         }
         // A caller that waits for `100 Continue` may send the body or not (RFC 9110, 10.1.1).

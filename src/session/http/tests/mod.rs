@@ -752,6 +752,19 @@ fn an_end_of_the_caller_is_a_half_close_soon_after_the_request_and_an_abort_late
 }
 
 #[test]
+fn a_caller_that_ended_and_is_refused_is_not_waited_for() {
+    let mut kit = kit();
+    let token = kit.token("eve", &["plain"]);
+    let mut wire = Wire::new();
+    wire.caller(&mut kit, &chat(&token, r#"{"model":"m"}"#));
+    wire.event(&mut kit, Input::CallerEnd);
+    let id = wire.exchange().unwrap();
+    wire.event(&mut kit, Input::ConnectFailed(id, crate::session::io::UpstreamFault::Refused));
+    assert_eq!(wire.status(), "502");
+    assert!(wire.session.is_closed() && wire.acts.contains(&Act::CloseCaller { linger: false }));
+}
+
+#[test]
 fn a_journal_that_is_full_for_a_moment_holds_bytes_back_and_loses_none() {
     let mut kit = kit();
     let token = kit.token("eve", &["plain"]);
