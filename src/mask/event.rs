@@ -53,6 +53,11 @@ impl EventMask {
         self.event_start = 0;
     }
 
+    /// Bytes of room that it keeps for an event.
+    pub(super) fn room(&self) -> usize {
+        self.parser.room() + self.writer.data.capacity() + self.writer.out.capacity()
+    }
+
     pub(super) fn begin(&mut self, shape: Shape) {
         self.reset();
         self.writer.shape = shape;

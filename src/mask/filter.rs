@@ -168,6 +168,12 @@ impl Filter {
         Ok(Cleared { pieces: out, masked: self.engine != Engine::Pass })
     }
 
+    /// Bytes of room that it keeps for events, of which one may be long.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.events.as_ref().map_or(0, |events| events.room())
+    }
+
     /// How many bytes from the start of the body are settled: all that they become is out.
     #[must_use]
     pub fn cleared(&self) -> u64 {
@@ -187,6 +193,11 @@ impl Filter {
             out.source(0..input.len());
             self.settled = self.fed;
             return Ok(());
+        }
+        // No text has this byte but one in UTF-16 or UTF-32, which a byte order mark or a guess
+        // tells its reader; there no detector sees a value. JSON may not hold it either.
+        if memchr::memchr(0, input).is_some() {
+            return Err(MaskError::Unsupported);
         }
         let mut context = Context { plan: &self.plan, finds: &mut self.finds };
         let mut sink = PieceSink(out);

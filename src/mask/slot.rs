@@ -16,6 +16,10 @@ pub(super) enum Site {
     ToolCall(u64),
     /// `function_call.arguments`.
     FunctionCall,
+    /// `custom.input` of a tool call with this index: any text.
+    CustomCall(u64),
+    /// `audio.transcript` of a delta.
+    Audio,
     /// JSON in a string member of a delta.
     DeltaJson,
 }
@@ -125,7 +129,7 @@ impl Slot {
     }
 
     fn is_json(&self) -> bool {
-        !matches!(self.site, Site::Delta | Site::Choice)
+        matches!(self.site, Site::ToolCall(_) | Site::FunctionCall | Site::DeltaJson)
     }
 
     /// Masks one more part of the text, which came with the event at `offset`.
@@ -163,9 +167,8 @@ impl Slot {
     ) -> Result<(), MaskError> {
         let mut sink = VecSink { input: b"", out };
         self.text.fresh_input();
-        if let Some(json) =
-            self.json.as_mut().filter(|_| !matches!(self.site, Site::Delta | Site::Choice))
-        {
+        let is_json = self.is_json();
+        if let Some(json) = self.json.as_mut().filter(|_| is_json) {
             json.fresh_input();
             json.cut(context, &mut sink)?;
         } else {

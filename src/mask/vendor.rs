@@ -458,8 +458,16 @@ fn read_choice(
                             for (position, call) in tape.children(part).enumerate() {
                                 let index = tape.number(call, b"index", data);
                                 let site = Site::ToolCall(index.unwrap_or(position as u64));
-                                for argument in arguments(tape, call, b"function") {
-                                    open(argument, site, edits)?;
+                                let custom = Site::CustomCall(index.unwrap_or(position as u64));
+                                for member in tape.children(call) {
+                                    let (name, site) = match tape.name(member) {
+                                        b"function" => (b"arguments".as_slice(), site),
+                                        b"custom" => (b"input".as_slice(), custom),
+                                        _ => continue,
+                                    };
+                                    for text in strings(tape, member, name) {
+                                        open(text, site, edits)?;
+                                    }
                                 }
                             }
                         }
@@ -468,6 +476,11 @@ fn read_choice(
                                 if tape.kind(argument) == Some(Kind::Text) {
                                     open(argument, Site::FunctionCall, edits)?;
                                 }
+                            }
+                        }
+                        (b"audio", Some(Kind::Object)) => {
+                            for text in strings(tape, part, b"transcript") {
+                                open(text, Site::Audio, edits)?;
                             }
                         }
                         (name, Some(Kind::Text)) if !NO_TEXT.contains(&name) => {
@@ -483,11 +496,11 @@ fn read_choice(
     Ok(())
 }
 
-/// The `arguments` strings of a tool call.
-fn arguments(tape: &Tape, call: usize, function: &'static [u8]) -> impl Iterator<Item = usize> {
-    tape.below(call, function, Kind::Object).filter(|member| {
-        tape.name(*member) == b"arguments" && tape.kind(*member) == Some(Kind::Text)
-    })
+/// The strings of an object that have this name.
+fn strings(tape: &Tape, object: usize, name: &'static [u8]) -> impl Iterator<Item = usize> {
+    let object = (tape.kind(object) == Some(Kind::Object)).then_some(object);
+    let members = object.into_iter().flat_map(move |object| tape.members(object, name));
+    members.filter(|member| tape.kind(*member) == Some(Kind::Text))
 }
 
 /// Writes an event that brings the tail of a text.
@@ -550,6 +563,16 @@ fn insert(
             number(index, out);
             out.extend_from_slice(b",\"function\":{");
             b"}}]}"
+        }
+        Site::CustomCall(index) => {
+            out.extend_from_slice(b"\"delta\":{\"tool_calls\":[{\"index\":");
+            number(index, out);
+            out.extend_from_slice(b",\"custom\":{");
+            b"}}]}"
+        }
+        Site::Audio => {
+            out.extend_from_slice(b"\"delta\":{\"audio\":{");
+            b"}}"
         }
     };
     text(out);

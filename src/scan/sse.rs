@@ -62,6 +62,12 @@ impl SseParser {
         self.first = true;
     }
 
+    /// Bytes of room that it keeps.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        [&self.line, &self.data, &self.others, &self.event].iter().map(|part| part.capacity()).sum()
+    }
+
     /// Whether bytes of an unfinished event are held.
     #[must_use]
     pub fn is_within_event(&self) -> bool {

@@ -286,8 +286,9 @@ impl<J: Journal> Worker<J> {
 
     /// Takes a filter back; what it holds is dropped when it is reset.
     pub fn give_filter(&mut self, filter: Option<Box<Filter>>) {
-        if self.filters.len() < FILTERS_KEPT {
-            self.filters.extend(filter);
+        let Some(filter) = filter else { return };
+        if self.filters.len() < FILTERS_KEPT && filter.room() <= ROOM_KEPT {
+            self.filters.push(filter);
         }
     }
 
@@ -302,7 +303,7 @@ impl<J: Journal> Worker<J> {
     pub(super) fn give_watch(&mut self, watch: Option<Box<Watch>>) {
         let Some(mut watch) = watch else { return };
         watch.forget();
-        if self.watches.len() < FILTERS_KEPT && watch.room() <= WATCH_ROOM_KEPT {
+        if self.watches.len() < FILTERS_KEPT && watch.room() <= ROOM_KEPT {
             self.watches.push(watch);
         }
     }
@@ -435,8 +436,8 @@ type Watches = Vec<Box<Watch>>;
 
 /// Free filters and watches that a worker keeps; each holds a few KiB.
 const FILTERS_KEPT: usize = 256;
-/// Room of a watch that a long event made larger is not kept.
-const WATCH_ROOM_KEPT: usize = 64 << 10;
+/// Room of a watch or a filter that a long event made larger is not kept.
+const ROOM_KEPT: usize = 64 << 10;
 
 /// Room of the journal that new work leaves to the refusals of what follows it.
 const REFUSAL_SPARE: u64 = 32 << 10;

@@ -162,3 +162,43 @@ fn relay(then: &str) {
         [["spiffe://demo/ana", "permit", "ledger-of-ana"], ["spiffe://demo/bob", "deny", ""]];
     assert_eq!(opened, expected);
 }
+
+/// A listener that a reload gives another authority would take its callers for those of the first.
+#[test]
+fn a_reload_does_not_make_one_authoritys_callers_those_of_another() {
+    let home = Home::new();
+    let upstream = Upstream::raw(|mut stream| {
+        let mut piece = [0; 1024];
+        loop {
+            match stream.read(&mut piece)? {
+                0 => return Ok(()),
+                len => stream.write_all(&piece[..len])?,
+            }
+        }
+    });
+    let made = issue(&home.path("certs"), Some("spiffe://demo/ana"));
+    let stranger = issue(&home.path("elsewhere"), Some("spiffe://demo/ana")).client.unwrap();
+    let more = |ca: &str| {
+        format!(
+            "[[issuer]]\nname = \"workloads\"\nkind = \"x509\"\nca = \"certs/ca.pem\"\n\
+             [[issuer]]\nname = \"strangers\"\nkind = \"x509\"\nca = \"elsewhere/ca.pem\"\n\
+             [[listener]]\nname = \"ledger\"\naddress = \"127.0.0.1:0\"\nprotocol = \"tcp\"\n\
+             resource = \"ledger\"\ntls = {{ cert = \"certs/cert.pem\", key = \"certs/key.pem\", \
+             client_ca = \"{ca}\" }}\n\
+             [[resource]]\nname = \"ledger\"\nprotocol = \"tcp\"\nupstream = \"tcp://{}\"\n",
+            upstream.address
+        )
+    };
+    home.configure(upstream.address, &more("certs/ca.pem"));
+    home.write("policy.toml", &format!("{POLICY}{RULES}"));
+    let gateway = home.start();
+    let address = gateway.address("ledger").unwrap();
+    home.configure(upstream.address, &more("elsewhere/ca.pem"));
+    home.write("policy.toml", &format!("{POLICY}{RULES}"));
+    let reloaded = gateway.reload(home.load());
+    let mut tls = connect(address, &made.ca, Some(&stranger)).unwrap();
+    let asked = tls.write_all(b"let me in").and_then(|()| tls.read(&mut [0; 16]));
+    assert!(!matches!(asked, Ok(1..)), "a stranger is taken for ana: {asked:?}");
+    assert!(reloaded.is_err(), "it takes a restart");
+    assert!(gateway.stop());
+}

@@ -43,6 +43,10 @@ fn openai_texts(stream: &str) -> BTreeMap<String, String> {
                 add(format!("{index} call {}", call["index"]), &call["function"]["arguments"]);
             }
             add(format!("{index} function"), &delta["function_call"]["arguments"]);
+            for call in delta["tool_calls"].as_array().into_iter().flatten() {
+                add(format!("{index} custom {}", call["index"]), &call["custom"]["input"]);
+            }
+            add(format!("{index} audio"), &delta["audio"]["transcript"]);
             if !choice["finish_reason"].is_null() {
                 finished.push(index.clone());
             }
@@ -159,6 +163,28 @@ fn tool_call_arguments_are_masked_as_json_in_fragments() {
                 assert_eq!(serde_json::from_str::<Value>(&texts[key]).unwrap(), expected);
             }
         }
+    }
+}
+
+#[test]
+fn a_custom_tools_input_and_a_transcript_are_texts_too() {
+    let plan = plan(ALL, &[], "redact");
+    let custom = |text: &str| {
+        delta(
+            0,
+            &json!({"tool_calls": [{"index": 1, "type": "custom", "custom": {"input": text}}]}),
+        )
+    };
+    let audio = |text: &str| delta(0, &json!({"audio": {"id": "a", "transcript": text}}));
+    for (write, name) in [(&custom as &dyn Fn(&str) -> String, "0 custom 1"), (&audio, "0 audio")] {
+        let mut stream = String::new();
+        for part in ["mail an", "a@exam", "ple.com, not {\"", "and b@", "c.de"] {
+            stream += &write(part);
+        }
+        stream += &finish(0);
+        let out = however_cut(&plan, Content::Sse(Shape::OpenAi), stream.as_bytes());
+        let texts = openai_texts(&out);
+        assert_eq!(texts[name], "mail [EMAIL], not {\"and [EMAIL]", "{out}");
     }
 }
 

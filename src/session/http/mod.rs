@@ -152,6 +152,8 @@ pub struct Session {
     content_coded: bool,
     /// Body bytes before the decision, or that the filter has not settled.
     held: Vec<u8>,
+    /// How many of them the worker's look-ahead budget was told of.
+    counted: u64,
     facts: Vec<u8>,
     text: Vec<u8>,
     decoded: Vec<u8>,
@@ -207,6 +209,7 @@ impl Session {
             content_type: Vec::new(),
             content_coded: false,
             held: Vec::new(),
+            counted: 0,
             facts: Vec::new(),
             text: Vec::new(),
             decoded: Vec::new(),
@@ -566,8 +569,8 @@ impl Session {
             exchange.upstream_keep = false;
         }
         if keeps && self.request != Request::Done {
-            worker.lookahead = worker.lookahead.saturating_sub(self.gathered());
             self.held.clear();
+            self.count_held(worker);
             self.release_upstream(out);
             self.request = Request::Discard;
             return;
@@ -608,7 +611,7 @@ impl Session {
     /// left of the body is short.
     fn may_discard<J>(&self, worker: &Worker<J>) -> bool {
         let Some(exchange) = &self.exchange else { return false };
-        if !exchange.keep_alive || self.draining {
+        if !exchange.keep_alive || self.draining || self.caller_ended {
             return false;
         }
         // A caller that waits for `100 Continue` may send the body or not (RFC 9110, 10.1.1).
@@ -641,8 +644,14 @@ impl Session {
     /// Writes the exchange's last entry and lets its upstream go.
     fn end_exchange<J: Journal>(&mut self, now: Now, worker: &mut Worker<J>, out: &mut Out) {
         self.release_upstream(out);
-        worker.lookahead = worker.lookahead.saturating_sub(self.gathered());
         self.held.clear();
+        self.count_held(worker);
+        // What no budget counts any more is not kept for the life of the connection either.
+        self.held.shrink_to(HELD_KEPT);
+        for pieces in [&mut self.stage, &mut self.forwarded] {
+            pieces.clear();
+            pieces.shrink_arena(HELD_KEPT);
+        }
         self.echo.reset();
         worker.give_watch(self.watch.take());
         let subject = self.subject();
@@ -695,9 +704,11 @@ impl Session {
         out.act(Act::CloseCaller { linger });
     }
 
-    /// Bytes of `held` that count against the worker's look-ahead budget.
-    fn gathered(&self) -> u64 {
-        if self.request == Request::Gather { self.held.len() as u64 } else { 0 }
+    /// Tells the worker's look-ahead budget how much is held; call it where `held` changed.
+    fn count_held<J>(&mut self, worker: &mut Worker<J>) {
+        let held = self.held.len() as u64;
+        worker.lookahead = worker.lookahead.saturating_sub(self.counted).saturating_add(held);
+        self.counted = held;
     }
 
     fn check_invariants(&self) {
@@ -712,5 +723,7 @@ impl Session {
     }
 }
 
+/// Room for held bytes that a connection keeps between exchanges.
+const HELD_KEPT: usize = 64 << 10;
 /// How soon after its request an end of the caller still counts as a half-close.
 const HALF_CLOSE_NS: u64 = 1_000_000_000;

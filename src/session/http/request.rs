@@ -606,8 +606,8 @@ impl Session {
                 {
                     return Flow::Refuse(Refusal::BodyTooLarge);
                 }
-                worker.lookahead += data.len() as u64;
                 self.held.extend_from_slice(data);
+                self.count_held(worker);
                 return Flow::On;
             }
             _ => {}
@@ -616,7 +616,6 @@ impl Session {
         if let Some(exchange) = &mut self.exchange {
             exchange.model_scan = readable && !whole;
         }
-        worker.lookahead = worker.lookahead.saturating_sub(self.held.len() as u64);
         self.request = Request::Forward;
         let flow = self.decide_on_model(readable, snapshot, now, worker, out);
         if matches!(flow, Flow::Refuse(_)) {
@@ -711,11 +710,17 @@ impl Session {
             None => forwarded.text(data.get(..settled).unwrap_or_default()),
         }
         self.held.extend_from_slice(data.get(settled..).unwrap_or_default());
-        if self.held.len() > exchange.snapshot.limits.lookahead_max as usize {
-            return Err(Refusal::BodyTooLarge);
-        }
+        let limits = &exchange.snapshot.limits;
+        let (each, all) = (u64::from(limits.lookahead_max), limits.lookahead_worker_max);
         exchange.bytes_sent += forwarded.len() as u64;
         out.push_upstream(admission.forward(forwarded, wrap));
+        let before = self.counted;
+        self.count_held(worker);
+        // Whoever holds less than before is let go on, also where all hold too much.
+        let more = self.counted > before;
+        if self.counted > each || (more && worker.lookahead > all) {
+            return Err(Refusal::BodyTooLarge);
+        }
         Ok(())
     }
 
@@ -732,7 +737,6 @@ impl Session {
         if self.request == Request::Gather {
             // Chunked: only the last chunk says that the body is whole.
             let readable = self.model.finish().is_ok();
-            worker.lookahead = worker.lookahead.saturating_sub(self.held.len() as u64);
             self.request = Request::Forward;
             let flow = self.decide_on_model(readable, &snapshot, now, worker, out);
             if matches!(flow, Flow::Refuse(_)) {

@@ -1,6 +1,7 @@
 //! The whole flow of HTTP/1 as a pure function: what goes in, what comes out of both sides.
 
 mod edges;
+mod hostile;
 mod record;
 
 use crate::base::{ConnectionId, ListenerId};
@@ -748,6 +749,19 @@ fn an_end_of_the_caller_is_a_half_close_soon_after_the_request_and_an_abort_late
             assert!(wire.to_caller.ends_with(b"fine"));
         }
     }
+}
+
+#[test]
+fn a_caller_that_ended_and_is_refused_is_not_waited_for() {
+    let mut kit = kit();
+    let token = kit.token("eve", &["plain"]);
+    let mut wire = Wire::new();
+    wire.caller(&mut kit, &chat(&token, r#"{"model":"m"}"#));
+    wire.event(&mut kit, Input::CallerEnd);
+    let id = wire.exchange().unwrap();
+    wire.event(&mut kit, Input::ConnectFailed(id, crate::session::io::UpstreamFault::Refused));
+    assert_eq!(wire.status(), "502");
+    assert!(wire.session.is_closed() && wire.acts.contains(&Act::CloseCaller { linger: false }));
 }
 
 #[test]
