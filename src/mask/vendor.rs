@@ -48,6 +48,8 @@ enum To {
     Empty,
     /// Itself: a number that counts events, told by [`Vendor::varying`].
     Count,
+    /// Text in parts of an unknown form: no detector can follow it.
+    Parts,
     /// What this slot lets out; with `last`, its tail too.
     Slot {
         index: usize,
@@ -194,7 +196,7 @@ impl Vendor {
                 To::Slot { index, .. } => Varies::Text(index),
                 To::Empty => Varies::Padding,
                 To::Count => Varies::Count,
-                To::Null => return None,
+                To::Null | To::Parts => return None,
             };
             Some((edit.range.clone(), varies))
         })
@@ -393,6 +395,8 @@ impl Vendor {
             }
             let (index, last) = match edit.to {
                 To::Count => continue,
+                To::Parts if context.plan.detects() => return Err(MaskError::Unsupported),
+                To::Parts => continue,
                 To::Null => {
                     json.replace_next(|instead| instead.extend_from_slice(b"null"));
                     continue;
@@ -477,6 +481,11 @@ fn read_choice(
                                     open(argument, Site::FunctionCall, edits)?;
                                 }
                             }
+                        }
+                        // Services that think aloud: it repeats `reasoning`.
+                        (b"reasoning_details", _) => edits.push(edit(tape, part, To::Null)),
+                        (b"content", Some(Kind::Array | Kind::Object)) => {
+                            edits.push(edit(tape, part, To::Parts));
                         }
                         (b"audio", Some(Kind::Object)) => {
                             for text in strings(tape, part, b"transcript") {

@@ -189,6 +189,19 @@ fn a_custom_tools_input_and_a_transcript_are_texts_too() {
 }
 
 #[test]
+fn content_in_an_unknown_form_ends_the_stream_where_something_is_detected() {
+    let parts = |text: &str| delta(0, &json!({"content": [{"type": "text", "text": text}]}));
+    let stream = parts("mail ana@exam") + &parts("ple.com");
+    let kind = Content::Sse(Shape::OpenAi);
+    assert!(masked(&plan(ALL, &[], "redact"), kind, &[stream.as_bytes()]).is_err());
+    let fields = plan(&[], &["$..ssn"], "redact");
+    assert!(masked(&fields, kind, &[stream.as_bytes()]).is_ok());
+    let twice = delta(0, &json!({"reasoning": "ana", "reasoning_details": [{"text": "ana"}]}));
+    let out = however_cut(&plan(ALL, &[], "redact"), kind, twice.as_bytes());
+    assert!(out.contains("\"reasoning_details\":null"), "{out}");
+}
+
+#[test]
 fn a_tail_comes_before_what_ends_its_text() {
     let plan = plan(&["email"], &[], "redact");
     let start = delta(0, &json!({"content": "see bob"}));
