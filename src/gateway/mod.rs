@@ -362,14 +362,6 @@ impl Live {
         if !keys.is_empty() {
             return Err(StartError::Restart(keys));
         }
-        // Workers keep the rules of certificates that they were started with.
-        let certified = |config: &Config| -> Vec<_> {
-            let list = config.listeners.iter();
-            list.map(|one| compile::certificate_rules(config, one)).collect()
-        };
-        if certified(&old) != certified(&config) {
-            return Err(StartError::Restart("the [[issuer]] of a listener's client certificates"));
-        }
         let secrets = config.resolve_secrets(&*self.source).map_err(StartError::Config)?;
         let generation = self.snapshot.load().0.generation + 1;
         let snapshot = compile::snapshot(&config, &secrets, generation)?;

@@ -588,8 +588,8 @@ impl Session {
     fn settle_request<J>(&mut self, worker: &mut Worker<J>) {
         let whole = self.exchange.as_ref().is_some_and(|exchange| exchange.body_left == Some(0));
         if whole && matches!(self.request, Request::Gather | Request::Forward) {
-            worker.lookahead = worker.lookahead.saturating_sub(self.gathered());
             self.held.clear();
+            self.count_held(worker);
             self.request = Request::Done;
         }
     }
