@@ -361,8 +361,11 @@ impl<J: Journal> Worker<J> {
                     TokenError::NoKeys { issuer } => self.key_wanted = Some((issuer, 0)),
                     _ => {}
                 }
-                // Keys that are missing are nobody's fault out there, and cost no signature.
-                if !matches!(error, TokenError::NoKeys { .. }) {
+                // Keys that are missing are nobody's fault out there (a rotation is seen first by
+                // callers), and cost no signature.
+                let missing =
+                    matches!(error, TokenError::NoKeys { .. } | TokenError::UnknownKey { .. });
+                if !missing {
                     self.failures.spend(from, pace, now.mono_ns);
                 }
                 self.tokens.insert_refused(token, error, now, keys, generation);
