@@ -30,9 +30,8 @@ pub(super) fn ask_of_record(id: &str, question: &mut policy::Explain) -> Result<
     Ok(())
 }
 
-/// No core dumps and no attaching by others: memory holds credentials. Freed buffers go back.
+/// No core dumps and no attaching by others: memory holds credentials.
 pub(super) fn protect() {
-    runtime::return_freed_buffers();
     if let Err(error) = runtime::protect_memory() {
         tracing::warn!(%error, "core dumps could not be switched off");
     }

@@ -3,6 +3,8 @@
 //! A buffer is owned by whoever may touch it: the connection, a read in flight, or a write in
 //! flight. It goes by value, so that the kernel never writes to memory that someone else reads.
 
+use super::sys::Pages;
+
 use super::counters::BUFFER_SIZES;
 use std::cell::Cell;
 
@@ -22,7 +24,7 @@ const KEEP_LARGE: usize = 32;
 /// All of `mem` is initialised from the start, so no read of it can be undefined.
 #[derive(Debug)]
 pub(super) struct Buffer {
-    mem: Vec<u8>,
+    mem: Pages,
     start: usize,
     end: usize,
 }
@@ -69,7 +71,7 @@ impl Buffer {
             count.set(count.get().saturating_add(1));
             bytes.set(bytes.get().saturating_add(size));
         });
-        Self { mem: vec![0; size], start: 0, end: 0 }
+        Self { mem: Pages::new(size), start: 0, end: 0 }
     }
 
     /// The unconsumed bytes.

@@ -123,15 +123,6 @@ pub fn free_bytes(path: &std::path::Path) -> std::io::Result<u64> {
     sys::free_bytes(path)
 }
 
-/// Lets a buffer beyond those that workers keep go back to the system when it is freed, instead
-/// of staying in the heap between smaller things. For the whole process: a program that embeds
-/// the gateway decides for itself.
-pub fn return_freed_buffers() {
-    if !sys::map_large_allocations(buffer::SMALL) {
-        tracing::warn!("the allocator keeps freed buffers; idle memory is higher");
-    }
-}
-
 /// The cores that this process may use.
 #[must_use]
 pub fn cores() -> Vec<usize> {

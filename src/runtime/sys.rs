@@ -15,6 +15,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::ptr::NonNull;
 
 /// The half of a socket that a read in flight owns.
 pub(super) type ReadHalf = OwnedReadHalf<TcpStream>;
@@ -24,7 +25,7 @@ pub(super) type WriteHalf = OwnedWriteHalf<TcpStream>;
 /// Slices of one write; more go into the next.
 const SLICES_MAX: usize = 256;
 
-// SAFETY: the pointer names `room()` of a `Vec` on the heap, which does not move with the value;
+// SAFETY: the pointer names `room()` of pages of their own, which do not move with the value;
 // `bytes_total` is that room's length; all of it is initialised.
 unsafe impl IoBufMut for Buffer {
     fn write_ptr(&mut self) -> *mut u8 {
@@ -256,11 +257,50 @@ pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
-/// Has the allocator map what is at least `bytes` long by itself (mallopt(3)). `false`: refused.
-pub(super) fn map_large_allocations(bytes: usize) -> bool {
-    let Ok(bytes) = libc::c_int::try_from(bytes) else { return false };
-    // SAFETY: two integers; the allocator takes a lock of its own.
-    unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, bytes) == 1 }
+/// Memory of its own pages: freed, it goes back to the system at once, where the heap would keep
+/// it between smaller things. Pages that were never written are not there at all.
+#[derive(Debug)]
+pub(super) struct Pages {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+impl Pages {
+    /// `len` bytes of zeroes.
+    pub(super) fn new(len: usize) -> Self {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: a new mapping that replaces none; nothing is read through the null address.
+        let base = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, flags, -1, 0) };
+        match NonNull::new(base.cast::<u8>()).filter(|_| base != libc::MAP_FAILED) {
+            Some(base) => Self { base, len },
+            // As any allocation that fails.
+            None => std::alloc::handle_alloc_error(std::alloc::Layout::new::<[u8; 1 << 14]>()),
+        }
+    }
+}
+
+impl std::ops::Deref for Pages {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: `len` bytes from `base` are mapped and zero or written, for as long as `self` is.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.len) }
+    }
+}
+
+impl std::ops::DerefMut for Pages {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and `self` is borrowed alone.
+        unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: `base` and `len` are what mmap returned and was given, and nobody else is left.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
+    }
 }
 
 /// Core size limit 0 and not dumpable (prctl(2)).
@@ -316,6 +356,18 @@ mod tests {
         assert!(gather.is_empty());
         gather.clear();
         assert!(gather.reclaim().is_some_and(|buffer| buffer.filled() == b"23456789"));
+    }
+
+    #[test]
+    fn pages_are_zero_hold_what_is_written_and_may_move() {
+        let mut all: Vec<Pages> = (1..6).map(|n| Pages::new(n * 5_000)).collect();
+        for (n, pages) in (1..).zip(&mut all) {
+            assert!(pages.iter().all(|byte| *byte == 0));
+            pages.fill(n);
+        }
+        all.swap(0, 4);
+        assert!(all[0].len() == 25_000 && all[0].iter().all(|byte| *byte == 5));
+        assert!(all[4].len() == 5_000 && all[4].iter().all(|byte| *byte == 1));
     }
 
     #[test]
