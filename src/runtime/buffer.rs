@@ -3,9 +3,8 @@
 //! A buffer is owned by whoever may touch it: the connection, a read in flight, or a write in
 //! flight. It goes by value, so that the kernel never writes to memory that someone else reads.
 
-use super::sys::Pages;
-
 use super::counters::BUFFER_SIZES;
+use super::sys::Pages;
 use std::cell::Cell;
 
 /// The size of a buffer for heads and small bodies.
@@ -21,7 +20,7 @@ const KEEP_LARGE: usize = 32;
 
 /// A run of memory with unconsumed bytes at `start..end`.
 ///
-/// All of `mem` is initialised from the start, so no read of it can be undefined.
+/// All of `mem` is zero or written from the start, so no read of it can be undefined.
 #[derive(Debug)]
 pub(super) struct Buffer {
     mem: Pages,

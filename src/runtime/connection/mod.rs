@@ -149,7 +149,8 @@ impl<S: Session> Connection<S> {
         if self.upstream.is_none() {
             self.down.return_buffer(&self.shared);
         }
-        if self.interest.idle && !self.hot {
+        // Between requests, and while the caller only listens to its answer.
+        if !self.hot && (self.interest.idle || !self.interest.caller) {
             self.up.return_buffer(&self.shared);
         }
         self.step_close(now);

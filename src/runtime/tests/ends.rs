@@ -4,6 +4,7 @@ use super::fake::Fakes;
 use super::peers::{PATIENCE, ask, dial, pattern, receive, send, upstream};
 use super::{eventually, on_both_drivers, plan, start};
 use crate::base::Limits;
+use crate::runtime::Count;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::sync::atomic::Ordering;
@@ -237,6 +238,26 @@ fn a_connection_that_was_put_aside_serves_ends_and_drains_as_before() {
         eventually("put aside", || lines("tidy") > before);
         worker.drain();
         assert_eq!(idle.read(&mut [0; 8]).expect("a clean end"), 0);
+        assert!(worker.stop());
+    });
+}
+
+#[test]
+fn a_caller_that_listens_to_a_silent_answer_holds_no_buffer() {
+    on_both_drivers(|legacy| {
+        let peer = upstream();
+        let fakes = Fakes::new();
+        let (worker, address) = start(plan(peer.address, legacy), &fakes);
+        let mut caller = dial(address);
+        eventually("put aside", || has(&fakes, "tidy"));
+        send(&mut caller, 's', b"").expect("sent");
+        eventually("connected", || has(&fakes, "connected"));
+        let sum = |counts: &[Count]| counts.iter().map(Count::get).sum::<u64>();
+        eventually("every buffer given back", || {
+            let counters = worker.counters();
+            sum(&counters.buffers_free) > 0 && sum(&counters.buffers_lent) == 0
+        });
+        drop(caller);
         assert!(worker.stop());
     });
 }
