@@ -10,7 +10,7 @@ use super::reactor::Reactor;
 use super::signal::Signal;
 use super::socket::{ConnectJob, Socket};
 use super::upstreams::{Addresses, Upstreams};
-use super::{clock, sys, tls};
+use super::{clock, tls};
 use crate::base::{Budgets, CredentialId, Hold, Limits, Now, ResourceId};
 use crate::session::io::UpstreamFault;
 use ahash::AHashMap;
@@ -31,6 +31,8 @@ pub(super) struct Key {
 struct Idle {
     socket: Socket,
     since_ns: u64,
+    /// Since which turn of the worker.
+    turn: u64,
 }
 
 /// One worker's shared state; `Rc`.
@@ -172,7 +174,7 @@ impl Shared {
             let age_ns = now.mono_ns.saturating_sub(idle.since_ns);
             let young = age_ns < self.limits.upstream_idle_ms.saturating_mul(1_000_000);
             let mut socket = idle.socket;
-            if young && self.is_healthy(&mut socket) {
+            if young && self.is_healthy(&mut socket, idle.turn) {
                 return Ok(Found::Pooled(socket));
             }
         }
@@ -213,7 +215,7 @@ impl Shared {
         }
         count.idle = count.idle.saturating_add(1);
         drop(counts);
-        let idle = Idle { socket, since_ns: now.mono_ns };
+        let idle = Idle { socket, since_ns: now.mono_ns, turn: self.reactor.turn() };
         self.idle.borrow_mut().entry(key).or_default().push(idle);
     }
 
@@ -275,31 +277,23 @@ impl Shared {
 
     /// Whether an idle connection may serve again: nothing came meanwhile, neither bytes nor an
     /// end. Under TLS session tickets may come and are taken in.
-    fn is_healthy(&self, socket: &mut Socket) -> bool {
-        let quiet = |error: &std::io::Error| error.kind() == std::io::ErrorKind::WouldBlock;
-        let Some(tls) = socket.tls.as_mut() else {
-            let mut byte = [0];
-            return sys::receive_now(socket.fd, &mut byte, true).is_err_and(|e| quiet(&e));
-        };
+    fn is_healthy(&self, socket: &mut Socket, turn: u64) -> bool {
         loop {
-            if !tls.is_drained() || tls.is_ended() || tls.wants_write() {
+            match socket.peek(Some(turn)) {
+                Err(error) => return error.kind() == std::io::ErrorKind::WouldBlock,
+                Ok(0) => return false,
+                Ok(_) => {}
+            }
+            let Some(tls) = socket.tls.as_mut() else { return false };
+            let Some(buffer) = socket.read.as_ref().and_then(|half| half.take_peeked()) else {
                 return false;
-            }
-            let mut buffer = self.take(Class::Small);
-            let result = sys::receive_now(socket.fd, buffer.room(), false);
-            match result {
-                Ok(count) if count > 0 => buffer.extend(count),
-                result => {
-                    self.put(buffer);
-                    return result.is_err_and(|error| quiet(&error));
-                }
-            }
+            };
             tls.take_sealed(buffer);
             let opened = tls.open();
             if let Some(buffer) = tls.spent() {
                 self.put(buffer);
             }
-            if opened.is_err() {
+            if opened.is_err() || !tls.is_drained() || tls.is_ended() || tls.wants_write() {
                 return false;
             }
         }

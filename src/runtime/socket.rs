@@ -35,6 +35,12 @@ impl Socket {
         Self { fd, read: Some(Rc::clone(&half)), write: Some(half), tls: None, place: None }
     }
 
+    /// See [`Descriptor::peek`]; an error while operations have both halves.
+    pub(super) fn peek(&self, since: Option<u64>) -> io::Result<usize> {
+        let half = self.read.as_ref().or(self.write.as_ref());
+        half.map_or_else(|| Err(io::ErrorKind::NotConnected.into()), |half| half.peek(since))
+    }
+
     /// Whether no operation is in flight on it.
     pub(super) fn is_whole(&self) -> bool {
         self.read.is_some() && self.write.is_some()

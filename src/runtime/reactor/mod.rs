@@ -14,7 +14,7 @@ mod timers;
 
 pub(super) use tasks::TaskId;
 
-use super::buffer::Buffers;
+use super::buffer::{Buffer, Buffers};
 use super::sys::{Done, Driver, Key, Waits, Work};
 use super::{DriverKind, clock};
 use std::cell::{Cell, RefCell};
@@ -36,6 +36,8 @@ pub(super) struct Reactor {
     timers: RefCell<Timers>,
     /// Who runs.
     current: Cell<TaskId>,
+    /// How often was waited.
+    turn: Cell<u64>,
     /// The worker's free buffers, which the driver fills.
     pub(super) buffers: Rc<RefCell<Buffers>>,
 }
@@ -68,6 +70,7 @@ impl Reactor {
             tasks: RefCell::default(),
             timers: RefCell::default(),
             current: Cell::new(TaskId::MAIN),
+            turn: Cell::new(0),
             buffers,
         })
     }
@@ -142,7 +145,13 @@ impl Reactor {
         }
     }
 
+    /// Which turn it is.
+    pub(super) fn turn(&self) -> u64 {
+        self.turn.get()
+    }
+
     fn wait(&self) -> io::Result<()> {
+        self.turn.set(self.turn.get().wrapping_add(1));
         let next_ns = self.timers.borrow_mut().next();
         let within = if self.tasks.borrow().is_ready() {
             Some(Duration::ZERO)
@@ -213,6 +222,25 @@ pub(super) struct Descriptor {
 impl Descriptor {
     pub(super) fn raw(&self) -> RawFd {
         self.fd.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+    }
+
+    /// What came that no operation is to take: bytes (how many of them at least), or an end (zero).
+    /// `since`: the turn since which there was no operation; where the driver yields what comes
+    /// unasked, a later one would have shown it, and the kernel is not asked.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing came; else the socket's error.
+    pub(super) fn peek(&self, since: Option<u64>) -> io::Result<usize> {
+        let mut driver = self.reactor.driver.borrow_mut();
+        match since {
+            Some(turn) if turn < self.reactor.turn.get() => driver.peek_yielded(self.raw()),
+            _ => driver.peek(self.raw()),
+        }
+    }
+
+    /// Takes bytes that [`Self::peek`] saw, if that is possible in their order.
+    pub(super) fn take_peeked(&self) -> Option<Buffer> {
+        self.reactor.driver.borrow_mut().take_peeked(self.raw())
     }
 
     /// Starts an operation. Whoever has it keeps the descriptor.

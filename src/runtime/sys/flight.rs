@@ -4,6 +4,7 @@
 //! and stays here until the completion came, also when nobody waits for it any more.
 
 use super::Gather;
+use super::stream::{GENERATIONS, Kind};
 use crate::runtime::buffer::{Buffer, Class};
 use crate::runtime::reactor::TaskId;
 use socket2::SockAddr;
@@ -42,6 +43,18 @@ pub(in crate::runtime) enum Work {
     Accept,
     /// Connects; boxed, so that the address stays where it is.
     Connect(Box<SockAddr>),
+}
+
+impl Work {
+    /// How it reads, if it does. One read at a time is on a descriptor.
+    pub(super) fn reads(&self) -> Option<Kind> {
+        match self {
+            Self::Receive(Class::Small) => Some(Kind::Standing),
+            Self::Receive(Class::Large) => Some(Kind::Large),
+            Self::Readable => Some(Kind::Readable),
+            Self::Send(_) | Self::Accept | Self::Connect(_) => None,
+        }
+    }
 }
 
 /// What came of an operation.
@@ -195,7 +208,7 @@ impl Flights {
 
     fn vacate(&mut self, key: Key) {
         if let Some(slot) = self.slot(key) {
-            slot.generation = slot.generation.wrapping_add(1);
+            slot.generation = slot.generation.wrapping_add(1) & GENERATIONS;
             slot.waits = None;
             self.free.push(key.index);
         }
@@ -211,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_key_survives_its_way_through_the_kernel() {
-        let key = Key { index: 7, generation: u32::MAX - 1 };
+        let key = Key { index: 7, generation: GENERATIONS - 1 };
         assert_eq!(Key::from_bits(key.to_bits()), key);
     }
 

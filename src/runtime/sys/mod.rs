@@ -5,17 +5,20 @@
     reason = "the one place of the runtime that speaks to the kernel by pointer"
 )]
 
+#[cfg(test)]
+mod drivers;
 mod flight;
 mod gather;
 mod poller;
 mod provided;
 mod ring;
+mod stream;
 
 pub(super) use flight::{Done, Key, Waits, Work};
 pub(super) use gather::Gather;
 
 use super::DriverKind;
-use super::buffer::Buffers;
+use super::buffer::{Buffer, Buffers};
 use super::reactor::TaskId;
 use poller::Poller;
 use ring::Ring;
@@ -96,6 +99,38 @@ impl Driver {
         }
     }
 
+    /// What waits for no operation: bytes (how many at least), or an end (zero). Takes nothing.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing waits; else the socket's error.
+    pub(super) fn peek(&mut self, fd: RawFd) -> io::Result<usize> {
+        let kept = match self {
+            Self::Ring(ring) => ring.kept(fd),
+            Self::Poller(_) => None,
+        };
+        kept.unwrap_or_else(|| receive_now(fd, &mut [0], true))
+    }
+
+    /// As [`Self::peek`], without a call where the kernel yields unasked what comes.
+    pub(super) fn peek_yielded(&mut self, fd: RawFd) -> io::Result<usize> {
+        let stands = match self {
+            Self::Ring(ring) => ring.is_standing(fd).then(|| ring.kept(fd)),
+            Self::Poller(_) => None,
+        };
+        match stands {
+            Some(kept) => kept.unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into())),
+            None => self.peek(fd),
+        }
+    }
+
+    /// Takes bytes that a peek saw. `None`: the kernel has them, and may yield them at any time.
+    pub(super) fn take_peeked(&mut self, fd: RawFd) -> Option<Buffer> {
+        match self {
+            Self::Ring(ring) => ring.take_kept(fd),
+            Self::Poller(poller) => poller.take_now(fd),
+        }
+    }
+
     /// Gives up every operation, and waits until every descriptor is closed that should be.
     pub(super) fn settle(&mut self) {
         match self {
@@ -151,7 +186,7 @@ pub(super) fn reset(fd: RawFd) {
 ///
 /// # Errors
 /// `WouldBlock` when nothing is there; else the socket's error.
-pub(super) fn receive_now(fd: RawFd, into: &mut [u8], peek: bool) -> io::Result<usize> {
+fn receive_now(fd: RawFd, into: &mut [u8], peek: bool) -> io::Result<usize> {
     let flags = libc::MSG_DONTWAIT | if peek { libc::MSG_PEEK } else { 0 };
     // SAFETY: the pointer and length are those of `into`.
     let count = unsafe { libc::recv(fd, into.as_mut_ptr().cast(), into.len(), flags) };

@@ -5,7 +5,7 @@
 //! operation that reads and one that writes may wait on it at a time.
 
 use super::flight::{Done, Flights, Key, Waits, Work};
-use crate::runtime::buffer::{Buffer, Buffers};
+use crate::runtime::buffer::{Buffer, Buffers, Class};
 use crate::runtime::reactor::TaskId;
 use ahash::AHashMap;
 use socket2::SockRef;
@@ -161,6 +161,22 @@ impl Poller {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.attempt(key),
             result => Some((buffer, accepted, result)),
+        }
+    }
+
+    /// Takes bytes that are there.
+    pub(super) fn take_now(&mut self, fd: RawFd) -> Option<Buffer> {
+        let mut pool = self.buffers.borrow_mut();
+        let mut buffer = pool.take(Class::Small);
+        match super::receive_now(fd, buffer.room(), false) {
+            Ok(count) if count > 0 => {
+                buffer.extend(count);
+                Some(buffer)
+            }
+            _ => {
+                pool.put(buffer);
+                None
+            }
         }
     }
 

@@ -6,12 +6,13 @@
 
 use super::flight::{Done, Flights, Key, Waits, Work};
 use super::provided::Provided;
+use super::stream::{Came, Kind, Next, Streams};
 use crate::runtime::buffer::{Buffer, Buffers, Class};
 use crate::runtime::reactor::TaskId;
 use io_uring::{IoUring, Submitter, cqueue, opcode, squeue, types};
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,9 @@ pub(in crate::runtime) struct Ring {
     small: Provided,
     large: Provided,
     flights: Flights,
+    streams: Streams,
+    /// Standing reads that the kernel has, of closed descriptors too.
+    standing: usize,
     /// Closes on their way.
     closing: usize,
     buffers: Rc<RefCell<Buffers>>,
@@ -57,6 +61,8 @@ impl Ring {
             small,
             large,
             flights: Flights::default(),
+            streams: Streams::default(),
+            standing: 0,
             closing: 0,
             buffers,
             reaped: Vec::with_capacity(ENTRIES as usize),
@@ -74,9 +80,83 @@ impl Ring {
     }
 
     pub(super) fn start(&mut self, fd: RawFd, work: Work) -> Key {
+        let reads = work.reads();
         let key = self.flights.add(fd, work);
-        self.submit(key);
+        let Some((kind, stream)) = reads.zip(self.streams.at(fd)) else {
+            self.submit(key);
+            return key;
+        };
+        if stream.kept().is_none() {
+            let next = stream.wait(key, kind);
+            self.go_on(fd, next);
+        } else if kind == Kind::Readable {
+            // Nobody waits yet: whoever started it looks before it does.
+            self.flights.complete(key, None, None, Ok(0));
+        } else if let Some(came) = stream.take_kept() {
+            self.hand_over(key, came);
+        }
         key
+    }
+
+    /// Does what a standing read wants.
+    fn go_on(&mut self, fd: RawFd, next: Next) {
+        match next {
+            Next::Nothing => {}
+            Next::Arm => {
+                let group = Class::Small.group();
+                let name = self.streams.name(fd);
+                let entry = opcode::RecvMulti::new(types::Fd(fd), group).build().user_data(name);
+                self.standing = self.standing.saturating_add(1);
+                // SAFETY: what it writes to are buffers of its group, which the ring owns.
+                unsafe { self.push(&entry) };
+            }
+            Next::Cancel => {
+                let name = self.streams.name(fd);
+                self.cancel(name);
+            }
+            Next::Alone(key) => self.submit(key),
+        }
+    }
+
+    fn cancel(&mut self, name: u64) {
+        let cancel = opcode::AsyncCancel::new(name).build().user_data(IGNORED);
+        // SAFETY: it names nothing by pointer.
+        unsafe { self.push(&cancel) };
+    }
+
+    /// Ends a read with what came; returns whom to wake.
+    fn hand_over(&mut self, key: Key, came: Came) -> Option<TaskId> {
+        let (buffer, result) = match came {
+            Came::Bytes(buffer) => {
+                let count = buffer.filled().len();
+                (Some(buffer), Ok(count))
+            }
+            Came::End => (None, Ok(0)),
+            Came::Broken(error) => (None, Err(error)),
+        };
+        self.flights.complete(key, buffer, None, result)
+    }
+
+    /// What came first of what nobody read: bytes, an end (zero), or an error.
+    pub(super) fn kept(&mut self, fd: RawFd) -> Option<io::Result<usize>> {
+        match self.streams.at(fd)?.kept()? {
+            Came::Bytes(buffer) => Some(Ok(buffer.filled().len())),
+            Came::End => Some(Ok(0)),
+            Came::Broken(error) => Some(Err(error.kind().into())),
+        }
+    }
+
+    /// Takes the first bytes that nobody read.
+    pub(super) fn take_kept(&mut self, fd: RawFd) -> Option<Buffer> {
+        match self.streams.at(fd)?.take_kept()? {
+            Came::Bytes(buffer) => Some(buffer),
+            Came::End | Came::Broken(_) => None,
+        }
+    }
+
+    /// Whether the kernel yields what comes without being asked.
+    pub(super) fn is_standing(&mut self, fd: RawFd) -> bool {
+        self.streams.at(fd).is_some_and(|stream| stream.is_armed())
     }
 
     fn submit(&mut self, key: Key) {
@@ -140,15 +220,34 @@ impl Ring {
     }
 
     pub(super) fn abandon(&mut self, key: Key) {
-        if self.flights.abandon(key) {
-            let cancel = opcode::AsyncCancel::new(key.to_bits()).build().user_data(IGNORED);
-            // SAFETY: it names nothing by pointer.
-            unsafe { self.push(&cancel) };
+        let fd = self.flights.work(key).map(|(_, fd)| fd);
+        let stands =
+            fd.and_then(|fd| self.streams.at(fd)).is_some_and(|stream| stream.abandon(key));
+        if !self.flights.abandon(key) {
+            return;
+        }
+        if stands {
+            // The kernel never heard of it.
+            self.flights.complete(key, None, None, Err(io::ErrorKind::Interrupted.into()));
+        } else {
+            self.cancel(key.to_bits());
         }
     }
 
     /// Closes after everything that was started on `fd` before.
     pub(super) fn close(&mut self, fd: OwnedFd) {
+        let raw = fd.as_raw_fd();
+        let name = self.streams.name(raw);
+        if let Some(stream) = self.streams.at(raw) {
+            while let Some(came) = stream.take_kept() {
+                if let Came::Bytes(buffer) = came {
+                    self.buffers.borrow_mut().put(buffer);
+                }
+            }
+            if stream.close() {
+                self.cancel(name);
+            }
+        }
         let close = opcode::Close::new(types::Fd(fd.into_raw_fd())).build().user_data(CLOSED);
         self.closing = self.closing.saturating_add(1);
         // SAFETY: it names nothing by pointer.
@@ -179,7 +278,15 @@ impl Ring {
             match bits {
                 IGNORED => {}
                 CLOSED => self.closing = self.closing.saturating_sub(1),
-                bits => self.complete(Key::from_bits(bits), result, flags, woken),
+                bits => {
+                    let task = match self.streams.named(bits) {
+                        Some(fd) => self.came(fd, result, flags),
+                        None => self.complete(Key::from_bits(bits), result, flags),
+                    };
+                    if let Some(task) = task {
+                        woken(task);
+                    }
+                }
             }
         }
         // What came while entries were pushed is kept too.
@@ -187,11 +294,54 @@ impl Ring {
         self.reaped = reaped;
     }
 
-    fn complete(&mut self, key: Key, result: i32, flags: u32, woken: &mut impl FnMut(TaskId)) {
-        let result = match usize::try_from(result) {
-            Ok(count) => Ok(count),
-            Err(_) => Err(io::Error::from_raw_os_error(result.saturating_neg())),
+    /// A completion of a standing read; `None`: its descriptor is closed.
+    fn came(&mut self, fd: Option<RawFd>, result: i32, flags: u32) -> Option<TaskId> {
+        let over = !cqueue::more(flags);
+        if over {
+            self.standing = self.standing.saturating_sub(1);
+        }
+        let result = outcome(result);
+        let count = *result.as_ref().unwrap_or(&0);
+        let buffer =
+            cqueue::buffer_select(flags).and_then(|id| self.taken(Class::Small, id, count));
+        let Some((fd, stream)) = fd.and_then(|fd| Some((fd, self.streams.at(fd)?))) else {
+            buffer.into_iter().for_each(|buffer| self.buffers.borrow_mut().put(buffer));
+            return None;
         };
+        let came = match (buffer, result) {
+            (Some(buffer), _) => Some(Came::Bytes(buffer)),
+            (None, Ok(_)) => Some(Came::End),
+            // Ended by us, or for want of buffers: there are some by the next turn.
+            (None, Err(error)) => {
+                let passing = [libc::ECANCELED, libc::ENOBUFS].map(Some);
+                (!passing.contains(&error.raw_os_error())).then_some(Came::Broken(error))
+            }
+        };
+        let waiting = stream.waiting();
+        let kind = waiting.and_then(|key| self.flights.work(key)?.0.reads());
+        let (mut woken, mut next) = (None, Next::Nothing);
+        match (came, waiting) {
+            (None, _) => {}
+            (Some(came), Some(key)) if kind == Some(Kind::Readable) => {
+                stream.take_waiting();
+                next = stream.keep(came);
+                woken = self.flights.complete(key, None, None, Ok(0));
+            }
+            (Some(came), Some(key)) => {
+                stream.take_waiting();
+                woken = self.hand_over(key, came);
+            }
+            (Some(came), None) => next = stream.keep(came),
+        }
+        if over {
+            next = self.streams.at(fd)?.ended(kind.unwrap_or(Kind::Standing));
+        }
+        self.go_on(fd, next);
+        woken
+    }
+
+    fn complete(&mut self, key: Key, result: i32, flags: u32) -> Option<TaskId> {
+        let result = outcome(result);
         let (mut buffer, mut accepted) = (None, None);
         match (self.flights.work(key), &result) {
             // A completion says what became of a buffer, whatever else it says.
@@ -204,7 +354,8 @@ impl Ring {
                 let none = |error: &io::Error| error.raw_os_error() == Some(libc::ENOBUFS);
                 if result.as_ref().is_err_and(none) && self.flights.is_wanted(key) {
                     // More came in one turn than there were buffers; there are by the next.
-                    return self.submit(key);
+                    self.submit(key);
+                    return None;
                 }
             }
             (Some((Work::Accept, _)), Ok(fd)) => {
@@ -214,9 +365,7 @@ impl Ring {
             }
             _ => {}
         }
-        if let Some(task) = self.flights.complete(key, buffer, accepted, result) {
-            woken(task);
-        }
+        self.flights.complete(key, buffer, accepted, result)
     }
 
     /// The buffer that the kernel chose, with `count` bytes. Another one takes its place.
@@ -243,7 +392,7 @@ impl Ring {
         // SAFETY: it names nothing by pointer.
         unsafe { self.push(&cancel) };
         let until = Instant::now() + SETTLE;
-        while self.flights.flying() > 0 || self.closing > 0 {
+        while self.flights.flying() > 0 || self.standing > 0 || self.closing > 0 {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() || self.wait(Some(left), &mut |_| {}).is_err() {
                 return false;
@@ -264,6 +413,10 @@ impl Drop for Ring {
             self.large.leak();
         }
     }
+}
+
+fn outcome(result: i32) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(result.saturating_neg()))
 }
 
 /// Waits for one completion, also when there shall be no wait: deferred work is not run otherwise.

@@ -1,0 +1,255 @@
+//! Standing reads: one request of the kernel that yields bytes whenever some come
+//! (`IORING_RECV_MULTISHOT`, Linux 6.0), instead of one request for each read.
+//!
+//! ```text
+//!            read, not armed              bytes, nobody reads: kept
+//!   (idle) -------------------> (armed) <-----------------------.
+//!      ^                          | bytes, a read waits: its own |
+//!      |   last completion        +------------------------------'
+//!      +--------- (ending) <------' too much kept, or a read of another kind, or a close
+//! ```
+//!
+//! What was kept is read first, so bytes keep their order. A standing read has no back-pressure of
+//! its own: it is cancelled once [`KEPT_MAX`] buffers are kept. What the kernel has in hand then
+//! comes still: a socket's receive buffer at most, in 32 pieces at most.
+
+use super::flight::Key;
+use crate::runtime::buffer::Buffer;
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::RawFd;
+
+/// What came while nobody read.
+#[derive(Debug)]
+pub(super) enum Came {
+    Bytes(Buffer),
+    End,
+    Broken(io::Error),
+}
+
+/// The standing read of one descriptor.
+#[derive(Debug, Default)]
+pub(super) struct Stream {
+    generation: u32,
+    /// The kernel has a request.
+    armed: bool,
+    /// It was told to end it.
+    ending: bool,
+    kept: VecDeque<Came>,
+    /// The read that waits.
+    waiting: Option<Key>,
+}
+
+/// What the ring is to do about a standing read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Nothing,
+    /// Ask the kernel for one.
+    Arm,
+    /// Tell the kernel to end it.
+    Cancel,
+    /// Start the read as a request of its own; nothing stands.
+    Alone(Key),
+}
+
+/// How a read is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// By a standing read.
+    Standing,
+    /// By a request of its own, into buffers of another size.
+    Large,
+    /// For the presence of bytes only.
+    Readable,
+}
+
+impl Stream {
+    pub(super) fn is_armed(&self) -> bool {
+        self.armed
+    }
+
+    /// What was kept first.
+    pub(super) fn kept(&self) -> Option<&Came> {
+        self.kept.front()
+    }
+
+    pub(super) fn take_kept(&mut self) -> Option<Came> {
+        self.kept.pop_front()
+    }
+
+    /// A read that finds nothing kept.
+    pub(super) fn wait(&mut self, key: Key, kind: Kind) -> Next {
+        debug_assert!(self.waiting.is_none(), "two reads of one descriptor");
+        debug_assert!(self.kept.is_empty());
+        self.waiting = Some(key);
+        match (self.armed, kind) {
+            (true, Kind::Large) => self.cancel(),
+            (true, Kind::Standing | Kind::Readable) => Next::Nothing,
+            (false, kind) => self.restart(kind),
+        }
+    }
+
+    /// Goes on without a request in the kernel.
+    fn restart(&mut self, kind: Kind) -> Next {
+        match (kind, self.waiting) {
+            (_, None) => Next::Nothing,
+            (Kind::Standing, Some(_)) => {
+                self.armed = true;
+                Next::Arm
+            }
+            (Kind::Large | Kind::Readable, Some(key)) => {
+                self.waiting = None;
+                Next::Alone(key)
+            }
+        }
+    }
+
+    fn cancel(&mut self) -> Next {
+        if std::mem::replace(&mut self.ending, true) { Next::Nothing } else { Next::Cancel }
+    }
+
+    /// The read that waits, and takes what comes.
+    pub(super) fn waiting(&self) -> Option<Key> {
+        self.waiting
+    }
+
+    pub(super) fn take_waiting(&mut self) -> Option<Key> {
+        self.waiting.take()
+    }
+
+    /// Keeps what came while nobody read.
+    pub(super) fn keep(&mut self, came: Came) -> Next {
+        self.kept.push_back(came);
+        if self.armed && self.kept.len() >= KEPT_MAX { self.cancel() } else { Next::Nothing }
+    }
+
+    /// The kernel's request is over; `kind` is that of the read that waits.
+    pub(super) fn ended(&mut self, kind: Kind) -> Next {
+        self.armed = false;
+        self.ending = false;
+        self.restart(kind)
+    }
+
+    /// Gives up a read. Returns whether it was the one that waits.
+    pub(super) fn abandon(&mut self, key: Key) -> bool {
+        self.waiting.take_if(|waiting| *waiting == key).is_some()
+    }
+
+    /// The descriptor is to be closed. Returns whether the kernel's request must be cancelled
+    /// before, since it would keep the descriptor open.
+    pub(super) fn close(&mut self) -> bool {
+        debug_assert!(self.waiting.is_none(), "a read outlives its descriptor");
+        self.generation = (self.generation + 1) & GENERATIONS;
+        self.waiting = None;
+        std::mem::take(&mut self.ending);
+        std::mem::take(&mut self.armed)
+    }
+}
+
+/// All standing reads of a ring, by descriptor.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    places: Vec<Stream>,
+}
+
+impl Streams {
+    /// The place of a descriptor. `None` for no descriptor.
+    pub(super) fn at(&mut self, fd: RawFd) -> Option<&mut Stream> {
+        let index = usize::try_from(fd).ok()?;
+        if index >= self.places.len() {
+            self.places.resize_with(index.saturating_add(1), Stream::default);
+        }
+        self.places.get_mut(index)
+    }
+
+    /// The number that its request has in the kernel; no [`Key`] has the bit that it has.
+    pub(super) fn name(&mut self, fd: RawFd) -> u64 {
+        let generation = self.at(fd).map_or(0, |stream| stream.generation);
+        STANDING | u64::from(generation) << 32 | u64::from(fd.unsigned_abs())
+    }
+
+    /// Whose request a completion is of. `Some(None)`: one of a descriptor that was closed.
+    pub(super) fn named(&mut self, bits: u64) -> Option<Option<RawFd>> {
+        if bits & STANDING == 0 {
+            return None;
+        }
+        let fd = RawFd::try_from(bits & u64::from(u32::MAX)).ok();
+        let generation = bits >> 32 & u64::from(GENERATIONS);
+        let place = fd.and_then(|fd| usize::try_from(fd).ok()).and_then(|at| self.places.get(at));
+        let current = place.is_some_and(|place| u64::from(place.generation) == generation);
+        Some(fd.filter(|_| current))
+    }
+}
+
+/// Buffers that are kept before a standing read is cancelled.
+pub(super) const KEPT_MAX: usize = 2;
+/// The bit of a request's number that makes it one of a standing read.
+const STANDING: u64 = 1 << 63;
+/// Generations that there are room for.
+pub(super) const GENERATIONS: u32 = u32::MAX >> 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::sys::flight::{Flights, Work};
+
+    fn keys() -> [Key; 3] {
+        let mut flights = Flights::default();
+        [(); 3].map(|()| flights.add(3, Work::Readable))
+    }
+
+    #[test]
+    fn one_request_serves_many_reads() {
+        let [one, two, _] = keys();
+        let mut stream = Stream::default();
+        assert_eq!(stream.wait(one, Kind::Standing), Next::Arm);
+        assert_eq!(stream.take_waiting(), Some(one));
+        assert_eq!(stream.wait(two, Kind::Standing), Next::Nothing);
+        assert_eq!(stream.take_waiting(), Some(two));
+        assert_eq!(stream.ended(Kind::Standing), Next::Nothing);
+        assert_eq!(stream.wait(one, Kind::Standing), Next::Arm);
+        // One that ends while a read waits is asked for again.
+        assert_eq!(stream.ended(Kind::Standing), Next::Arm);
+    }
+
+    #[test]
+    fn what_nobody_reads_is_bounded_by_a_cancel() {
+        let [one, two, _] = keys();
+        let mut stream = Stream::default();
+        stream.wait(one, Kind::Standing);
+        stream.take_waiting();
+        assert_eq!(stream.keep(Came::End), Next::Nothing);
+        assert_eq!(stream.keep(Came::End), Next::Cancel);
+        assert_eq!(stream.keep(Came::End), Next::Nothing);
+        while stream.take_kept().is_some() {}
+        // The cancel is on its way: the read that waits now gets what comes before it, or a new one.
+        assert_eq!(stream.wait(two, Kind::Standing), Next::Nothing);
+        assert_eq!(stream.ended(Kind::Standing), Next::Arm);
+    }
+
+    #[test]
+    fn a_read_of_another_kind_waits_for_the_end_of_the_standing_one() {
+        let [one, two, three] = keys();
+        let mut stream = Stream::default();
+        assert_eq!(stream.wait(one, Kind::Large), Next::Alone(one));
+        assert_eq!(stream.wait(two, Kind::Standing), Next::Arm);
+        stream.take_waiting();
+        assert_eq!(stream.wait(three, Kind::Large), Next::Cancel);
+        assert_eq!(stream.ended(Kind::Large), Next::Alone(three));
+        assert_eq!(stream.wait(one, Kind::Readable), Next::Alone(one));
+    }
+
+    #[test]
+    fn a_completion_for_a_closed_descriptor_hits_no_other() {
+        let [one, ..] = keys();
+        let mut streams = Streams::default();
+        assert_eq!(streams.at(7).map(|stream| stream.wait(one, Kind::Standing)), Some(Next::Arm));
+        let name = streams.name(7);
+        assert_eq!(streams.named(name), Some(Some(7)));
+        assert_eq!(streams.named(one.to_bits()), None);
+        let stream = streams.at(7).expect("a place");
+        assert!(stream.abandon(one) && stream.close() && !stream.close());
+        assert_eq!(streams.named(name), Some(None));
+        assert!(streams.at(-1).is_none());
+    }
+}
