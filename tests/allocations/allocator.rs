@@ -43,3 +43,9 @@ pub(crate) fn thread_name() -> [u8; 16] {
     unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
     name
 }
+
+/// The innermost places in `src/` of a backtrace, innermost first.
+pub(crate) fn ours(trace: &str) -> String {
+    let places = trace.lines().map(str::trim).filter_map(|line| line.strip_prefix("at ./src/"));
+    places.take(5).collect::<Vec<_>>().join(" < ")
+}

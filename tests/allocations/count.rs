@@ -1,6 +1,6 @@
 //! Counts what is allocated, and tells where it came from.
 
-use crate::allocator::thread_name;
+use crate::allocator::{ours, thread_name};
 use std::backtrace::Backtrace;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -83,10 +83,4 @@ pub(crate) fn during(of_workers: bool, run: impl FnOnce()) -> Counted {
 /// One test at a time: there is one counter.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The innermost places in `src/`.
-fn ours(trace: &str) -> String {
-    let places = trace.lines().map(str::trim).filter_map(|line| line.strip_prefix("at ./src/"));
-    places.take(5).collect::<Vec<_>>().join(" < ")
 }
