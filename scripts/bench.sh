@@ -5,7 +5,11 @@
 #   scripts/bench.sh layers          without load
 #   scripts/bench.sh NAME [ARG...]   one of them, with its arguments
 #   scripts/bench.sh load --quick    side by side in about a minute; --help names the other flags
+#   scripts/bench.sh load --targets  rows with a target, 60 s a cell: under half an hour
+#   scripts/bench.sh load --only alloc
+#                                    allocations per exchange; good on a busy machine too
 #
+# `load --only ROW,...` and `--peers SUBJECT,...` choose rows (`--list`) and subjects.
 # `load` keeps one core for the proxies and one for load and upstream, and refuses ratios when the
 # load average is above 4. A figure counts only with the command that made it, on a machine that
 # does nothing else.

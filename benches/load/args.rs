@@ -8,26 +8,46 @@ use clap::Parser;
 use crate::Outcome;
 use crate::rows::{self, Row, Subject};
 
-/// Side-by-side load bench. Example: scripts/bench.sh --only l7 --seconds 10
+const EXAMPLES: &str = "\
+A cell is one row on one subject. Its seconds are split over the rounds, and in each round all
+subjects take their turn; warming up is apart. The time of the whole run is printed first, and
+ended after at most twice as long; what was measured by then, or by Ctrl-C, is printed.
+
+Examples:
+  scripts/bench.sh load --quick                        about a minute
+  scripts/bench.sh load --targets                      what there are targets for, under 30 minutes; the same as
+  scripts/bench.sh load --only l7-64,l4,alloc --peers haproxy,nginx,bare,full --seconds 60 --rounds 6
+  scripts/bench.sh load --only alloc                   allocations alone, good on a busy machine too
+  scripts/bench.sh load --only sse --peers nginx,full  one kind of row, two subjects
+
+Records and logs go to the directory for temporary files (TMPDIR) while the run lasts: about
+1 GiB for each of the two gateways, on a disk and not in memory if the record's price is to be
+right. Journal rings go to /dev/shm, 16 MiB each.";
+
+/// Side-by-side load bench: a gateway, bare and with everything on, and its peers
 #[derive(Debug, Parser)]
-#[command(name = "load", disable_version_flag = true)]
+#[command(name = "load", disable_version_flag = true, after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// About 60 seconds in all: fewer rows, 3 short rounds
     #[arg(long)]
     pub(crate) quick: bool,
+    /// The rows and subjects that there are targets for, 60 seconds a cell in 6 rounds
+    #[arg(long, conflicts_with = "quick")]
+    pub(crate) targets: bool,
     /// Every row, also those that are off by default
     #[arg(long)]
     pub(crate) all: bool,
-    /// Measured seconds per cell, split over the rounds (default 10)
+    /// Measured seconds per cell, split over the rounds (default 10, with --targets 60)
     #[arg(long)]
     pub(crate) seconds: Option<f64>,
-    /// Interleaved rounds (default 5, with --quick 3)
+    /// Interleaved rounds (default 5, with --quick 3, with --targets 6)
     #[arg(long)]
     pub(crate) rounds: Option<usize>,
-    /// Rows whose name contains one of these, comma separated (see --list)
+    /// Rows whose name contains one of these, comma separated (see --list): l7-64, tls, l4, alloc
     #[arg(long, value_delimiter = ',')]
     pub(crate) only: Vec<String>,
-    /// Subjects, comma separated: direct, haproxy, nginx, envoy, bare, full
+    /// Subjects, comma separated: direct, haproxy, nginx, envoy, bare, full; without `direct` no
+    /// added latencies (default all, with --targets haproxy, nginx, bare, full)
     #[arg(long, value_delimiter = ',')]
     pub(crate) peers: Vec<String>,
     /// Print ratios also when the load average is above 4
@@ -39,6 +59,9 @@ pub(crate) struct Args {
     /// Idle connections opened by the memory rows (default 3000, with --quick 1000)
     #[arg(long)]
     pub(crate) idle: Option<usize>,
+    /// Allocations of each allocation row whose place in the source is printed, 0 for none
+    #[arg(long, default_value_t = 0)]
+    pub(crate) origins: usize,
     /// Core of the proxies
     #[arg(long, default_value_t = 0)]
     pub(crate) proxy_core: usize,
@@ -66,39 +89,51 @@ pub(crate) struct Timing {
 }
 
 impl Timing {
-    /// The longest the timed part may take: twice the plan and a minute.
-    pub(crate) fn bound(&self, cells: usize) -> Duration {
-        let each = self.warm + self.measure + Duration::from_secs(1);
+    /// How long the timed part takes, with connects and what is under way at the end of a cell.
+    pub(crate) fn plan(&self, cells: usize) -> Duration {
+        let each = self.warm + self.measure + Duration::from_millis(100);
         let turns = u32::try_from(cells.saturating_mul(self.rounds)).unwrap_or(u32::MAX);
-        each.saturating_mul(turns).saturating_mul(2) + Duration::from_secs(60)
+        each.saturating_mul(turns)
+    }
+
+    /// The longest it may take: twice the plan, a second for each turn, and a minute.
+    pub(crate) fn bound(&self, cells: usize) -> Duration {
+        let turns = u64::try_from(cells.saturating_mul(self.rounds)).unwrap_or(u64::MAX);
+        self.plan(cells)
+            .saturating_mul(2)
+            .saturating_add(Duration::from_secs(turns.saturating_add(60)))
     }
 }
 
 impl Args {
+    /// Every row that can be asked for.
+    pub(crate) fn every_row(&self) -> Vec<Row> {
+        rows::every(self.idle.unwrap_or(if self.quick { 1_000 } else { 3_000 }))
+    }
+
     /// The rows asked for.
     ///
     /// # Errors
-    /// A name that fits no row; `--list` ends here too, by an error that carries the list.
+    /// A name that fits no row.
     pub(crate) fn rows(&self) -> Outcome<Vec<Row>> {
-        let idle = self.idle.unwrap_or(if self.quick { 1_000 } else { 3_000 });
-        let every = rows::every(idle);
-        if self.list {
-            let names: Vec<&str> = every.iter().map(|row| row.name.as_str()).collect();
-            return Err(format!("rows: {}", names.join(" ")).into());
+        for part in &self.only {
+            if !self.every_row().iter().any(|row| row.name.contains(part.as_str())) {
+                return Err(format!("no row has `{part}` in its name; --list prints them").into());
+            }
         }
-        let chosen: Vec<Row> = every
+        let chosen: Vec<Row> = self
+            .every_row()
             .into_iter()
             .filter(|row| {
-                if self.only.is_empty() {
-                    self.all || if self.quick { row.quick } else { row.default }
-                } else {
+                if !self.only.is_empty() {
                     self.only.iter().any(|part| row.name.contains(part.as_str()))
+                } else if self.targets {
+                    row.target
+                } else {
+                    self.all || if self.quick { row.quick } else { row.default }
                 }
             })
             .collect();
-        if chosen.is_empty() {
-            return Err("no row has such a name; --list prints them".into());
-        }
         Ok(chosen)
     }
 
@@ -110,7 +145,11 @@ impl Args {
         if self.peers.is_empty() {
             return Ok(Subject::EVERY
                 .into_iter()
-                .filter(|subject| *subject != Subject::Envoy || self.envoy.is_some())
+                .filter(|subject| match subject {
+                    Subject::Direct => !self.targets,
+                    Subject::Envoy => !self.targets && self.envoy.is_some(),
+                    _ => true,
+                })
                 .collect());
         }
         for name in &self.peers {
@@ -126,13 +165,19 @@ impl Args {
 
     /// Rounds and seconds for this many cells.
     pub(crate) fn timing(&self, cells: usize) -> Timing {
-        let rounds = self.rounds.unwrap_or(if self.quick { 3 } else { 5 }).max(1);
+        let usual = match (self.quick, self.targets) {
+            (true, _) => 3,
+            (_, true) => 6,
+            _ => 5,
+        };
+        let rounds = self.rounds.unwrap_or(usual).max(1);
         let warm = Duration::from_millis(if self.quick { 200 } else { 400 });
         let turns =
             f64::from(u32::try_from(cells.saturating_mul(rounds).max(1)).unwrap_or(u32::MAX));
         let rounds_f = f64::from(u32::try_from(rounds).unwrap_or(1));
         let each = match self.seconds {
             Some(seconds) => seconds / rounds_f,
+            None if self.targets => 60.0 / rounds_f,
             // What is left of the minute after start, probes and the memory rows.
             None if self.quick => (48.0 / turns - warm.as_secs_f64() - 0.03).clamp(0.15, 2.0),
             None => 10.0 / rounds_f,

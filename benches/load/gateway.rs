@@ -1,10 +1,13 @@
 //! The gateway as a subject: its two configurations, bare and everything on.
 
+use std::ffi::OsStr;
 use std::fmt::Write;
 use std::fs;
+use std::path::Path;
 
 use crate::Outcome;
 use crate::args::Args;
+use crate::counted;
 use crate::drive::Target;
 use crate::material::{ISSUER, Material};
 use crate::process::{Running, free_ports};
@@ -12,8 +15,12 @@ use crate::upstream::Addresses;
 
 /// Rules of the policy with everything on.
 const RULES: usize = 1_000;
+/// What is kept of the record: minutes of full record are tens of gigabytes. The oldest segments
+/// go while the load runs, as they would in service, and the drain is charged for it.
+const RETAIN: &str = "1GiB";
 
-/// Starts `weirgate serve` with a configuration of its own; `full` is everything on.
+/// Starts `weirgate serve` with a configuration of its own; `full` is everything on. With `counts`
+/// it is this program as a gateway that counts its allocations, and tells them on that socket.
 ///
 /// # Errors
 /// A file that cannot be written, or a process that cannot be started.
@@ -21,10 +28,16 @@ pub(crate) fn start(
     args: &Args,
     full: bool,
     relays: bool,
+    counts: Option<&Path>,
     material: &Material,
     upstream: &Addresses,
 ) -> Outcome<(Running, Target)> {
-    let name = if full { "weirgate-full" } else { "weirgate-bare" };
+    let name = match (full, counts) {
+        (false, None) => "weirgate-bare",
+        (true, None) => "weirgate-full",
+        (false, Some(_)) => "weirgate-bare-counted",
+        (true, Some(_)) => "weirgate-full-counted",
+    };
     let directory = tempfile::Builder::new().prefix(name).tempdir_in(material.directory())?;
     let ring = tempfile::Builder::new().prefix("weirgate-bench-").tempdir_in("/dev/shm")?;
     let [admin, plain, tls, echo, source, sink] = free_ports::<6>()?;
@@ -40,6 +53,9 @@ ring_dir = "{ring}"
 
 [admin]
 address = "{admin}"
+
+[record]
+retain = {{ bytes = "{RETAIN}" }}
 
 # The memory rows hold thousands of streams, and are read after a while.
 [limits]
@@ -142,9 +158,15 @@ tls = {{ ca = "{ca}", server_name = "localhost" }}
         Some(keep) => keep.join(format!("{name}.log")),
         None => directory.path().join("log"),
     };
-    let arguments = ["serve".as_ref(), "-c".as_ref(), config.as_os_str()];
-    let process =
-        Running::start(&args.weirgate, arguments, args.proxy_core, log, vec![directory, ring])?;
+    let mut program = args.weirgate.clone();
+    let mut arguments: Vec<&OsStr> = Vec::new();
+    let traces = args.origins.to_string();
+    if let Some(socket) = counts {
+        program = std::env::current_exe()?;
+        arguments.extend([counted::FLAG.as_ref(), socket.as_os_str(), traces.as_ref()]);
+    }
+    arguments.extend(["serve".as_ref(), "-c".as_ref(), config.as_os_str()]);
+    let process = Running::start(program, arguments, args.proxy_core, log, vec![directory, ring])?;
     let target = Target::new(
         [plain, tls],
         relays.then_some([echo, source, sink]),

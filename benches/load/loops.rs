@@ -12,7 +12,8 @@ use crate::drive::{Tally, nanos};
 use crate::material::EVENTS;
 use crate::rows::Load;
 
-const ECHO_LEN: usize = 64;
+/// Length of one message of the echo rows.
+pub(crate) const ECHO_LEN: usize = 64;
 const BLOCK_LEN: usize = 64 * 1024;
 
 /// Starts the connections of a cell. Each ends after the answer that is under way when the cell
@@ -64,8 +65,8 @@ pub(crate) fn spawn(load: &Load, tally: &Rc<Tally>) -> Outcome<JoinSet<io::Resul
                 tasks.spawn_local(bulk_up(Rc::clone(tally)));
             }
         }
-        Load::IdleKeepAlive { .. } | Load::IdleStream { .. } => {
-            return Err("a memory row is not timed".into());
+        Load::IdleKeepAlive { .. } | Load::IdleStream { .. } | Load::Count { .. } => {
+            return Err("this row is not timed".into());
         }
     }
     Ok(tasks)

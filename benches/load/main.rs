@@ -5,9 +5,15 @@
 //! ports with a generated configuration of equal features. A cell is one row of the table on one
 //! subject; cells run in interleaved rounds, so that a noisy minute hits all subjects alike.
 //! CPU comes from the kernel's own run time of the proxy's threads, never from wall time.
+//! Behind the timed cells come the memory rows, each on a fresh process, and the allocation rows,
+//! on a gateway that counts (see [`counted`]).
 
+mod allocations;
+#[path = "../../tests/allocations/allocator.rs"]
+mod allocator;
 mod args;
 mod caller;
+mod counted;
 mod drive;
 mod gateway;
 mod idle;
@@ -20,6 +26,7 @@ mod rows;
 mod upstream;
 
 use std::error::Error;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -33,12 +40,19 @@ use rows::{Row, Subject};
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> ExitCode {
+    if let Some(code) = counted::run() {
+        return code;
+    }
     if std::env::args_os().len() < 2 {
         // `cargo test --all-targets` runs every bench binary; minutes of load are not a test.
         eprintln!("load: started without arguments, nothing to do (scripts/bench.sh runs it)");
         return ExitCode::SUCCESS;
     }
     let args = Args::parse();
+    if args.list {
+        args.every_row().iter().for_each(|row| println!("{}", row.name));
+        return ExitCode::SUCCESS;
+    }
     match start(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -53,24 +67,42 @@ fn start(args: &Args) -> Outcome<()> {
     process::pin_self(args.load_core)?;
     let material = material::Material::make(rows.iter().any(|row| row.load.is_l4()))?;
     let upstream = upstream::start(&material)?;
+    let mut report = Report::new(args);
+    if let Some(doubt) = process::doubt_of_disk(material.directory()) {
+        eprintln!("load: {doubt}");
+        report.note(doubt);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
-    let report = local.block_on(&runtime, async {
-        let work = run(args, &rows, &material, &upstream);
+    let done = local.block_on(&runtime, async {
+        let stage = Stage { args, rows: &rows, material: &material, upstream: &upstream };
         // The children are ended with the run, so a signal must end it in order.
         let signals = [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM];
         let mut signals = signal_hook::iterator::Signals::new(signals)?;
         let handle = signals.handle();
         let told = tokio::task::spawn_blocking(move || signals.forever().next());
         let done = tokio::select! {
-            done = work => done,
+            done = run(&stage, &mut report) => done,
             _ = told => Err("ended by a signal".into()),
         };
         handle.close();
         done
-    })?;
+    });
+    eprintln!();
+    if let Err(error) = &done {
+        // Half an hour of figures is not thrown away with the rounds that are missing.
+        report.note(format!("not the whole run: {error}"));
+    }
     println!("{}", report.markdown());
-    Ok(())
+    done
+}
+
+/// What all cells of a run share.
+struct Stage<'r> {
+    args: &'r Args,
+    rows: &'r [Row],
+    material: &'r material::Material,
+    upstream: &'r upstream::Addresses,
 }
 
 /// One started subject: where it listens and its process (none for the direct path).
@@ -80,21 +112,15 @@ struct Live {
     process: Option<Running>,
 }
 
-async fn run(
-    args: &Args,
-    rows: &[Row],
-    material: &material::Material,
-    upstream: &upstream::Addresses,
-) -> Outcome<Report> {
-    let mut report = Report::new(args);
+async fn run(stage: &Stage<'_>, report: &mut Report) -> Outcome<()> {
     let mut live = Vec::new();
-    for subject in args.subjects()? {
-        if !rows.iter().any(|row| !row.load.is_idle() && row.runs(subject)) {
+    for subject in stage.args.subjects()? {
+        if !stage.rows.iter().any(|row| row.load.is_timed() && row.runs(subject)) {
             continue;
         }
-        match bring_up(args, subject, material, upstream, rows).await {
+        match bring_up(stage, subject, None).await {
             Ok(one) => {
-                report.version(subject, args);
+                report.version(subject, stage.args);
                 live.push(one);
             }
             Err(error) => {
@@ -103,12 +129,47 @@ async fn run(
             }
         }
     }
-    let timed: Vec<&Row> = rows.iter().filter(|row| !row.load.is_idle()).collect();
+    timed(stage, &live, report).await?;
+    drop(live);
+    for row in stage.rows.iter().filter(|row| !row.load.is_timed()) {
+        for subject in stage.args.subjects()? {
+            if subject == Subject::Direct || !row.runs(subject) {
+                continue;
+            }
+            eprint!("\rload: {:<24} {:<28}", row.name, subject.label());
+            let measured = if row.load.is_idle() {
+                idle(stage, row, subject, report).await
+            } else {
+                count(stage, row, subject, report).await
+            };
+            if let Err(error) = measured {
+                report.give_up(row, subject, error.to_string());
+                eprintln!("\nload: {} {}: {error}", row.name, subject.label());
+            }
+        }
+    }
+    report.sample_load();
+    Ok(())
+}
+
+/// The timed cells: row by row, round by round, each subject in turn.
+async fn timed(stage: &Stage<'_>, live: &[Live], report: &mut Report) -> Outcome<()> {
+    let timed: Vec<&Row> = stage.rows.iter().filter(|row| row.load.is_timed()).collect();
     let cells: usize =
         timed.iter().map(|row| live.iter().filter(|l| row.runs(l.subject)).count()).sum();
-    let plan = args.timing(cells);
-    let deadline = Instant::now() + plan.bound(cells);
-    eprintln!("load: {cells} cells x {} rounds of {:?}", plan.rounds, plan.measure);
+    if cells == 0 {
+        return Ok(());
+    }
+    let plan = stage.args.timing(cells);
+    let bound = plan.bound(cells);
+    let deadline = Instant::now() + bound;
+    eprintln!(
+        "load: {cells} cells x {} rounds of {:.1?}: about {}, at most {}",
+        plan.rounds,
+        plan.measure,
+        minutes(plan.plan(cells)),
+        minutes(bound)
+    );
     for row in &timed {
         for round in 0..plan.rounds {
             report.sample_load();
@@ -119,7 +180,7 @@ async fn run(
                     continue;
                 }
                 if Instant::now() > deadline {
-                    return Err("the time bound of the whole run is over".into());
+                    return Err(format!("its bound of {} is over", minutes(bound)).into());
                 }
                 eprint!("\rload: {:<24} round {} {:<20}", row.name, round + 1, one.subject.label());
                 let pid = one.process.as_ref().map(Running::pid);
@@ -142,51 +203,47 @@ async fn run(
             }
         }
     }
-    drop(live);
-    for row in rows.iter().filter(|row| row.load.is_idle()) {
-        for subject in args.subjects()? {
-            if subject == Subject::Direct || !row.runs(subject) {
-                continue;
-            }
-            eprint!("\rload: {:<24} {:<28}", row.name, subject.label());
-            // A fresh process: what earlier rows left in its heap would hide the growth.
-            let measured = async {
-                let one = bring_up(args, subject, material, upstream, rows).await?;
-                let pid = one.process.as_ref().map(Running::pid).ok_or("no process")?;
-                let work = idle::cell(&row.load, row.tls, &one.target, pid);
-                tokio::time::timeout(Duration::from_secs(60), work).await?
-            };
-            match measured.await {
-                Ok(growth) => {
-                    report.version(subject, args);
-                    report.push(row, subject, 0, Cell::Idle(growth));
-                }
-                Err(error) => {
-                    report.give_up(row, subject, error.to_string());
-                    eprintln!("\nload: {} {}: {error}", row.name, subject.label());
-                }
-            }
-        }
+    Ok(())
+}
+
+fn minutes(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds => format!("{} min", seconds.div_ceil(60)),
     }
-    eprintln!();
-    report.sample_load();
-    Ok(report)
+}
+
+/// A memory row: on a fresh process, since what earlier rows left in its heap would hide the growth.
+async fn idle(stage: &Stage<'_>, row: &Row, subject: Subject, report: &mut Report) -> Outcome<()> {
+    let one = bring_up(stage, subject, None).await?;
+    let pid = one.process.as_ref().map(Running::pid).ok_or("no process")?;
+    let work = idle::cell(&row.load, row.tls, &one.target, pid);
+    let growth = tokio::time::timeout(Duration::from_secs(60), work).await??;
+    report.version(subject, stage.args);
+    report.push(row, subject, 0, Cell::Idle(growth));
+    Ok(())
+}
+
+/// An allocation row: on a gateway that counts, which no timed cell ever sees.
+async fn count(stage: &Stage<'_>, row: &Row, subject: Subject, report: &mut Report) -> Outcome<()> {
+    let socket = stage.material.path(&format!("counts-{}-{}", row.name, subject.name()));
+    let one = bring_up(stage, subject, Some(&socket)).await?;
+    let allocated = allocations::cell(&row.load, row.tls, &one.target, &socket).await?;
+    report.version(subject, stage.args);
+    report.counted(row, subject, allocated);
+    Ok(())
 }
 
 /// Starts one subject and proves that it answers right before anything is measured.
-async fn bring_up(
-    args: &Args,
-    subject: Subject,
-    material: &material::Material,
-    upstream: &upstream::Addresses,
-    rows: &[Row],
-) -> Outcome<Live> {
+/// With `counts` a gateway counts its allocations and tells them on that socket.
+async fn bring_up(stage: &Stage<'_>, subject: Subject, counts: Option<&Path>) -> Outcome<Live> {
+    let Stage { args, rows, material, upstream } = *stage;
     let (process, mut target) = match subject {
         Subject::Direct => (None, drive::Target::direct(upstream, material)),
         Subject::GatewayBare | Subject::GatewayFull => {
             let l4 = rows.iter().any(|row| row.load.is_l4());
             let full = subject == Subject::GatewayFull;
-            let (process, target) = gateway::start(args, full, l4, material, upstream)?;
+            let (process, target) = gateway::start(args, full, l4, counts, material, upstream)?;
             (Some(process), target)
         }
         _ => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,8 @@ use crate::Outcome;
 
 /// How long a child may take to end by itself.
 const END_MAX: Duration = Duration::from_secs(5);
+/// Records of two gateways with the segments that they prepare, and logs.
+const DISK_KIB_MIN: u64 = 3 << 20;
 
 /// A child that runs; dropping it ends it and waits for it.
 pub(crate) struct Running {
@@ -190,6 +192,26 @@ impl Memory {
             anon: kib("RssAnon:") * 1024,
             shmem: kib("RssShmem:") * 1024,
         }
+    }
+}
+
+/// Why records in this directory would not be what they are in service, if there is a reason.
+pub(crate) fn doubt_of_disk(directory: &Path) -> Option<String> {
+    let out = Command::new("df").args(["-k", "--output=avail,fstype"]).arg(directory).output();
+    let text = String::from_utf8(out.ok()?.stdout).ok()?;
+    let mut fields = text.lines().nth(1)?.split_whitespace();
+    let free_kib: u64 = fields.next()?.parse().ok()?;
+    let place = directory.display();
+    match fields.next()? {
+        "tmpfs" | "ramfs" => {
+            Some(format!("the records lie in memory, in {place}: set TMPDIR to a place on a disk"))
+        }
+        _ if free_kib < DISK_KIB_MIN => Some(format!(
+            "{} MiB are free in {place}, the records may need {}: set TMPDIR to a larger place",
+            free_kib / 1024,
+            DISK_KIB_MIN / 1024
+        )),
+        _ => None,
     }
 }
 

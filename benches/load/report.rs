@@ -8,6 +8,7 @@ use std::process::Command;
 
 use hdrhistogram::Histogram;
 
+use crate::allocations::{self, Allocated};
 use crate::args::Args;
 use crate::drive::Sample;
 use crate::idle::Growth;
@@ -29,6 +30,7 @@ pub(crate) struct Report {
     force: bool,
     order: Vec<Row>,
     cells: BTreeMap<(usize, Subject), BTreeMap<usize, Cell>>,
+    allocated: Vec<(String, Subject, Allocated)>,
     gone: BTreeSet<(String, Subject)>,
     versions: Vec<String>,
     notes: Vec<String>,
@@ -44,6 +46,7 @@ impl Report {
             force: args.force,
             order: Vec::new(),
             cells: BTreeMap::new(),
+            allocated: Vec::new(),
             gone: BTreeSet::new(),
             versions: Vec::new(),
             notes: Vec::new(),
@@ -97,6 +100,11 @@ impl Report {
         self.cells.entry((index, subject)).or_default().insert(round, cell);
     }
 
+    /// Adds what was counted for an allocation row.
+    pub(crate) fn counted(&mut self, row: &Row, subject: Subject, allocated: Allocated) {
+        self.allocated.push((row.name.clone(), subject, allocated));
+    }
+
     fn index(&mut self, row: &Row) -> usize {
         if let Some(index) = self.order.iter().position(|known| known.name == row.name) {
             return index;
@@ -127,6 +135,20 @@ impl Report {
                 (true, false) => "",
             }
         )?;
+        if !self.cells.is_empty() {
+            self.table(text, trusted)?;
+        }
+        if !self.allocated.is_empty() {
+            allocations::table(text, &self.allocated)?;
+        }
+        for note in &self.notes {
+            writeln!(text, "- {note}")?;
+        }
+        Ok(())
+    }
+
+    /// Time and memory.
+    fn table(&self, text: &mut String, trusted: bool) -> std::fmt::Result {
         writeln!(
             text,
             "| row | subject | CPU, median (min-max) | x best peer | x HAProxy | per second | core % \
@@ -148,11 +170,14 @@ impl Report {
              round; for idle rows bytes per connection, anonymous and all. The gateway's journal ring is \
              shmem."
         )?;
-        self.threads(text)?;
-        for note in &self.notes {
-            writeln!(text, "- {note}")?;
+        if self.order.iter().any(|row| row.load.is_l4()) {
+            writeln!(
+                text,
+                "l4 rows: TLS with a client certificate to the caller, plain text to the upstream. A relay knows \
+                 its caller by that certificate only: there is none in plain text to the caller."
+            )?;
         }
-        Ok(())
+        self.threads(text)
     }
 
     fn line(

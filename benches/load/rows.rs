@@ -21,6 +21,19 @@ pub(crate) enum Load {
     IdleKeepAlive { connections: usize },
     /// Open event streams that stay silent after their first event.
     IdleStream { connections: usize },
+    /// Allocations, not time or memory, of exchanges on so many connections at once.
+    Count { exchange: Exchange, connections: usize },
+}
+
+/// What allocations are counted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exchange {
+    /// 1 KiB POST, 1 KiB answer.
+    Post,
+    /// A whole stream of [`crate::material::EVENTS`] events.
+    Stream,
+    /// 64 B there and back over a relay.
+    Echo,
 }
 
 impl Load {
@@ -32,6 +45,7 @@ impl Load {
             Self::Echo { .. } => "us/echo",
             Self::BulkDown { .. } | Self::BulkUp { .. } => "ms/GB",
             Self::IdleKeepAlive { .. } | Self::IdleStream { .. } => "bytes",
+            Self::Count { .. } => "allocations",
             Self::Closed { .. } | Self::Open { .. } => "us/request",
         }
     }
@@ -45,6 +59,8 @@ pub(crate) struct Row {
     pub(crate) tls: bool,
     pub(crate) quick: bool,
     pub(crate) default: bool,
+    /// Is it one of `--targets`?
+    pub(crate) target: bool,
 }
 
 impl Row {
@@ -52,6 +68,8 @@ impl Row {
     /// the gateway's relay has no masking: `full` is the one with full record.
     pub(crate) fn runs(&self, subject: Subject) -> bool {
         match self.load {
+            // Counted by an allocator of the gateway's own.
+            Load::Count { .. } => matches!(subject, Subject::GatewayBare | Subject::GatewayFull),
             _ if self.load.is_l4() => subject != Subject::Direct && subject != Subject::Envoy,
             _ if subject == Subject::HaproxyRelay => false,
             Load::Handshake { .. } => subject != Subject::Direct,
@@ -72,13 +90,25 @@ impl Load {
             | Self::BulkDown { connections }
             | Self::BulkUp { connections }
             | Self::IdleKeepAlive { connections }
-            | Self::IdleStream { connections } => connections,
+            | Self::IdleStream { connections }
+            | Self::Count { connections, .. } => connections,
         }
     }
 
     /// Is this one of the rows that need the gateway's `tcp` listeners?
     pub(crate) fn is_l4(&self) -> bool {
-        matches!(self, Self::Echo { .. } | Self::BulkDown { .. } | Self::BulkUp { .. })
+        matches!(
+            self,
+            Self::Echo { .. }
+                | Self::BulkDown { .. }
+                | Self::BulkUp { .. }
+                | Self::Count { exchange: Exchange::Echo, .. }
+        )
+    }
+
+    /// Is time measured, not memory or allocations?
+    pub(crate) fn is_timed(&self) -> bool {
+        !self.is_idle() && !matches!(self, Self::Count { .. })
     }
 
     /// Is memory measured, not time?
@@ -93,7 +123,9 @@ pub(crate) fn every(idle: usize) -> Vec<Row> {
     for tls in [false, true] {
         let leg = if tls { "tls" } else { "plain" };
         let mut row = |what: &str, load: Load, quick: bool| {
-            rows.push(Row { name: format!("{what}-{leg}"), load, tls, quick, default: true });
+            let name = format!("{what}-{leg}");
+            let target = matches!(load, Load::Closed { connections: 64 } | Load::Count { .. });
+            rows.push(Row { name, load, tls, quick, default: true, target });
         };
         row("l7-1", Load::Closed { connections: 1 }, !tls);
         row("l7-16", Load::Closed { connections: 16 }, false);
@@ -106,15 +138,19 @@ pub(crate) fn every(idle: usize) -> Vec<Row> {
         }
         row("idle-keepalive", Load::IdleKeepAlive { connections: idle }, !tls);
         row("idle-sse", Load::IdleStream { connections: idle }, false);
+        row("alloc-post", Load::Count { exchange: Exchange::Post, connections: 64 }, true);
+        row("alloc-sse", Load::Count { exchange: Exchange::Stream, connections: 64 }, false);
     }
-    // Relays identify the caller by its certificate: TLS to the proxy, plain text behind it.
+    // Relays know the caller by its certificate and by nothing else: TLS to the proxy, plain text
+    // behind it. There is no relay in plain text to the caller that could be measured.
     let mut row = |what: &str, load: Load| {
         let name = format!("{what}-mtls");
-        rows.push(Row { name, load, tls: true, quick: false, default: true });
+        rows.push(Row { name, load, tls: true, quick: false, default: true, target: true });
     };
     row("l4-echo-64", Load::Echo { connections: 64 });
     row("l4-down-2", Load::BulkDown { connections: 2 });
     row("l4-up-2", Load::BulkUp { connections: 2 });
+    row("alloc-echo", Load::Count { exchange: Exchange::Echo, connections: 64 });
     rows
 }
 

@@ -1,14 +1,11 @@
-//! An allocator that counts, and tells where what it counted came from.
+//! Counts what is allocated, and tells where it came from.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use crate::allocator::{ours, thread_name};
 use std::backtrace::Backtrace;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// Counts while it is armed, on the threads that are asked for.
-pub(crate) struct Counting;
 
 static ARMED: AtomicBool = AtomicBool::new(false);
 static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -31,33 +28,8 @@ enum State {
     Within,
 }
 
-// SAFETY: every call goes to the system's allocator with what it was given.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note();
-        // SAFETY: the caller keeps the contract of `alloc`, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        note();
-        // SAFETY: as above.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, len: usize) -> *mut u8 {
-        note();
-        // SAFETY: as above; the block came from the system's allocator.
-        unsafe { System.realloc(block, layout, len) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
-
-fn note() {
+/// Counts while it is armed, on the threads that are asked for.
+pub(crate) fn note(_len: usize) {
     if !ARMED.load(Ordering::Relaxed) {
         return;
     }
@@ -81,10 +53,7 @@ fn set(state: State) {
 
 /// Workers are known by the name of their thread.
 fn classify() -> State {
-    let mut name = [0u8; 16];
-    // SAFETY: PR_GET_NAME writes at most 16 bytes, which `name` has.
-    unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
-    let state = if name.starts_with(b"worker-") { State::Counted } else { State::Ignored };
+    let state = if thread_name().starts_with(b"worker-") { State::Counted } else { State::Ignored };
     set(state);
     state
 }
@@ -114,10 +83,4 @@ pub(crate) fn during(of_workers: bool, run: impl FnOnce()) -> Counted {
 /// One test at a time: there is one counter.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The innermost places in `src/`.
-fn ours(trace: &str) -> String {
-    let places = trace.lines().map(str::trim).filter_map(|line| line.strip_prefix("at ./src/"));
-    places.take(5).collect::<Vec<_>>().join(" < ")
 }

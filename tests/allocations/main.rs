@@ -3,8 +3,8 @@
 //! What is found is told with its place in the source, innermost first.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-#![expect(unsafe_code, reason = "an allocator is unsafe by its trait")]
 
+mod allocator;
 mod count;
 #[path = "../gateway/kit/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the tests of the gateway use all of it")]
@@ -12,7 +12,8 @@ mod gateway;
 #[path = "../kit/mod.rs"]
 mod kit;
 
-use count::{Counted, Counting, alone, during};
+use allocator::Told;
+use count::{Counted, alone, during, note};
 use gateway::upstream::{Heard, answer, chunk, chunked_head};
 use gateway::{Caller, Home, Upstream};
 use kit::{Road, Site};
@@ -26,7 +27,7 @@ use weirgate::identity::dev::DevKey;
 use weirgate::policy::RecordLevel;
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: Told = Told(note);
 
 /// Exchanges before counting begins, and between two drains.
 const WARM: usize = 24;

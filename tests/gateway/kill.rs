@@ -4,6 +4,8 @@ use crate::kit::upstream::{answer, chunk, chunked_head};
 use crate::kit::{Caller, Home, Random, Served, Upstream, eventually};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,6 +17,8 @@ use weirgate::record::Kind;
 struct Seen {
     bodies: Mutex<BTreeMap<String, Vec<u8>>>,
     paths: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// Answers of which a kill left a part only.
+    cut: AtomicU64,
 }
 
 /// What the record tells of one exchange.
@@ -23,6 +27,22 @@ struct Kept {
     head: String,
     asked: Vec<u8>,
     answered: Vec<u8>,
+}
+
+/// Keeps the folder of a failed run, which no seed brings back: kills fall where the clock says.
+struct Evidence<'h> {
+    home: &'h Home,
+    seed: u64,
+}
+
+impl Drop for Evidence<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let to = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kills-{}", self.seed));
+            let copied = Command::new("cp").arg("-a").arg(self.home.path(".")).arg(&to).status();
+            println!("the record of this run: {} ({copied:?})", to.display());
+        }
+    }
 }
 
 /// Calls until the connection is gone; each call's body is kept as far as it came.
@@ -41,6 +61,7 @@ fn call(address: SocketAddr, token: &str, stop: &AtomicBool, serial: &AtomicU64,
         let ended = caller.body(&head, &mut got);
         seen.bodies.lock().unwrap().insert(head.id.clone(), got);
         if ended.is_err() {
+            seen.cut.fetch_add(1, Ordering::Relaxed);
             return;
         }
     }
@@ -64,15 +85,11 @@ fn recorded(home: &Home) -> BTreeMap<String, Kept> {
 
 #[test]
 fn kill_at_any_instant_loses_nothing_that_was_released_or_admitted() {
-    let kills = std::env::var("WEIRGATE_KILLS").ok().and_then(|text| text.parse().ok());
+    let kills = std::env::var("WEIRGATE_KILLS").ok();
+    let kills = kills.map_or(30, |text| text.parse().expect("WEIRGATE_KILLS is a number"));
     let home = Home::new();
     let config = home.config();
-    kills_lose_nothing(
-        &home,
-        |to| home.configure(to, ""),
-        kills.unwrap_or(30),
-        || Served::start(&config, &[]),
-    );
+    kills_lose_nothing(&home, |to| home.configure(to, ""), kills, || Served::start(&config, &[]));
 }
 
 /// Starts the program, calls it and kills it, over and over; then looks for every byte that a
@@ -85,6 +102,7 @@ pub(crate) fn kills_lose_nothing(
 ) {
     let seed = Random::seed("WEIRGATE_SEED");
     println!("WEIRGATE_SEED={seed} WEIRGATE_KILLS={kills}");
+    let _evidence = Evidence { home, seed };
     let mut random = Random::new(seed);
     let seen = Arc::new(Seen::default());
     let heard = Arc::clone(&seen);
@@ -104,19 +122,25 @@ pub(crate) fn kills_lose_nothing(
         chunk(stream, b"")
     });
     configure(upstream.address);
-    let token = home.reader("ana");
     let serial = Arc::new(AtomicU64::new(0));
     let mut calls = 0;
+    let mut starts = 0;
     for round in 0..kills {
+        if round > 0 && round % 50 == 0 {
+            println!("{round} kills of {kills}, {calls} answers");
+        }
         if round % 5 == 4 {
             // It dies while it starts, perhaps in the middle of closing what the last one left.
             let served = start();
             std::thread::sleep(Duration::from_micros(random.below(400_000)));
             served.kill();
+            starts += 1;
             continue;
         }
         let mut served = start();
         let address = served.address("api");
+        // Of each round: a night is longer than a token lives.
+        let token = home.reader("ana");
         home.verify(&home.data());
         let stop = Arc::new(AtomicBool::new(false));
         let callers: Vec<_> = (0..4)
@@ -144,7 +168,8 @@ pub(crate) fn kills_lose_nothing(
     home.verify(&home.data());
     let kept = recorded(home);
     assert!(calls > kills as usize, "there was traffic");
-    for (id, got) in seen.bodies.lock().unwrap().iter() {
+    let bodies = seen.bodies.lock().unwrap();
+    for (id, got) in bodies.iter() {
         let answered = kept.get(id).map(|kept| kept.answered.as_slice()).unwrap_or_default();
         assert!(
             answered.starts_with(got),
@@ -157,7 +182,8 @@ pub(crate) fn kills_lose_nothing(
     }
     let by_line: BTreeMap<&str, &Kept> =
         kept.values().filter_map(|kept| Some((kept.head.lines().next()?, kept))).collect();
-    for (path, body) in seen.paths.lock().unwrap().iter() {
+    let paths = seen.paths.lock().unwrap();
+    for (path, body) in paths.iter() {
         let kept = by_line.get(format!("POST {path} HTTP/1.1").as_str());
         let kept = kept.unwrap_or_else(|| panic!("{path} went up unrecorded"));
         // The record has the masked form of what went up as it was.
@@ -165,4 +191,13 @@ pub(crate) fn kills_lose_nothing(
         let kept = String::from_utf8_lossy(&kept.asked);
         assert_eq!(kept, heard, "{path}: its body went up unrecorded");
     }
+    // scripts/nightly.sh looks for this line.
+    println!(
+        "kills: {kills}, {starts} of them during a start; checked in the record: {} answers that callers \
+         got, {} of them cut short, {} bytes; {} requests that the upstream got; none is missing",
+        bodies.len(),
+        seen.cut.load(Ordering::Relaxed),
+        bodies.values().map(Vec::len).sum::<usize>(),
+        paths.len(),
+    );
 }
