@@ -4,18 +4,18 @@
 
 use super::park::{self, Seat};
 use super::published::Watch;
+use super::reactor::Descriptor;
 use super::shared::{Handshake, Shared};
 use super::socket::{self, Socket};
+use super::sys::Work;
 use super::worker::ListenerPlan;
 use super::{Sessions, drive, sys, tls};
 use crate::base::ListenerId;
-use monoio::net::{TcpListener, TcpStream};
-use monoio::time::{sleep, timeout};
 use rustls::ServerConfig;
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -25,17 +25,21 @@ use std::time::Duration;
 
 /// Accepts until the listening socket is shut down.
 pub(super) async fn accept_loop<K: Sessions + 'static>(
-    listener: TcpListener,
+    listener: Descriptor,
     plan: ListenerPlan,
     shared: Rc<Shared>,
     sessions: Rc<K>,
 ) {
     let mut settings = plan.tls.clone().map(Watch::new);
     loop {
-        let accepted = listener.accept().await;
+        let done = listener.start(Work::Accept).await;
         if shared.signal.is_draining() {
             return;
         }
+        let accepted = match done.accepted.map(TcpStream::from) {
+            Some(stream) => stream.peer_addr().map(|peer| (stream, peer)),
+            None => Err(done.result.err().unwrap_or_else(|| io::ErrorKind::NotConnected.into())),
+        };
         match accepted {
             Ok((stream, peer)) => {
                 let open = shared.connections.get();
@@ -65,16 +69,16 @@ pub(super) async fn accept_loop<K: Sessions + 'static>(
                 let open = Open { shared: Rc::clone(&shared), counted: Cell::new(true) };
                 let sessions = Rc::clone(&sessions);
                 let task = admit(stream, peer, plan.id, settings, open, sessions);
-                monoio::spawn(caught(Rc::clone(&shared), Box::pin(task)));
+                shared.reactor.spawn(caught(Rc::clone(&shared), Box::pin(task)));
             }
             Err(error) if is_shortage(&error) => {
                 tracing::error!(%error, "no connection can be accepted for now");
-                sleep(Duration::from_millis(SHORTAGE_MS)).await;
+                shared.reactor.sleep(Duration::from_millis(SHORTAGE_MS)).await;
             }
             Err(error) => {
                 tracing::debug!(%error, "a connection was gone before it was accepted");
                 if error.raw_os_error() == Some(libc::EINVAL) {
-                    sleep(Duration::from_millis(SHORTAGE_MS)).await;
+                    shared.reactor.sleep(Duration::from_millis(SHORTAGE_MS)).await;
                 }
             }
         }
@@ -110,22 +114,24 @@ async fn admit<K: Sessions>(
     sessions: Rc<K>,
 ) {
     let shared = Rc::clone(&open.shared);
-    let mut socket = Socket::new(stream);
+    socket::send_at_once(&stream);
+    let mut socket = Socket::new(shared.reactor.adopt(stream));
     let (mut certificate, mut name) = (None, None);
     if let Some((settings, in_flight)) = settings {
         let Ok(made) = tls::server(&settings) else { return };
         socket.tls = Some(Box::new(made));
         let within = Duration::from_millis(shared.limits.handshake_ms);
         // Boxed, so that it takes no room of the connection once it is over.
-        let handshake = Box::pin(timeout(within, socket::handshake(&shared, &mut socket)));
+        let handshake = socket::handshake(&shared, &mut socket);
+        let handshake = Box::pin(shared.reactor.within(within, handshake));
         match shared.signal.unless_stopped(handshake).await {
-            Some(Ok(Ok(()))) => {}
-            Some(Ok(Err(error))) => {
+            Some(Some(Ok(()))) => {}
+            Some(Some(Err(error))) => {
                 shared.counters.handshakes_failed.add();
                 tracing::debug!(%peer, %error, "a caller's handshake failed");
                 return;
             }
-            Some(Err(_)) => {
+            Some(None) => {
                 shared.counters.handshakes_failed.add();
                 tracing::debug!(%peer, "a caller's handshake took too long");
                 return;

@@ -14,6 +14,28 @@ pub(super) const LARGE: usize = 64 << 10;
 /// Above this no buffer grows; a session that still cannot consume anything is broken off.
 pub(super) const MAX: usize = 256 << 10;
 
+/// Room kept in front of what is read, so that what was left of the read before can be put there.
+const FRONT: usize = 256;
+
+/// Which buffers a read is to fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    /// [`SMALL`].
+    Small,
+    /// [`LARGE`].
+    Large,
+}
+
+impl Class {
+    /// The number of its ring of buffers.
+    pub(super) const fn group(self) -> u16 {
+        match self {
+            Self::Small => 0,
+            Self::Large => 1,
+        }
+    }
+}
+
 /// How many free buffers of each size a worker keeps.
 const KEEP_SMALL: usize = 256;
 const KEEP_LARGE: usize = 32;
@@ -70,7 +92,7 @@ impl Buffer {
             count.set(count.get().saturating_add(1));
             bytes.set(bytes.get().saturating_add(size));
         });
-        Self { mem: Pages::new(size), start: 0, end: 0 }
+        Self { mem: Pages::new(size), start: FRONT, end: FRONT }
     }
 
     /// The unconsumed bytes.
@@ -92,7 +114,15 @@ impl Buffer {
         self.start >= self.end
     }
 
-    pub(super) fn size(&self) -> usize {
+    pub(super) fn is_of(&self, class: Class) -> bool {
+        let size = match class {
+            Class::Small => SMALL,
+            Class::Large => LARGE,
+        };
+        self.size() >= size
+    }
+
+    fn size(&self) -> usize {
         self.mem.len()
     }
 
@@ -116,18 +146,37 @@ impl Buffer {
     /// Moves the unconsumed bytes to the front.
     pub(super) fn compact(&mut self) {
         if self.start >= self.end {
-            self.start = 0;
-            self.end = 0;
-        } else if self.start > 0 {
-            self.mem.copy_within(self.start..self.end, 0);
-            self.end = self.end.saturating_sub(self.start);
-            self.start = 0;
+            self.clear();
+        } else if self.start > FRONT {
+            self.mem.copy_within(self.start..self.end, FRONT);
+            self.end = self.end.saturating_sub(self.start).saturating_add(FRONT);
+            self.start = FRONT;
         }
     }
 
+    /// Puts `bytes` before the unconsumed ones. Returns whether there was room for them.
+    fn put_before(&mut self, bytes: &[u8]) -> bool {
+        let Some(start) = self.start.checked_sub(bytes.len()) else { return false };
+        let Some(room) = self.mem.get_mut(start..self.start) else { return false };
+        room.copy_from_slice(bytes);
+        self.start = start;
+        true
+    }
+
+    /// Puts `bytes` behind the unconsumed ones. Returns whether there was room for them.
+    fn put_behind(&mut self, bytes: &[u8]) -> bool {
+        if self.room().len() < bytes.len() {
+            self.compact();
+        }
+        let Some(room) = self.room().get_mut(..bytes.len()) else { return false };
+        room.copy_from_slice(bytes);
+        self.extend(bytes.len());
+        true
+    }
+
     fn clear(&mut self) {
-        self.start = 0;
-        self.end = 0;
+        self.start = FRONT;
+        self.end = FRONT;
     }
 }
 
@@ -136,6 +185,8 @@ impl Buffer {
 pub(super) struct Buffers {
     small: Vec<Buffer>,
     large: Vec<Buffer>,
+    /// What the driver has in hand to be filled, by class.
+    provided: [usize; 2],
 }
 
 /// How many buffers there are, by size as in [`BUFFER_SIZES`].
@@ -157,6 +208,41 @@ impl Buffers {
         self.large.pop().unwrap_or_else(|| Buffer::with_size(LARGE))
     }
 
+    /// A buffer of a class.
+    pub(super) fn take(&mut self, class: Class) -> Buffer {
+        match class {
+            Class::Small => self.take_small(),
+            Class::Large => self.take_large(),
+        }
+    }
+
+    /// Notes that the driver has taken `count` of a class, and always has as many.
+    pub(super) fn note_provided(&mut self, class: Class, count: usize) {
+        let [small, large] = &mut self.provided;
+        match class {
+            Class::Small => *small = count,
+            Class::Large => *large = count,
+        }
+    }
+
+    /// One buffer with the unconsumed bytes of both. The few of `first` are moved, where `second`
+    /// has room in front of its own.
+    ///
+    /// # Errors
+    /// No buffer may be as large.
+    pub(super) fn join(&mut self, first: Buffer, mut second: Buffer) -> Result<Buffer, Buffer> {
+        if second.put_before(first.filled()) {
+            self.put(first);
+            return Ok(second);
+        }
+        let mut whole = first;
+        while !whole.put_behind(second.filled()) {
+            whole = self.grow(whole)?;
+        }
+        self.put(second);
+        Ok(whole)
+    }
+
     /// A larger buffer with the same bytes, or `None` when `from` is as large as any may be.
     pub(super) fn grow(&mut self, from: Buffer) -> Result<Buffer, Buffer> {
         let mut to = match from.size() {
@@ -174,9 +260,11 @@ impl Buffers {
         Ok(to)
     }
 
-    /// How many there are on this thread, which is the worker's.
+    /// How many there are on this thread, which is the worker's. Those that the driver may fill are
+    /// free: they are nobody's.
     pub(super) fn held(&self) -> Held {
-        let free = [self.small.len(), self.large.len(), 0];
+        let [small, large] = self.provided;
+        let free = [self.small.len() + small, self.large.len() + large, 0];
         let (mut lent, bytes) =
             TALLY.with(|tally| (tally.counts.each_ref().map(Cell::get), tally.bytes.get()));
         for (lent, free) in lent.iter_mut().zip(free) {
@@ -208,8 +296,8 @@ mod tests {
         let mut buffers = Buffers::default();
         let mut buffer = buffers.take_small();
         buffer.room().fill(7);
-        buffer.extend(SMALL);
-        buffer.consume(SMALL - 3);
+        buffer.extend(SMALL - FRONT);
+        buffer.consume(SMALL - FRONT - 3);
         buffer.compact();
         assert_eq!(buffer.filled(), [7, 7, 7]);
         let mut buffer = buffers.grow(buffer).expect("small grows");
@@ -226,11 +314,43 @@ mod tests {
     }
 
     #[test]
+    fn two_buffers_become_one_whatever_is_left_in_the_first() {
+        for left in [0, 1, FRONT, FRONT + 1, 9_000, SMALL - FRONT] {
+            let mut buffers = Buffers::default();
+            let (mut first, mut second) = (buffers.take_small(), buffers.take_small());
+            first.room().fill(1);
+            first.extend(SMALL - FRONT);
+            first.consume(SMALL - FRONT - left);
+            second.room().fill(2);
+            second.extend(8_000);
+            let whole = buffers.join(first, second).expect("it fits");
+            assert_eq!(whole.filled().len(), left + 8_000);
+            assert!(whole.filled().iter().take(left).all(|byte| *byte == 1));
+            assert!(whole.filled().iter().skip(left).all(|byte| *byte == 2));
+        }
+        let mut buffers = Buffers::default();
+        let mut whole = buffers.take_small();
+        whole.extend(1);
+        let refused = loop {
+            let mut more = buffers.take_large();
+            let fill = more.room().len();
+            more.extend(fill);
+            // It has no room in front once something was put there.
+            more.put_before(&[0; FRONT]);
+            match buffers.join(whole, more) {
+                Ok(joined) => whole = joined,
+                Err(left) => break left,
+            }
+        };
+        assert_eq!(refused.size(), MAX);
+    }
+
+    #[test]
     fn every_buffer_is_counted_until_it_is_dropped() {
         let mut buffers = Buffers::default();
         let (one, two) = (buffers.take_small(), buffers.take_large());
         let mut three = buffers.take_large();
-        three.extend(LARGE);
+        three.extend(LARGE - FRONT);
         let three = buffers.grow(three).expect("large grows");
         assert!(three.size() > LARGE);
         let bytes = SMALL + 2 * LARGE + three.size();

@@ -24,12 +24,6 @@ pub(super) fn mono_ns() -> u64 {
     nanos(start().elapsed())
 }
 
-/// The instant that a [`Now::mono_ns`] stands for.
-pub(super) fn instant(mono_ns: u64) -> monoio::time::Instant {
-    let at = start().checked_add(Duration::from_nanos(mono_ns)).unwrap_or_else(Instant::now);
-    monoio::time::Instant::from_std(at)
-}
-
 fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -6,27 +6,96 @@
 
 use super::connection::Connection;
 use super::park::Seat;
+use super::reactor::Sleep;
 use super::shared::Shared;
-use super::socket::{self, ReadDone, ReadJob, Socket, Wait, WriteDone};
+use super::socket::{self, Reading, Socket, Writing};
 use super::{Disk, Session};
 use super::{clock, signal};
+use crate::base::Now;
 use crate::session::io::UpstreamFault;
-use monoio::time::Sleep;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-/// What completed.
-enum Event {
-    CallerRead(ReadDone),
-    CallerWrite(WriteDone),
-    UpstreamRead(ReadDone),
-    UpstreamWrite(WriteDone),
-    Connected(Result<Socket, UpstreamFault>),
-    Timer,
-    Signal,
+/// The operations of one connection.
+#[derive(Default)]
+struct Slots {
+    caller_read: Option<Reading>,
+    caller_write: Option<Writing>,
+    upstream_read: Option<Reading>,
+    upstream_write: Option<Writing>,
+    /// Rare and large, so it is not part of the frame.
+    connect: Option<Connect>,
+}
+
+type Connect = Pin<Box<dyn Future<Output = Result<Socket, UpstreamFault>>>>;
+
+impl Slots {
+    /// Starts what `connection` wants.
+    fn start<S: Session>(&mut self, connection: &mut Connection<S>, shared: &Rc<Shared>, now: Now) {
+        // Each only where there is none: the connection knows which halves are away.
+        if let Some(write) = connection.start_caller_write(now) {
+            self.caller_write = Some(write);
+        }
+        if let Some(write) = connection.start_upstream_write(now) {
+            self.upstream_write = Some(write);
+        }
+        if let Some(read) = connection.start_upstream_read() {
+            self.upstream_read = Some(read);
+        }
+        if let Some(read) = connection.start_caller_read() {
+            self.caller_read = Some(read);
+        }
+        if let Some(job) = connection.connect_job() {
+            self.connect = Some(Box::pin(socket::connect(Rc::clone(shared), job)));
+        } else if !connection.is_connecting() && self.connect.is_some() {
+            self.connect = None;
+        }
+    }
+
+    /// Takes in what is done; returns when, if anything is. Writes come first: what they made room
+    /// for is there when what was read is shown.
+    fn collect<S: Session>(
+        &mut self,
+        connection: &mut Connection<S>,
+        cx: &mut Context<'_>,
+    ) -> Option<Now> {
+        let mut now = None;
+        let quiet = connection.is_quiet_to_caller();
+        if let Some(done) = Writing::outcome(&mut self.caller_write, quiet) {
+            now.get_or_insert_with(clock::now);
+            connection.on_caller_write(done);
+        }
+        let quiet = connection.is_quiet_to_upstream();
+        if let Some(done) = Writing::outcome(&mut self.upstream_write, quiet) {
+            now.get_or_insert_with(clock::now);
+            connection.on_upstream_write(done);
+        }
+        if let Some(done) = Reading::outcome(&mut self.upstream_read) {
+            now.get_or_insert_with(clock::now);
+            connection.on_upstream_read(done);
+        }
+        if let Some(done) = Reading::outcome(&mut self.caller_read) {
+            let now = *now.get_or_insert_with(clock::now);
+            connection.on_caller_read(done, now);
+        }
+        if let Some(connect) = self.connect.as_mut()
+            && let Poll::Ready(result) = connect.as_mut().poll(cx)
+        {
+            self.connect = None;
+            let now = *now.get_or_insert_with(clock::now);
+            connection.on_connect(result, now);
+        }
+        now
+    }
+
+    fn are_empty(&self) -> bool {
+        self.caller_read.is_none()
+            && self.caller_write.is_none()
+            && self.upstream_read.is_none()
+            && self.upstream_write.is_none()
+    }
 }
 
 /// Serves the caller of `seat` until its connection is over, or idle and not hot: then the seat
@@ -34,89 +103,62 @@ enum Event {
 pub(super) async fn serve<S: Session>(shared: Rc<Shared>, mut seat: Seat<S>) -> Option<Seat<S>> {
     let listener = shared.signal.listen();
     let mut phase = shared.signal.phase();
-    let mut caller_wait = seat.wait.take();
+    let mut slots = Slots { caller_read: seat.reading.take(), ..Slots::default() };
+    let read = seat.read.take();
     let mut connection = Connection::new(Rc::clone(&shared), seat);
-    let mut caller_read = pin!(empty(socket::read));
-    let mut caller_write = pin!(empty(socket::write));
-    let mut upstream_read = pin!(empty(socket::read));
-    let mut upstream_write = pin!(empty(socket::write));
-    // Rare and large, so it is not part of the frame.
-    let mut connect: Pin<&mut Option<Pin<Box<_>>>> = pin!(None);
-    let mut timer = pin!(None::<Sleep>);
+    let mut now = clock::now();
+    if let Some(read) = read {
+        connection.on_caller_read(*read, now);
+    }
+    let mut timer = None::<Sleep>;
     let mut armed_ns = u64::MAX;
     let mut turns = 0u32;
     let mut heard = None;
-    let mut now = clock::now();
     loop {
         connection.advance(now);
-        if connection.may_park(caller_wait.is_some()) {
+        if connection.may_park(slots.caller_read.is_some()) {
             connection.finish();
-            return Some(connection.park(caller_wait));
+            return Some(connection.park(slots.caller_read));
         }
-        if let Some(job) = connection.caller_write_job(now) {
-            caller_write.set(Some(socket::write(job)));
-        }
-        if let Some(job) = connection.upstream_write_job(now) {
-            upstream_write.set(Some(socket::write(job)));
-        }
-        if let Some(job) = connection.upstream_read_job(now) {
-            upstream_read.set(Some(socket::read(job)));
-        }
-        match connection.caller_read_job(now) {
-            Some(ReadJob::Wait(half)) => caller_wait = Some(socket::wait(half)),
-            Some(job) => caller_read.set(Some(socket::read(job))),
-            None => {}
-        }
-        if let Some(job) = connection.connect_job() {
-            connect.set(Some(Box::pin(socket::connect(Rc::clone(&shared), job))));
-        } else if !connection.is_connecting() && connect.is_some() {
-            connect.set(None);
-        }
+        slots.start(&mut connection, &shared, now);
         if connection.is_over() {
             break;
         }
         if let Some(at) = connection.deadline(now).filter(|at| *at < armed_ns) {
             // A timer that is early is left to fire: most deadlines move back before they pass.
             armed_ns = at;
-            arm(&mut timer, at);
+            match timer.as_mut() {
+                Some(timer) => timer.reset(at),
+                None => timer = Some(shared.reactor.sleep_until(at)),
+            }
         }
         let mut waited = false;
-        let event = poll_fn(|cx| {
-            listener.register(cx.waker());
+        now = poll_fn(|cx| {
+            listener.register();
+            let mut happened = false;
             if shared.signal.phase() != phase {
                 phase = shared.signal.phase();
-                return Poll::Ready(Event::Signal);
+                happened = true;
             }
             match connection.disk() {
                 Disk::Idle => {}
                 // On the list before the disk is asked: its ring is heard then.
                 Disk::Waits => {
-                    if shared.bell.register(cx.waker(), &mut heard) {
+                    if shared.bell.register(shared.reactor.current(), &mut heard) {
                         connection.hurry();
                     }
                 }
-                Disk::Reached(_) => return Poll::Ready(Event::Signal),
+                Disk::Reached(_) => happened = true,
             }
-            if let Some(done) = poll_slot(&mut caller_write, cx) {
-                return Poll::Ready(Event::CallerWrite(done));
+            if let Some(now) = slots.collect(&mut connection, cx) {
+                return Poll::Ready(now);
             }
-            if let Some(done) = poll_slot(&mut upstream_write, cx) {
-                return Poll::Ready(Event::UpstreamWrite(done));
+            if armed_ns != u64::MAX && timer.as_mut().is_some_and(Sleep::is_over) {
+                armed_ns = u64::MAX;
+                happened = true;
             }
-            if let Some(done) = poll_slot(&mut upstream_read, cx) {
-                return Poll::Ready(Event::UpstreamRead(done));
-            }
-            if let Some(done) = poll_slot(&mut caller_read, cx) {
-                return Poll::Ready(Event::CallerRead(done));
-            }
-            if let Some(done) = poll_wait(&mut caller_wait, cx) {
-                return Poll::Ready(Event::CallerRead(done));
-            }
-            if let Some(done) = poll_slot(&mut connect, cx) {
-                return Poll::Ready(Event::Connected(done));
-            }
-            if poll_slot(&mut timer, cx).is_some() {
-                return Poll::Ready(Event::Timer);
+            if happened {
+                return Poll::Ready(clock::now());
             }
             waited = true;
             Poll::Pending
@@ -124,76 +166,22 @@ pub(super) async fn serve<S: Session>(shared: Rc<Shared>, mut seat: Seat<S>) -> 
         .await;
         turns = if waited { 0 } else { turns.saturating_add(1) };
         if turns >= TURNS_MAX {
-            // A task that wakes itself goes to the front of the queue; a timer lets others run.
-            Box::pin(monoio::time::sleep(Duration::from_millis(1))).await;
+            shared.reactor.yield_now().await;
             turns = 0;
         }
-        now = clock::now();
-        match event {
-            Event::CallerRead(done) => connection.on_caller_read(done, now),
-            Event::CallerWrite(done) => connection.on_caller_write(done),
-            Event::UpstreamRead(done) => connection.on_upstream_read(done),
-            Event::UpstreamWrite(done) => connection.on_upstream_write(done),
-            Event::Connected(result) => connection.on_connect(result, now),
-            Event::Timer => armed_ns = u64::MAX,
-            Event::Signal => {}
-        }
     }
-    connect.set(None);
-    timer.set(None);
+    slots.connect = None;
+    drop(timer);
     connection.hang_up(now);
     poll_fn(|cx| {
-        let read = poll_slot(&mut caller_read, cx).or_else(|| poll_wait(&mut caller_wait, cx));
-        if let Some(done) = read {
-            connection.on_caller_read(done, now);
-        }
-        if let Some(done) = poll_slot(&mut caller_write, cx) {
-            connection.on_caller_write(done);
-        }
-        if let Some(done) = poll_slot(&mut upstream_read, cx) {
-            connection.on_upstream_read(done);
-        }
-        if let Some(done) = poll_slot(&mut upstream_write, cx) {
-            connection.on_upstream_write(done);
-        }
-        let left = caller_read.is_some()
-            || caller_wait.is_some()
-            || caller_write.is_some()
-            || upstream_read.is_some()
-            || upstream_write.is_some();
-        if left { Poll::Pending } else { Poll::Ready(()) }
+        slots.collect(&mut connection, cx);
+        if slots.are_empty() { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
     connection.finish();
     drop(listener);
     debug_assert!(phase <= signal::Phase::Stopped);
     None
-}
-
-/// An empty slot for the future that `make` makes.
-fn empty<A, F: Future>(_make: impl Fn(A) -> F) -> Option<F> {
-    None
-}
-
-fn poll_slot<F: Future>(slot: &mut Pin<&mut Option<F>>, cx: &mut Context<'_>) -> Option<F::Output> {
-    let future = slot.as_mut().as_pin_mut()?;
-    let Poll::Ready(output) = future.poll(cx) else { return None };
-    slot.set(None);
-    Some(output)
-}
-
-fn poll_wait(slot: &mut Option<Wait>, cx: &mut Context<'_>) -> Option<ReadDone> {
-    let Poll::Ready(done) = slot.as_mut()?.as_mut().poll(cx) else { return None };
-    *slot = None;
-    Some(done)
-}
-
-fn arm(timer: &mut Pin<&mut Option<Sleep>>, at_ns: u64) {
-    let at = clock::instant(at_ns);
-    match timer.as_mut().as_pin_mut() {
-        Some(sleep) => sleep.reset(at),
-        None => timer.set(Some(monoio::time::sleep_until(at))),
-    }
 }
 
 /// Events in a row without a wait, after which others have their turn.

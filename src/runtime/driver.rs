@@ -1,8 +1,9 @@
 //! Which of the kernel's interfaces the workers run on.
 
-use super::sys;
+use super::reactor::Reactor;
 use std::fmt;
 use std::io;
+use std::rc::Rc;
 
 /// How a worker hears of completions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,22 +32,26 @@ pub struct Probe {
     pub reason: Option<String>,
 }
 
-/// The environment's wish for epoll; monoio's own name for it.
-const FORCE_LEGACY: &str = "MONOIO_FORCE_LEGACY_DRIVER";
+/// The environment's wish for epoll.
+const FORCE_LEGACY: &str = "WEIRGATE_FORCE_EPOLL";
 
-/// Asks the kernel for a ring.
+/// Asks the kernel for what a worker would run on.
 #[must_use]
 pub fn probe() -> Probe {
+    match open() {
+        Ok(_) => Probe { driver: DriverKind::Uring, reason: None },
+        Err(reason) => Probe { driver: DriverKind::Legacy, reason: Some(reason) },
+    }
+}
+
+/// A ring, also its settings; or why there is none.
+pub(super) fn open() -> Result<(Rc<Reactor>, &'static str), String> {
     let forced = std::env::var(FORCE_LEGACY)
         .is_ok_and(|value| matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "yes"));
     if forced {
-        let reason = Some(format!("{FORCE_LEGACY} is set"));
-        return Probe { driver: DriverKind::Legacy, reason };
+        return Err(format!("{FORCE_LEGACY} is set"));
     }
-    match sys::try_ring() {
-        Ok(()) => Probe { driver: DriverKind::Uring, reason: None },
-        Err(error) => Probe { driver: DriverKind::Legacy, reason: Some(explain(&error)) },
-    }
+    Reactor::ring().map_err(|error| explain(&error))
 }
 
 fn explain(error: &io::Error) -> String {
@@ -57,6 +62,11 @@ fn explain(error: &io::Error) -> String {
         ),
         Some(libc::ENOSYS) => {
             format!("this kernel has no io_uring ({error}), or a sandbox hides it")
+        }
+        Some(libc::EINVAL) => {
+            format!(
+                "this kernel's io_uring has no buffer rings ({error}): Linux 5.19 or newer does"
+            )
         }
         Some(libc::ENOMEM) => format!("io_uring found no locked memory ({error}): raise memlock"),
         _ => format!("io_uring cannot be set up ({error})"),

@@ -1,9 +1,9 @@
 //! One direction of a connection: the buffer that is read into, and the message that goes out.
 
-use super::buffer::{Buffer, SMALL};
+use super::buffer::{Buffer, Class};
 use super::shared::Shared;
-use super::socket::{Socket, WriteDone, WriteJob};
-use super::sys::{self, Gather};
+use super::socket::{Half, Socket, WriteDone, Writing};
+use super::sys::Gather;
 use crate::base::{Now, Piece, Pieces};
 use crate::session::io::Ending;
 use std::io;
@@ -20,20 +20,19 @@ pub(super) enum HalfClose {
 
 /// Bytes of one side on their way through the session to the other side.
 ///
-/// `buffer` is here, or in a read in flight, or lent to `gather`: never in two places.
+/// What was read is in `buffer`, and what is on its way out is lent to `gather`; a read may go on
+/// meanwhile, unless what is lent has a rest that comes before what would be read.
 #[derive(Debug, Default)]
 pub(super) struct Flow {
     pub(super) buffer: Option<Buffer>,
-    /// The buffer is away with the gather.
+    /// A buffer is away with the gather.
     pub(super) lent: bool,
+    /// It has bytes that are not consumed.
+    lent_rest: bool,
     /// Something changed since the session last left all of it unconsumed.
     pub(super) fresh: bool,
     /// The socket is known to have bytes.
     pub(super) ready: bool,
-    /// Nothing came for a while: the next read waits without a buffer.
-    pub(super) quiet: bool,
-    /// When the read in flight that holds a buffer began.
-    pub(super) filling_ns: Option<u64>,
     /// Reads in a row that filled the buffer.
     streak: u8,
     /// What is left when the buffer comes back belongs to an exchange that is over.
@@ -70,7 +69,12 @@ impl Flow {
     /// Takes what the session made; `swap` gets it, `base` is where its input started.
     ///
     /// Returns whether the pieces could be kept; they name a buffer that is not there otherwise.
-    pub(super) fn take(&mut self, base: Option<usize>, swap: impl FnOnce(&mut Pieces)) -> bool {
+    pub(super) fn take(
+        &mut self,
+        base: Option<usize>,
+        shared: &Shared,
+        swap: impl FnOnce(&mut Pieces),
+    ) -> bool {
         let idle = self.is_idle();
         let to = match self.gather.as_mut() {
             Some(gather) if idle => {
@@ -81,7 +85,7 @@ impl Flow {
         };
         swap(to);
         if self.dead {
-            self.forget();
+            self.forget(shared);
             return true;
         }
         let named = to.list().iter().any(|piece| matches!(piece, Piece::Source(_)));
@@ -91,6 +95,7 @@ impl Flow {
             }
             let (Some(base), Some(buffer)) = (base, self.buffer.take()) else { return false };
             self.lent = true;
+            self.lent_rest = !buffer.is_empty();
             if let Some(gather) = self.gather.as_mut() {
                 gather.lend(buffer, base);
             }
@@ -102,12 +107,12 @@ impl Flow {
     }
 
     /// Drops what is on its way out and not in flight.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn forget(&mut self, shared: &Shared) {
         self.queued.clear();
         self.spare.clear();
         if let Some(mut gather) = self.gather.take() {
             gather.clear();
-            self.take_back(&mut gather);
+            self.take_back(&mut gather, shared);
             self.gather = Some(gather);
             self.sealed = false;
         }
@@ -134,8 +139,6 @@ impl Flow {
         self.end = None;
         self.told = false;
         self.ready = false;
-        self.quiet = false;
-        self.filling_ns = None;
         self.streak = 0;
         self.fresh = true;
     }
@@ -146,23 +149,36 @@ impl Flow {
         self.half_close = HalfClose::Open;
     }
 
-    fn take_back(&mut self, gather: &mut Gather) {
+    fn take_back(&mut self, gather: &mut Gather, shared: &Shared) {
         if let Some(source) = gather.reclaim() {
-            self.give_back(source);
+            self.give_back(source, shared);
         }
     }
 
-    fn give_back(&mut self, source: Buffer) {
-        debug_assert!(self.buffer.is_none() && self.lent);
+    fn give_back(&mut self, source: Buffer, shared: &Shared) {
+        debug_assert!(self.lent);
         self.lent = false;
+        if self.buffer.is_some() {
+            // Read meanwhile, so nothing was left of this one; see `is_hungry`.
+            debug_assert!(!self.lent_rest && source.is_empty());
+            shared.put(source);
+            self.drop_rest = false;
+            return;
+        }
         self.buffer = Some(source);
+        self.lent_rest = false;
         if self.drop_rest {
             self.drop_rest();
         }
     }
 
     /// The next write to `socket`, when there is something to write and nothing in flight.
-    pub(super) fn write_job(&mut self, socket: &mut Socket, now: Now) -> Option<WriteJob> {
+    pub(super) fn start_write(
+        &mut self,
+        socket: &mut Socket,
+        shared: &Shared,
+        now: Now,
+    ) -> Option<Writing> {
         if self.dead {
             return None;
         }
@@ -177,11 +193,11 @@ impl Flow {
         {
             self.sealed = true;
             match tls.seal(gather) {
-                Ok(Some(source)) => self.give_back(source),
+                Ok(Some(source)) => self.give_back(source, shared),
                 Ok(None) => {}
                 Err(_) => {
                     self.dead = true;
-                    self.forget();
+                    self.forget(shared);
                     return None;
                 }
             }
@@ -193,11 +209,21 @@ impl Flow {
         let half = socket.write.take()?;
         let gather = self.gather.take()?;
         self.since_ns = now.mono_ns;
-        Some(WriteJob { half, gather })
+        Some(Writing::start(half, gather))
+    }
+
+    /// Whether the end of the write in flight would let something go on.
+    pub(super) fn awaits_write(&self) -> bool {
+        self.lent_rest
+            || self.dead
+            || self.end.is_some()
+            || self.half_close == HalfClose::Wanted
+            || !self.queued.is_empty()
+            || !self.rest().is_empty()
     }
 
     /// Notes what came of a write; `stale`: what it was for is over.
-    pub(super) fn wrote(&mut self, done: WriteDone, stale: bool) -> Option<sys::WriteHalf> {
+    pub(super) fn wrote(&mut self, done: WriteDone, stale: bool, shared: &Shared) -> Option<Half> {
         let WriteDone { half, mut gather, result } = done;
         match result {
             Ok(count) if count > 0 && !stale => gather.advance(count),
@@ -210,7 +236,7 @@ impl Flow {
         if gather.is_empty() {
             gather.clear();
             gather.pieces_mut().shrink_arena(ARENA_KEEP);
-            self.take_back(&mut gather);
+            self.take_back(&mut gather, shared);
             self.sealed = false;
         }
         self.gather = Some(gather);
@@ -220,28 +246,32 @@ impl Flow {
         (!stale).then_some(half)
     }
 
-    /// Whether more bytes would help a session that wants them.
+    /// Whether more bytes would help a session that wants them, and can be kept.
     pub(super) fn is_hungry(&self) -> bool {
-        !self.lent && (self.rest().is_empty() || !self.fresh)
+        !self.lent_rest && (self.rest().is_empty() || !self.fresh)
     }
 
-    /// A buffer with room for a read. `None`: it is lent, or can grow no more.
-    pub(super) fn room(&mut self, shared: &Shared) -> Option<Buffer> {
+    /// Whether the buffer that is away has bytes that are not consumed.
+    pub(super) fn lent_rest(&self) -> bool {
+        self.lent_rest
+    }
+
+    /// Which buffers the next read is to fill.
+    pub(super) fn class(&self) -> Class {
+        if self.streak >= STREAK { Class::Large } else { Class::Small }
+    }
+
+    /// A buffer with room for opened bytes. `None`: it is lent, or can grow no more.
+    fn room(&mut self, shared: &Shared) -> Option<Buffer> {
         if self.lent {
             return None;
         }
-        let Some(mut buffer) = self.buffer.take() else {
-            return Some(if self.streak >= STREAK {
-                shared.take_large()
-            } else {
-                shared.take_small()
-            });
-        };
-        buffer.compact();
-        if buffer.is_empty() && self.streak >= STREAK && buffer.size() == SMALL {
+        let Some(mut buffer) = self.buffer.take() else { return Some(shared.take(self.class())) };
+        if buffer.is_empty() && !buffer.is_of(self.class()) {
             shared.put(buffer);
-            return Some(shared.take_large());
+            return Some(shared.take(self.class()));
         }
+        buffer.compact();
         if !buffer.room().is_empty() {
             return Some(buffer);
         }
@@ -254,57 +284,40 @@ impl Flow {
         }
     }
 
-    /// Notes what came of a read that was not a wait.
+    /// Notes what came of a read that was not a wait. Returns whether it could be kept.
     pub(super) fn filled(
         &mut self,
         socket: &mut Socket,
-        mut buffer: Buffer,
-        result: io::Result<usize>,
+        buffer: Option<Buffer>,
+        result: &io::Result<usize>,
         shared: &Shared,
-    ) {
+    ) -> bool {
         self.ready = false;
-        self.quiet = false;
-        self.filling_ns = None;
-        let count = match result {
-            Ok(count) => count,
-            Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => {
-                self.quiet = true;
-                if socket.tls.is_some() {
-                    shared.put(buffer);
-                } else {
-                    self.buffer = Some(buffer);
-                    self.return_buffer(shared);
-                }
-                return;
-            }
-            Err(_) => {
-                self.end = Some(Ending::Cut);
-                0
-            }
+        let Some(mut buffer) = buffer else {
+            let ending = match (result, &socket.tls) {
+                (Ok(_), None) => Ending::Clean,
+                // A FIN that no close_notify came before, or an error.
+                _ => Ending::Cut,
+            };
+            self.end = self.end.or(Some(ending));
+            return true;
         };
-        let full = count > 0 && buffer.room().is_empty();
+        let full = buffer.room().is_empty();
         self.streak = if full { self.streak.saturating_add(1) } else { 0 };
-        match socket.tls.as_mut() {
-            Some(tls) if count > 0 => tls.take_sealed(buffer),
-            Some(_) => {
-                // A FIN that no close_notify came before.
-                self.end = self.end.or(Some(Ending::Cut));
-                shared.put(buffer);
-            }
-            None => {
-                if count == 0 {
-                    self.end = self.end.or(Some(Ending::Clean));
-                }
-                self.fresh |= count > 0;
-                self.buffer = Some(buffer);
-                self.return_buffer(shared);
-            }
+        if let Some(tls) = socket.tls.as_mut() {
+            tls.take_sealed(buffer);
+            return true;
         }
-    }
-
-    /// A buffer for sealed bytes.
-    pub(super) fn sealed_room(&self, shared: &Shared) -> Buffer {
-        if self.streak >= STREAK { shared.take_large() } else { shared.take_small() }
+        self.fresh = true;
+        let (whole, kept) = match self.buffer.take() {
+            None => (buffer, true),
+            Some(first) => match shared.join(first, buffer) {
+                Ok(joined) => (joined, true),
+                Err(first) => (first, false),
+            },
+        };
+        self.buffer = Some(whole);
+        kept
     }
 
     /// Opens what came under TLS, as far as there is room for it: several records at once, so
@@ -341,7 +354,7 @@ impl Flow {
 
     /// Gives everything back at the end of the connection.
     pub(super) fn finish(&mut self, shared: &Shared) {
-        self.forget();
+        self.forget(shared);
         self.drop_rest();
         self.return_buffer(shared);
     }

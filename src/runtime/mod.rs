@@ -1,11 +1,11 @@
 //! The workers: sockets, TLS, upstream connections and time, around sessions that know none of it.
 //!
-//! A worker is a thread with its own driver (io_uring, or epoll where that is refused). Nothing but
-//! this module names monoio, so that the driver can be replaced. Workers share only what is
-//! published whole: see [`Published`].
+//! A worker is a thread with its own driver (io_uring, or epoll where that is refused; `sys`) and
+//! its own tasks (`reactor`). Nothing above them knows which driver it is. Workers share only what
+//! is published whole: see [`Published`].
 //!
-//! Cost of an exchange on a kept connection: one wait and four transfers, no allocation, no lock;
-//! three looks at the clocks for each transfer, and two or three for each exchange (`latency`).
+//! Cost of an exchange on a kept connection: two turns and four transfers, no allocation, no lock;
+//! two looks at the clocks for each turn, and two or three for each exchange (`latency`).
 
 mod accept;
 mod bell;
@@ -21,6 +21,7 @@ mod latency;
 pub mod map;
 mod park;
 mod published;
+mod reactor;
 mod shared;
 mod signal;
 mod socket;
@@ -96,7 +97,7 @@ pub trait Sessions {
         sni: Option<String>,
     ) -> Self::S;
 
-    /// What tells, by a byte for each time, that the disk got further; asked for once.
+    /// What tells, by a byte for each time, that the disk got further; asked for once. Blocking.
     fn bell(&self) -> Option<UnixStream> {
         None
     }

@@ -3,9 +3,10 @@
 //! Nothing here is borrowed across an await.
 
 use super::bell::Bell;
-use super::buffer::{Buffer, Buffers};
+use super::buffer::{Buffer, Class};
 use super::counters::Counters;
 use super::published::{Published, Watch};
+use super::reactor::Reactor;
 use super::signal::Signal;
 use super::socket::{ConnectJob, Socket};
 use super::upstreams::{Addresses, Upstreams};
@@ -34,6 +35,7 @@ struct Idle {
 
 /// One worker's shared state; `Rc`.
 pub(super) struct Shared {
+    pub(super) reactor: Rc<Reactor>,
     pub(super) limits: Limits,
     pub(super) signal: Signal,
     /// Who waits for the disk.
@@ -41,7 +43,6 @@ pub(super) struct Shared {
     pub(super) counters: Arc<Counters>,
     /// Handshakes of callers, by address.
     handshakes: RefCell<Budgets>,
-    buffers: RefCell<Buffers>,
     upstreams: RefCell<Watch<Upstreams>>,
     addresses: RefCell<Watch<Addresses>>,
     idle: RefCell<AHashMap<Key, Vec<Idle>>>,
@@ -98,6 +99,7 @@ pub(super) enum Found {
 
 impl Shared {
     pub(super) fn new(
+        reactor: Rc<Reactor>,
         limits: Limits,
         upstreams: Arc<Published<Upstreams>>,
         addresses: Arc<Published<Addresses>>,
@@ -106,12 +108,12 @@ impl Shared {
         let addresses_max = usize::try_from(limits.addresses_max).unwrap_or(usize::MAX);
         let handshakes = Budgets::new(addresses_max, ahash::RandomState::new());
         Rc::new(Self {
+            signal: Signal::new(Rc::clone(&reactor)),
+            reactor,
             limits,
-            signal: Signal::default(),
             bell: Bell::default(),
             counters,
             handshakes: RefCell::new(handshakes),
-            buffers: RefCell::default(),
             upstreams: RefCell::new(Watch::new(upstreams)),
             addresses: RefCell::new(Watch::new(addresses)),
             idle: RefCell::default(),
@@ -128,26 +130,26 @@ impl Shared {
         Some(Handshake { shared: Rc::clone(self), hold })
     }
 
-    pub(super) fn take_small(&self) -> Buffer {
-        self.buffers.borrow_mut().take_small()
+    pub(super) fn take(&self, class: Class) -> Buffer {
+        self.reactor.buffers.borrow_mut().take(class)
     }
 
-    pub(super) fn take_large(&self) -> Buffer {
-        self.buffers.borrow_mut().take_large()
+    pub(super) fn join(&self, first: Buffer, second: Buffer) -> Result<Buffer, Buffer> {
+        self.reactor.buffers.borrow_mut().join(first, second)
     }
 
     pub(super) fn grow(&self, buffer: Buffer) -> Result<Buffer, Buffer> {
-        self.buffers.borrow_mut().grow(buffer)
+        self.reactor.buffers.borrow_mut().grow(buffer)
     }
 
     pub(super) fn put(&self, buffer: Buffer) {
-        self.buffers.borrow_mut().put(buffer);
+        self.reactor.buffers.borrow_mut().put(buffer);
     }
 
     /// Writes down the levels, for whoever reads the counters.
     pub(super) fn note_levels(&self) {
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-        let held = self.buffers.borrow().held();
+        let held = self.reactor.buffers.borrow().held();
         let counters = &self.counters;
         for (place, free) in counters.buffers_free.iter().zip(held.free) {
             place.set(count(free));
@@ -283,7 +285,7 @@ impl Shared {
             if !tls.is_drained() || tls.is_ended() || tls.wants_write() {
                 return false;
             }
-            let mut buffer = self.take_small();
+            let mut buffer = self.take(Class::Small);
             let result = sys::receive_now(socket.fd, buffer.room(), false);
             match result {
                 Ok(count) if count > 0 => buffer.extend(count),

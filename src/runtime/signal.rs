@@ -1,10 +1,12 @@
 //! Tells the connections of a worker that it stops. One thread: no lock, no atomic.
 
+use super::reactor::{Reactor, TaskId};
 use crate::base::Now;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::task::{Poll, Waker};
+use std::rc::Rc;
+use std::task::Poll;
 
 /// How far a worker's stop went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,8 +21,8 @@ pub(super) enum Phase {
 }
 
 /// The phase, and who wants to hear of a change.
-#[derive(Debug, Default)]
 pub(super) struct Signal {
+    reactor: Rc<Reactor>,
     phase: Cell<Phase>,
     places: RefCell<Vec<Place>>,
     free: RefCell<Vec<usize>>,
@@ -29,14 +31,19 @@ pub(super) struct Signal {
 /// Where one task is waiting.
 #[derive(Debug)]
 struct Place {
-    waker: Option<Waker>,
+    task: Option<TaskId>,
     /// When it wants to be woken whatever happens.
     due_ns: u64,
 }
 
-const VACANT: Place = Place { waker: None, due_ns: u64::MAX };
+const VACANT: Place = Place { task: None, due_ns: u64::MAX };
 
 impl Signal {
+    pub(super) fn new(reactor: Rc<Reactor>) -> Self {
+        let (places, free) = (RefCell::default(), RefCell::default());
+        Self { reactor, phase: Cell::default(), places, free }
+    }
+
     pub(super) fn phase(&self) -> Phase {
         self.phase.get()
     }
@@ -67,9 +74,7 @@ impl Signal {
     fn wake_where(&self, which: impl Fn(&Place) -> bool) {
         let places = self.places.borrow();
         let chosen = places.iter().filter(|place| which(place));
-        let wakers: Vec<Waker> = chosen.filter_map(|place| place.waker.clone()).collect();
-        drop(places);
-        wakers.iter().for_each(Waker::wake_by_ref);
+        chosen.filter_map(|place| place.task).for_each(|task| self.reactor.wake(task));
     }
 
     /// Runs `task`, but gives up when everything stops.
@@ -77,7 +82,7 @@ impl Signal {
         let listener = self.listen();
         let mut task = pin!(task);
         poll_fn(|cx| {
-            listener.register(cx.waker());
+            listener.register();
             if self.phase() == Phase::Stopped {
                 return Poll::Ready(None);
             }
@@ -86,7 +91,7 @@ impl Signal {
         .await
     }
 
-    /// A place for the waker of one task.
+    /// A place for one task.
     pub(super) fn listen(&self) -> Listener<'_> {
         let mut places = self.places.borrow_mut();
         let index = self.free.borrow_mut().pop().unwrap_or_else(|| {
@@ -98,7 +103,6 @@ impl Signal {
 }
 
 /// One task's place; given back when dropped.
-#[derive(Debug)]
 pub(super) struct Listener<'s> {
     signal: &'s Signal,
     index: usize,
@@ -106,13 +110,13 @@ pub(super) struct Listener<'s> {
 }
 
 impl Listener<'_> {
-    /// Notes whom to wake; a task's waker stays the same, so this is done once.
-    pub(super) fn register(&self, waker: &Waker) {
+    /// Notes that the task that runs is to be woken; it stays the same, so this is done once.
+    pub(super) fn register(&self) {
         if self.set.replace(true) {
             return;
         }
         if let Some(place) = self.signal.places.borrow_mut().get_mut(self.index) {
-            place.waker = Some(waker.clone());
+            place.task = Some(self.signal.reactor.current());
         }
     }
 

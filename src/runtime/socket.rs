@@ -1,38 +1,38 @@
 //! One transport connection, and the operations on it as values that own what they touch.
 
-use super::buffer::Buffer;
+use super::buffer::{Buffer, Class};
+use super::clock;
+use super::reactor::{Descriptor, Op};
 use super::shared::{Place, Shared};
-use super::sys::{self, Gather, ReadHalf, WriteHalf};
+use super::sys::{Done, Gather, Work};
 use super::tls::Tls;
 use crate::session::io::UpstreamFault;
-use monoio::io::{AsyncWriteRent, CancelHandle, CancelableAsyncReadRent, Canceller, Splitable};
-use monoio::net::TcpStream;
-use monoio::time::{Instant, timeout};
-use std::future::Future;
+use socket2::{Domain, Protocol, SockRef, Type};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
-use std::pin::Pin;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::rc::Rc;
 use std::time::Duration;
+
+/// What keeps a descriptor open; an operation in flight on one of its ways has one of the two.
+pub(super) type Half = Rc<Descriptor>;
 
 /// A connection of a caller or to an upstream. A half is away while an operation has it.
 #[derive(Debug)]
 pub(super) struct Socket {
     pub(super) fd: RawFd,
-    pub(super) read: Option<ReadHalf>,
-    pub(super) write: Option<WriteHalf>,
+    pub(super) read: Option<Half>,
+    pub(super) write: Option<Half>,
     pub(super) tls: Option<Box<Tls>>,
     /// What counts it against the limit of its resource.
     pub(super) place: Option<Place>,
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream) -> Self {
-        // Small messages go out at once; a peer that is gone already shows at the first read.
-        let _ = stream.set_nodelay(true);
-        let fd = stream.as_raw_fd();
-        let (read, write) = stream.into_split();
-        Self { fd, read: Some(read), write: Some(write), tls: None, place: None }
+    pub(super) fn new(descriptor: Descriptor) -> Self {
+        let fd = descriptor.raw();
+        let half = Rc::new(descriptor);
+        Self { fd, read: Some(Rc::clone(&half)), write: Some(half), tls: None, place: None }
     }
 
     /// Whether no operation is in flight on it.
@@ -41,63 +41,72 @@ impl Socket {
     }
 }
 
-/// What a read waits for.
-pub(super) enum ReadJob {
-    /// Anything to read; no buffer is held.
-    Wait(ReadHalf),
-    /// Bytes into the room of a buffer, until the handle's owner cancels it.
-    Fill(ReadHalf, Buffer, CancelHandle),
+/// Small messages go out at once. A peer that is gone already shows at the first read.
+pub(super) fn send_at_once(socket: &impl AsFd) {
+    let _ = SockRef::from(socket).set_tcp_nodelay(true);
 }
 
-/// What came of a [`ReadJob`]; a `Wait` yields `Ok(0)` and no buffer.
+/// A read in flight. A drop gives it up first, and the half after it.
+pub(super) struct Reading {
+    op: Op,
+    half: Half,
+}
+
+/// What came of a [`Reading`]; a wait yields `Ok(0)` and no buffer.
 pub(super) struct ReadDone {
-    pub(super) half: ReadHalf,
+    pub(super) half: Half,
     pub(super) buffer: Option<Buffer>,
     pub(super) result: io::Result<usize>,
+    /// It was for bytes, and not for there to be any.
+    pub(super) for_bytes: bool,
 }
 
-/// A wait of its own, which outlives the operations around it.
-pub(super) type Wait = Pin<Box<dyn Future<Output = ReadDone>>>;
+impl Reading {
+    /// For bytes, into a buffer that is taken when they come.
+    pub(super) fn receive(half: Half, class: Class) -> Self {
+        Self { op: half.start(Work::Receive(class)), half }
+    }
 
-/// See [`ReadJob::Wait`].
-pub(super) fn wait(half: ReadHalf) -> Wait {
-    Box::pin(read(ReadJob::Wait(half)))
-}
+    /// For there to be bytes, or an end.
+    pub(super) fn readable(half: Half) -> Self {
+        Self { op: half.start(Work::Readable), half }
+    }
 
-/// Runs one read.
-pub(super) async fn read(job: ReadJob) -> ReadDone {
-    match job {
-        ReadJob::Wait(half) => {
-            let result = sys::readable(&half).await.map(|()| 0);
-            ReadDone { half, buffer: None, result }
-        }
-        ReadJob::Fill(mut half, buffer, cancel) => {
-            let (result, buffer) = half.cancelable_read(buffer, cancel).await;
-            ReadDone { half, buffer: Some(buffer), result }
-        }
+    /// What came of it, once.
+    pub(super) fn outcome(slot: &mut Option<Self>) -> Option<ReadDone> {
+        let Done { work, buffer, result, .. } = slot.as_mut()?.op.outcome(false)?;
+        let half = slot.take()?.half;
+        let for_bytes = matches!(work, Work::Receive(_));
+        Some(ReadDone { half, buffer, result, for_bytes })
     }
 }
 
-/// A message and the half that it goes out by.
-pub(super) struct WriteJob {
-    pub(super) half: WriteHalf,
-    pub(super) gather: Box<Gather>,
+/// A write in flight.
+pub(super) struct Writing {
+    op: Op,
+    half: Half,
 }
 
-/// What came of a [`WriteJob`]. The write may be short.
+/// What came of a [`Writing`]. It may be short.
 pub(super) struct WriteDone {
-    pub(super) half: WriteHalf,
+    pub(super) half: Half,
     pub(super) gather: Box<Gather>,
     pub(super) result: io::Result<usize>,
 }
 
-/// Runs one write of what is left of the message.
-pub(super) async fn write(job: WriteJob) -> WriteDone {
-    let WriteJob { mut half, mut gather } = job;
-    gather.aim();
-    let (result, gather) =
-        if gather.is_single() { half.write(gather).await } else { half.writev(gather).await };
-    WriteDone { half, gather, result }
+impl Writing {
+    /// Writes what is left of the message.
+    pub(super) fn start(half: Half, gather: Box<Gather>) -> Self {
+        Self { op: half.start(Work::Send(gather)), half }
+    }
+
+    /// What came of it, once; with `quiet` a complete one wakes nobody.
+    pub(super) fn outcome(slot: &mut Option<Self>, quiet: bool) -> Option<WriteDone> {
+        let Done { work, result, .. } = slot.as_mut()?.op.outcome(quiet)?;
+        let half = slot.take()?.half;
+        let Work::Send(gather) = work else { return None };
+        Some(WriteDone { half, gather, result })
+    }
 }
 
 /// Drives the handshake of `socket.tls` to its end.
@@ -105,7 +114,6 @@ pub(super) async fn write(job: WriteJob) -> WriteDone {
 /// # Errors
 /// The socket's, or `InvalidData` for what the peer sent; the alert was written then.
 pub(super) async fn handshake(shared: &Shared, socket: &mut Socket) -> io::Result<()> {
-    let never = Canceller::new();
     loop {
         flush(socket).await?;
         let Some(tls) = socket.tls.as_mut() else { return Ok(()) };
@@ -116,13 +124,11 @@ pub(super) async fn handshake(shared: &Shared, socket: &mut Socket) -> io::Resul
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let Some(half) = socket.read.take() else { return Err(io::ErrorKind::NotConnected.into()) };
-        let done = read(ReadJob::Fill(half, shared.take_small(), never.handle())).await;
-        socket.read = Some(done.half);
-        let Some(buffer) = done.buffer else { return Err(io::ErrorKind::NotConnected.into()) };
-        if !matches!(done.result, Ok(count) if count > 0) {
-            shared.put(buffer);
+        let done = half.start(Work::Receive(Class::Small)).await;
+        socket.read = Some(half);
+        let Some(buffer) = done.buffer else {
             return Err(done.result.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into()));
-        }
+        };
         tls.take_sealed(buffer);
         let opened = tls.open();
         if let Some(buffer) = tls.spent() {
@@ -145,9 +151,10 @@ async fn flush(socket: &mut Socket) -> io::Result<()> {
         let Some(half) = socket.write.take() else {
             return Err(io::ErrorKind::NotConnected.into());
         };
-        let done = write(WriteJob { half, gather }).await;
-        socket.write = Some(done.half);
-        gather = done.gather;
+        let done = half.start(Work::Send(gather)).await;
+        socket.write = Some(half);
+        let Work::Send(back) = done.work else { return Err(io::ErrorKind::NotConnected.into()) };
+        gather = back;
         match done.result {
             Ok(count) if count > 0 => gather.advance(count),
             Ok(_) => return Err(io::ErrorKind::WriteZero.into()),
@@ -166,26 +173,22 @@ pub(super) struct ConnectJob {
 }
 
 /// Makes a connection: the addresses in turn, then the handshake, all within one deadline.
-pub(super) async fn connect(
-    shared: std::rc::Rc<Shared>,
-    job: ConnectJob,
-) -> Result<Socket, UpstreamFault> {
+pub(super) async fn connect(shared: Rc<Shared>, job: ConnectJob) -> Result<Socket, UpstreamFault> {
     let ConnectJob { addresses, tls, place, within } = job;
-    let start = Instant::now();
+    let reactor = &shared.reactor;
+    let until_ns = clock::mono_ns().saturating_add(nanos(within));
     let attempt = async {
         let mut last = UpstreamFault::Unresolved;
-        let mut turns = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
+        let mut turns = u64::try_from(addresses.len()).unwrap_or(u64::MAX);
         for address in addresses {
             // An address that swallows everything leaves time for those behind it.
-            let share = within.saturating_sub(start.elapsed()) / turns.max(1);
+            let share_ns = until_ns.saturating_sub(clock::mono_ns()) / turns.max(1);
             turns = turns.saturating_sub(1);
-            let Ok(tried) = timeout(share, TcpStream::connect_addr(address)).await else {
-                last = UpstreamFault::TimedOut;
-                continue;
-            };
-            match tried {
-                Ok(stream) => return Ok(stream),
-                Err(error) => {
+            let share = Duration::from_nanos(share_ns);
+            match reactor.within(share, dial(&shared, address)).await {
+                None => last = UpstreamFault::TimedOut,
+                Some(Ok(descriptor)) => return Ok(descriptor),
+                Some(Err(error)) => {
                     tracing::debug!(%address, kind = ?error.kind(), "connect failed");
                     last = match error.kind() {
                         io::ErrorKind::TimedOut => UpstreamFault::TimedOut,
@@ -202,11 +205,25 @@ pub(super) async fn connect(
         handshake(&shared, &mut socket).await.map_err(|_| UpstreamFault::Tls)?;
         Ok(socket)
     };
-    match timeout(within, whole).await {
-        Ok(made) => made.map(|mut socket| {
+    match reactor.within(within, whole).await {
+        Some(made) => made.map(|mut socket| {
             socket.place = Some(place);
             socket
         }),
-        Err(_) => Err(UpstreamFault::TimedOut),
+        None => Err(UpstreamFault::TimedOut),
     }
+}
+
+/// Connects to one address.
+async fn dial(shared: &Shared, address: SocketAddr) -> io::Result<Descriptor> {
+    let domain = Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    send_at_once(&socket);
+    let descriptor = shared.reactor.adopt(OwnedFd::from(socket));
+    descriptor.start(Work::Connect(Box::new(address.into()))).await.result?;
+    Ok(descriptor)
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }

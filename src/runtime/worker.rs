@@ -3,23 +3,22 @@
 //! It accepts until it is told to stop, then finishes what is in hand within the drain time, ends
 //! the rest, and leaves no thread and no descriptor behind.
 
+use super::buffer::Class;
 use super::counters::Counters;
 use super::driver::{self, DriverKind};
 use super::published::Published;
+use super::reactor::{Descriptor, Join, Reactor};
 use super::shared::Shared;
 use super::signal::Phase;
+use super::sys::Work;
 use super::upstreams::{Addresses, Upstreams};
 use super::{Sessions, accept, bell, clock, sys};
 use crate::base::{Limits, ListenerId};
-use monoio::io::AsyncReadRent;
-use monoio::net::{ListenerOpts, TcpListener, UnixStream};
-use monoio::time::sleep;
-use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 use rustls::ServerConfig;
+use socket2::{Domain, Protocol, Type};
 use std::future::{Future, poll_fn};
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
@@ -184,38 +183,31 @@ fn run<K, F>(
     {
         tracing::warn!(core, %error, "a worker cannot stay on its core");
     }
-    let probed = driver::probe();
-    if !plan.force_legacy && probed.driver == DriverKind::Uring {
-        let built = RINGS.iter().find_map(|(flags, builder)| {
-            let runtime = RuntimeBuilder::<IoUringDriver>::new()
-                .with_entries(RING_ENTRIES)
-                .uring_builder(builder())
-                .enable_timer()
-                .build();
-            match runtime {
-                Ok(runtime) => Some(Ok((flags, runtime))),
-                // The last and plainest one has the last word.
-                Err(error) if *flags == PLAIN => Some(Err(error)),
-                Err(_) => None,
-            }
-        });
-        match built.unwrap_or_else(|| Err(io::ErrorKind::Unsupported.into())) {
-            Ok((flags, mut runtime)) => {
-                tracing::debug!(flags, "io_uring is set up");
-                runtime.block_on(work(plan, make, command, sender, DriverKind::Uring));
-                return;
-            }
-            Err(error) => tracing::warn!(%error, "io_uring failed; the worker runs on epoll"),
-        }
-    } else if let (false, Some(reason)) = (plan.force_legacy, &probed.reason) {
-        tracing::warn!(reason, "the worker runs on epoll");
-    }
-    match RuntimeBuilder::<LegacyDriver>::new().enable_timer().build() {
-        Ok(mut runtime) => {
-            runtime.block_on(work(plan, make, command, sender, DriverKind::Legacy));
-        }
+    let reactor = match reactor(plan.force_legacy) {
+        Ok(reactor) => reactor,
         Err(error) => {
             let _ = sender.send(Err(error));
+            return;
+        }
+    };
+    if let Err(error) = reactor.block_on(work(plan, make, command, sender, Rc::clone(&reactor))) {
+        tracing::error!(%error, "a worker's driver failed");
+    }
+}
+
+/// On io_uring, unless that is refused or not wanted.
+fn reactor(force_legacy: bool) -> io::Result<Rc<Reactor>> {
+    if force_legacy {
+        return Reactor::poller();
+    }
+    match driver::open() {
+        Ok((reactor, settings)) => {
+            tracing::debug!(settings, "io_uring is set up");
+            Ok(reactor)
+        }
+        Err(reason) => {
+            tracing::warn!(reason, "the worker runs on epoll");
+            Reactor::poller()
         }
     }
 }
@@ -226,42 +218,38 @@ async fn work<K, F>(
     make: F,
     command: std::os::unix::net::UnixStream,
     sender: &mpsc::SyncSender<io::Result<Ready>>,
-    driver: DriverKind,
+    reactor: Rc<Reactor>,
 ) where
     K: Sessions + 'static,
     F: FnOnce() -> K,
 {
-    let opened = open(&plan, command, driver);
-    let (listeners, addresses, command) = match opened {
+    let command = reactor.adopt(command);
+    let (listeners, addresses) = match open(&plan, &reactor) {
         Ok(opened) => opened,
         Err(error) => {
-            flush_closes().await;
+            reactor.settle();
             let _ = sender.send(Err(error));
             return;
         }
     };
     let drain_ms = plan.limits.drain_ms;
-    let shared = Shared::new(plan.limits, plan.upstreams, plan.addresses, plan.counters);
+    let (limits, counters) = (plan.limits, plan.counters);
+    let shared = Shared::new(Rc::clone(&reactor), limits, plan.upstreams, plan.addresses, counters);
     let sessions = Rc::new(make());
-    let fds: Vec<_> = listeners.iter().map(AsRawFd::as_raw_fd).collect();
-    let bell = match sessions.bell().map(|bell| adopt(bell, driver)).transpose() {
-        Ok(bell) => bell,
-        Err(error) => {
-            flush_closes().await;
-            let _ = sender.send(Err(error));
-            return;
-        }
-    };
-    let bell = bell.map(|stream| monoio::spawn(bell::listen(stream, Rc::clone(&shared))));
-    let loops: Vec<_> = listeners
+    let fds: Vec<_> = listeners.iter().map(Descriptor::raw).collect();
+    let bell = sessions.bell().map(|stream| {
+        let stream = reactor.adopt(stream);
+        reactor.spawn(bell::listen(stream, Rc::clone(&shared)))
+    });
+    let loops: Vec<Join> = listeners
         .into_iter()
         .zip(plan.listeners)
         .map(|(listener, plan)| {
             let (shared, sessions) = (Rc::clone(&shared), Rc::clone(&sessions));
-            monoio::spawn(accept::accept_loop(listener, plan, shared, sessions))
+            reactor.spawn(accept::accept_loop(listener, plan, shared, sessions))
         })
         .collect();
-    if sender.send(Ok(Ready { driver, addresses })).is_err() {
+    if sender.send(Ok(Ready { driver: reactor.kind(), addresses })).is_err() {
         return;
     }
     let mut order = Order::Serve;
@@ -270,9 +258,9 @@ async fn work<K, F>(
         let mut read = pin!(Some(next_order(command)));
         let listener = shared.signal.listen();
         while order != Order::Stop {
-            let mut tick = pin!(sleep(Duration::from_millis(TICK_MS)));
+            let mut tick = pin!(reactor.sleep(Duration::from_millis(TICK_MS)));
             let heard = poll_fn(|cx| {
-                listener.register(cx.waker());
+                listener.register();
                 let heard = read.as_mut().as_pin_mut().map(|read| read.poll(cx));
                 if let Some(Poll::Ready((order, command))) = heard {
                     read.set((order != Order::Stop).then(|| next_order(command)));
@@ -325,12 +313,6 @@ async fn work<K, F>(
     wait_until_empty(&shared).await;
     shared.sweep(clock::now());
     drop((shared, sessions));
-    flush_closes().await;
-}
-
-/// Closes are queued in the ring; a pass through the driver carries them out.
-async fn flush_closes() {
-    sleep(Duration::from_millis(2)).await;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -341,48 +323,53 @@ enum Order {
 }
 
 /// The next command; the stream goes in and comes back, so that the read owns it.
-async fn next_order(mut stream: UnixStream) -> (Order, UnixStream) {
-    let (result, byte) = stream.read(Vec::with_capacity(1)).await;
-    let order = match (result, byte.as_slice()) {
-        (Ok(1), DRAIN) => Order::Drain,
+async fn next_order(stream: Descriptor) -> (Order, Descriptor) {
+    let done = stream.start(Work::Receive(Class::Small)).await;
+    let order = match done.buffer.as_ref().map(|buffer| buffer.filled()) {
+        Some(bytes) if !bytes.is_empty() && bytes.iter().all(|byte| [*byte] == DRAIN) => {
+            Order::Drain
+        }
         // An end of the stream, too: whoever held the handle is gone.
         _ => Order::Stop,
     };
     (order, stream)
 }
 
-type Opened = (Vec<TcpListener>, Vec<SocketAddr>, UnixStream);
-
 fn open(
     plan: &WorkerPlan,
-    command: std::os::unix::net::UnixStream,
-    driver: DriverKind,
-) -> io::Result<Opened> {
-    let command = adopt(command, driver)?;
-    let options = ListenerOpts::new().reuse_port(true).reuse_addr(true).backlog(BACKLOG);
+    reactor: &Rc<Reactor>,
+) -> io::Result<(Vec<Descriptor>, Vec<SocketAddr>)> {
     let mut listeners = Vec::new();
     let mut addresses = Vec::new();
     for listener in &plan.listeners {
-        let opened = TcpListener::bind_with_config(listener.address, &options)?;
-        addresses.push(opened.local_addr()?);
+        let (opened, address) = listen(listener.address, reactor)?;
+        addresses.push(address);
         listeners.push(opened);
     }
-    Ok((listeners, addresses, command))
+    Ok((listeners, addresses))
 }
 
-fn adopt(stream: std::os::unix::net::UnixStream, driver: DriverKind) -> io::Result<UnixStream> {
-    // A blocking descriptor would block the whole thread under epoll; under io_uring a
-    // non-blocking one would fail instead of waiting.
-    stream.set_nonblocking(driver == DriverKind::Legacy)?;
-    UnixStream::from_std(stream)
+fn listen(address: SocketAddr, reactor: &Rc<Reactor>) -> io::Result<(Descriptor, SocketAddr)> {
+    let domain = Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    // Under epoll an accept must not block the thread; under io_uring it must not fail instead of
+    // waiting.
+    socket.set_nonblocking(reactor.kind() == DriverKind::Legacy)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    let socket = std::net::TcpListener::from(socket);
+    let address = socket.local_addr()?;
+    Ok((reactor.adopt(socket), address))
 }
 
 /// Every connection was told to end; none holds out longer than its sockets do.
 async fn wait_until_empty(shared: &Rc<Shared>) {
     let listener = shared.signal.listen();
-    let mut bound = pin!(sleep(Duration::from_millis(HOLD_OUT_MS)));
+    let mut bound = pin!(shared.reactor.sleep(Duration::from_millis(HOLD_OUT_MS)));
     poll_fn(|cx| {
-        listener.register(cx.waker());
+        listener.register();
         if shared.connections.get() == 0 {
             return Poll::Ready(());
         }
@@ -393,28 +380,6 @@ async fn wait_until_empty(shared: &Rc<Shared>) {
     .await;
 }
 
-type RingBuilder = fn() -> io_uring::Builder;
-
-/// How a ring is asked for, the best first; older kernels refuse what they do not know.
-///
-/// Without one of the first two each completion interrupts the worker: a third of its CPU time at
-/// 64 connections went to signals and interprocessor interrupts.
-const RINGS: [(&str, RingBuilder); 3] = [
-    ("defer_taskrun", || {
-        let mut builder = io_uring::IoUring::builder();
-        builder.setup_single_issuer().setup_defer_taskrun();
-        builder
-    }),
-    ("coop_taskrun", || {
-        let mut builder = io_uring::IoUring::builder();
-        builder.setup_coop_taskrun();
-        builder
-    }),
-    (PLAIN, io_uring::IoUring::builder),
-];
-const PLAIN: &str = "plain";
-/// Entries of a worker's ring.
-const RING_ENTRIES: u32 = 2_048;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
 /// How often idle connections and times are looked at.

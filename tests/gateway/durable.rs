@@ -208,7 +208,7 @@ fn the_program_serves_careful_callers_on_both_drivers() {
     home.write("policy.toml", POLICY);
     home.configure(upstream.address, "");
     let token = home.reader("ana");
-    for environment in [vec![("MONOIO_FORCE_LEGACY_DRIVER", "1")], vec![]] {
+    for environment in [vec![("WEIRGATE_FORCE_EPOLL", "1")], vec![]] {
         let mut served = Served::start(&home.config(), &environment);
         let address = served.address("api");
         let mut caller = Caller::open(address).unwrap();

@@ -61,9 +61,7 @@ fn the_epoll_driver_masks_and_records_the_same() {
         answer(stream, "application/json", body.as_bytes())
     });
     home.configure(upstream.address, "");
-    for (environment, driver) in
-        [(vec![("MONOIO_FORCE_LEGACY_DRIVER", "1")], "epoll"), (vec![], "")]
-    {
+    for (environment, driver) in [(vec![("WEIRGATE_FORCE_EPOLL", "1")], "epoll"), (vec![], "")] {
         let mut served = Served::start(&home.config(), &environment);
         let address = served.address("api");
         let answer = get(address, "/masked/person", &home.reader("ana")).unwrap();

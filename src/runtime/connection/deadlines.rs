@@ -1,4 +1,4 @@
-//! What a connection does because time passes: deadlines, and giving buffers back.
+//! What a connection does because time passes.
 
 use super::Connection;
 use crate::base::Now;
@@ -29,13 +29,8 @@ impl<S: Session> Connection<S> {
         if self.lingering.as_ref().is_some_and(|linger| now.mono_ns >= linger.until_ns) {
             self.over = true;
         }
-        if self.caller_quiet_ns().is_some_and(|at| at <= now.mono_ns) {
-            self.up.filling_ns = None;
-            self.caller_cancel = std::mem::take(&mut self.caller_cancel).cancel();
-        }
-        if self.upstream_quiet_ns().is_some_and(|at| at <= now.mono_ns) {
-            self.down.filling_ns = None;
-            self.upstream_cancel = std::mem::take(&mut self.upstream_cancel).cancel();
+        if self.cools_ns().is_some_and(|at| at <= now.mono_ns) {
+            self.hot = false;
         }
         let due = self.session.deadline().is_some_and(|at| at <= now.mono_ns);
         if due && !self.over && self.closing.is_none() {
@@ -52,37 +47,32 @@ impl<S: Session> Connection<S> {
             // One that was told already and names the past again shall not spin.
             sooner(at.max(now.after_ms(1)));
         }
+        // A write that is over and was no news has a buffer that others could use.
+        let collect_ns = COLLECT_MS.saturating_mul(1_000_000);
+        let written = |since_ns: u64| match since_ns.saturating_add(collect_ns) {
+            soon if soon > now.mono_ns => soon,
+            _ => since_ns.saturating_add(write_ns),
+        };
         if self.caller.write.is_none() {
-            sooner(self.down.since_ns.saturating_add(write_ns));
+            sooner(written(self.down.since_ns));
         }
         if self.upstream_writing && !self.up.dead {
-            sooner(self.up.since_ns.saturating_add(write_ns));
+            sooner(written(self.up.since_ns));
         }
         if let Some(linger) = &self.lingering {
             sooner(linger.until_ns);
         }
-        let quiet = [self.caller_quiet_ns(), self.upstream_quiet_ns()];
-        quiet.into_iter().flatten().for_each(sooner);
+        self.cools_ns().into_iter().for_each(sooner);
         self.due_ns = due_ns;
         (due_ns != u64::MAX).then_some(due_ns)
     }
 
-    /// When the caller's read that holds a buffer, and gets nothing, gives it back.
-    fn caller_quiet_ns(&self) -> Option<u64> {
-        let since = self.up.filling_ns?;
-        let (since, bound) = match self.interest.idle {
-            true => (since.max(self.idle_ns), HOT_MS),
-            false => (since, QUIET_MS),
-        };
-        Some(since.saturating_add(bound.saturating_mul(1_000_000)))
-    }
-
-    /// As [`Self::caller_quiet_ns`], for the upstream's.
-    fn upstream_quiet_ns(&self) -> Option<u64> {
-        let since = self.down.filling_ns?;
-        Some(since.saturating_add(QUIET_MS.saturating_mul(1_000_000)))
+    /// When the next request was waited for so long that it is not expected soon.
+    fn cools_ns(&self) -> Option<u64> {
+        let waits = self.hot && self.interest.idle;
+        waits.then(|| self.idle_ns.saturating_add(HOT_MS.saturating_mul(1_000_000)))
     }
 }
 
-/// How long a read within an exchange holds a buffer for nothing.
-const QUIET_MS: u64 = if cfg!(test) { 60 } else { 200 };
+/// How soon a write that is over is looked for.
+const COLLECT_MS: u64 = 50;

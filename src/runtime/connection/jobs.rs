@@ -3,107 +3,101 @@
 use super::Connection;
 use crate::base::Now;
 use crate::runtime::park::HOT_MS;
-use crate::runtime::socket::{ConnectJob, ReadDone, ReadJob, WriteDone, WriteJob};
+use crate::runtime::socket::{ConnectJob, ReadDone, Reading, Socket, WriteDone, Writing};
 use crate::runtime::{Session, sys};
 use crate::session::io::Ending;
 
 impl<S: Session> Connection<S> {
-    /// The read to start on the caller.
+    /// Starts a read on the caller, where there is none and one makes sense.
     ///
     /// One is in flight nearly always, also when nobody wants bytes: a caller that goes must be
-    /// heard of, and what it sends ahead is bounded by the buffer. One that gets nothing for a
-    /// while becomes a wait, which holds no buffer; so is every one of a connection that is not hot.
-    pub(in crate::runtime) fn caller_read_job(&mut self, now: Now) -> Option<ReadJob> {
+    /// heard of, and what it sends ahead is bounded by a buffer. It holds none until bytes come.
+    pub(in crate::runtime) fn start_caller_read(&mut self) -> Option<Reading> {
         self.caller.read.as_ref()?;
-        if self.lingering.is_some() {
-            let mut buffer = self.up.buffer.take().unwrap_or_else(|| self.shared.take_small());
-            let count = buffer.filled().len();
-            buffer.consume(count);
-            buffer.compact();
-            let cancel = self.caller_cancel.handle();
-            return self.caller.read.take().map(|half| ReadJob::Fill(half, buffer, cancel));
-        }
-        if self.up.end.is_some() || self.closing.is_some() {
-            return None;
-        }
-        let wanted = self.interest.caller;
-        // Between requests that are far apart, and while the caller only listens.
-        let cold = !self.hot && (!wanted || self.interest.idle);
-        let buffer = match &self.caller.tls {
-            Some(tls) if !tls.is_drained() => return None,
-            _ if (self.up.quiet || cold) && !self.up.ready => {
-                return self.caller.read.take().map(ReadJob::Wait);
+        if self.lingering.is_none() {
+            if self.up.end.is_some() || self.closing.is_some() {
+                return None;
             }
-            Some(_) => self.up.sealed_room(&self.shared),
-            None if !wanted && (self.up.lent || !self.up.rest().is_empty()) => {
-                // Away with a write to an upstream, the buffer is soon back; else wait without.
-                let soon = self.up.lent && self.upstream.is_some();
-                if soon || self.up.ready {
-                    return None;
+            let wanted = self.interest.caller;
+            match &self.caller.tls {
+                Some(tls) if !tls.is_drained() => return None,
+                Some(_) => {}
+                None if !wanted && (self.up.lent_rest() || !self.up.rest().is_empty()) => {
+                    // Away with a write to an upstream, the buffer is soon back; else wait without.
+                    let soon = self.up.lent && self.upstream.is_some();
+                    if soon || self.up.ready {
+                        return None;
+                    }
+                    return self.caller.read.take().map(Reading::readable);
                 }
-                return self.caller.read.take().map(ReadJob::Wait);
+                None if wanted && !self.up.is_hungry() => return None,
+                None => {}
             }
-            None if wanted && !self.up.is_hungry() => return None,
-            None => match self.up.room(&self.shared) {
-                Some(buffer) => buffer,
-                None => {
-                    tracing::warn!("a session takes nothing of a full buffer; its caller is cut");
-                    self.gone(now);
-                    return None;
-                }
-            },
-        };
-        self.up.filling_ns = Some(now.mono_ns);
-        let cancel = self.caller_cancel.handle();
-        self.caller.read.take().map(|half| ReadJob::Fill(half, buffer, cancel))
+        }
+        let class = self.up.class();
+        self.caller.read.take().map(|half| Reading::receive(half, class))
     }
 
-    /// The read to start on the upstream.
-    pub(in crate::runtime) fn upstream_read_job(&mut self, now: Now) -> Option<ReadJob> {
+    /// Starts a read on the upstream, where there is none and bytes are wanted.
+    pub(in crate::runtime) fn start_upstream_read(&mut self) -> Option<Reading> {
         let wanted = self.interest.upstream || self.up.dead;
         if !wanted || self.upstream_reading || self.down.end.is_some() {
             return None;
         }
         let upstream = self.upstream.as_mut()?;
         upstream.read.as_ref()?;
-        let buffer = match &upstream.tls {
+        match &upstream.tls {
             Some(tls) if !tls.is_drained() => return None,
             None if !self.down.is_hungry() => return None,
-            _ if self.down.quiet && !self.down.ready => {
-                self.upstream_reading = true;
-                return upstream.read.take().map(ReadJob::Wait);
-            }
-            Some(_) => self.down.sealed_room(&self.shared),
-            None => match self.down.room(&self.shared) {
-                Some(buffer) => buffer,
-                None => {
-                    tracing::warn!("a session takes nothing of a full buffer; its upstream is cut");
-                    self.down.end = Some(Ending::Cut);
-                    return None;
-                }
-            },
-        };
+            _ => {}
+        }
         self.upstream_reading = true;
-        self.down.filling_ns = Some(now.mono_ns);
-        let cancel = self.upstream_cancel.handle();
-        upstream.read.take().map(|half| ReadJob::Fill(half, buffer, cancel))
+        let class = self.down.class();
+        upstream.read.take().map(|half| Reading::receive(half, class))
     }
 
-    /// The write to start on the caller.
-    pub(in crate::runtime) fn caller_write_job(&mut self, now: Now) -> Option<WriteJob> {
-        let job = self.down.write_job(&mut self.caller, now);
-        self.lap.written(job.is_some(), &self.shared.counters.latency);
-        job
+    /// Starts a write to the caller, where there is none and something to write.
+    pub(in crate::runtime) fn start_caller_write(&mut self, now: Now) -> Option<Writing> {
+        let writing = self.down.start_write(&mut self.caller, &self.shared, now);
+        self.lap.written(writing.is_some(), &self.shared.counters.latency);
+        writing
     }
 
-    /// The write to start on the upstream.
-    pub(in crate::runtime) fn upstream_write_job(&mut self, now: Now) -> Option<WriteJob> {
+    /// As [`Self::start_caller_write`], to the upstream.
+    pub(in crate::runtime) fn start_upstream_write(&mut self, now: Now) -> Option<Writing> {
         if self.upstream_writing {
             return None;
         }
-        let job = self.up.write_job(self.upstream.as_mut()?, now);
-        self.upstream_writing = job.is_some();
-        job
+        let writing = self.up.start_write(self.upstream.as_mut()?, &self.shared, now);
+        self.upstream_writing = writing.is_some();
+        writing
+    }
+
+    /// Whether the end of the write to the caller is no news, should it come off whole: nothing
+    /// can go on because of it, and it is looked for when anything else happens.
+    pub(in crate::runtime) fn is_quiet_to_caller(&self) -> bool {
+        !self.is_ending()
+            && !self.down.awaits_write()
+            && is_sealed_whole(&self.caller)
+            && self.upstream.as_ref().is_none_or(is_drained)
+    }
+
+    /// As [`Self::is_quiet_to_caller`], of the write to the upstream.
+    pub(in crate::runtime) fn is_quiet_to_upstream(&self) -> bool {
+        !self.is_ending()
+            && !self.up.awaits_write()
+            && self.upstream.as_ref().is_some_and(is_sealed_whole)
+            && is_drained(&self.caller)
+    }
+
+    /// Whether the connection or its time of service ends.
+    fn is_ending(&self) -> bool {
+        let is_to_park = self.interest.idle && !self.hot;
+        is_to_park
+            || self.over
+            || self.closing.is_some()
+            || self.drain_told
+            || self.session.is_closed()
     }
 
     /// The connect to start.
@@ -117,25 +111,26 @@ impl<S: Session> Connection<S> {
     }
 
     pub(in crate::runtime) fn on_caller_read(&mut self, done: ReadDone, now: Now) {
-        let ReadDone { half, buffer, result } = done;
+        let ReadDone { half, buffer, result, for_bytes } = done;
         self.caller.read = Some(half);
         if self.interest.idle {
             let gap_ns = now.mono_ns.saturating_sub(self.idle_ns);
             self.hot = result.is_ok() && gap_ns < HOT_MS.saturating_mul(1_000_000);
         }
-        let Some(buffer) = buffer else { return self.on_caller_ready(&result) };
-        if let Some(linger) = self.lingering.as_mut() {
-            let cancelled = |error: &std::io::Error| error.raw_os_error() == Some(libc::ECANCELED);
-            if result.as_ref().is_err_and(cancelled) {
-                return self.shared.put(buffer);
-            }
-            let count = result.unwrap_or(0);
-            linger.left = linger.left.saturating_sub(count);
-            self.over |= linger.left == 0 || count == 0;
-            self.shared.put(buffer);
-        } else {
-            self.up.filled(&mut self.caller, buffer, result, &self.shared);
+        if !for_bytes {
+            return self.on_caller_ready(&result);
         }
+        let Some(linger) = self.lingering.as_mut() else {
+            if !self.up.filled(&mut self.caller, buffer, &result, &self.shared) {
+                tracing::warn!("a session takes nothing of a full buffer; its caller is cut");
+                self.gone(now);
+            }
+            return;
+        };
+        let count = result.unwrap_or(0);
+        linger.left = linger.left.saturating_sub(count);
+        self.over |= linger.left == 0 || count == 0;
+        buffer.into_iter().for_each(|buffer| self.shared.put(buffer));
     }
 
     fn on_caller_ready(&mut self, result: &std::io::Result<usize>) {
@@ -157,29 +152,37 @@ impl<S: Session> Connection<S> {
 
     pub(in crate::runtime) fn on_upstream_read(&mut self, done: ReadDone) {
         self.upstream_reading = false;
-        let ReadDone { half, buffer, result } = done;
+        let ReadDone { half, buffer, result, .. } = done;
         let Some(upstream) = self.upstream.as_mut() else {
             // It was released meanwhile; the half closes with this drop.
             return buffer.into_iter().for_each(|buffer| self.shared.put(buffer));
         };
         upstream.read = Some(half);
-        let Some(buffer) = buffer else {
-            // A wait that fails is followed by a read that says why.
-            self.down.ready = true;
-            return;
-        };
-        self.down.filled(upstream, buffer, result, &self.shared);
+        if !self.down.filled(upstream, buffer, &result, &self.shared) {
+            tracing::warn!("a session takes nothing of a full buffer; its upstream is cut");
+            self.down.end = Some(Ending::Cut);
+        }
     }
 
     pub(in crate::runtime) fn on_caller_write(&mut self, done: WriteDone) {
-        self.caller.write = self.down.wrote(done, false);
+        self.caller.write = self.down.wrote(done, false, &self.shared);
     }
 
     pub(in crate::runtime) fn on_upstream_write(&mut self, done: WriteDone) {
         self.upstream_writing = false;
-        let half = self.up.wrote(done, self.upstream.is_none());
+        let half = self.up.wrote(done, self.upstream.is_none(), &self.shared);
         if let Some(upstream) = self.upstream.as_mut() {
             upstream.write = half;
         }
     }
+}
+
+/// Whether no records wait behind those that are on their way.
+fn is_sealed_whole(socket: &Socket) -> bool {
+    socket.tls.as_ref().is_none_or(|tls| !tls.wants_write())
+}
+
+/// Whether nothing that came under TLS waits to be opened or taken.
+fn is_drained(socket: &Socket) -> bool {
+    socket.tls.as_ref().is_none_or(|tls| tls.is_drained())
 }

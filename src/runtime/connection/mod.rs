@@ -12,11 +12,10 @@ use super::latency::Lap;
 use super::park::Seat;
 use super::shared::{Found, Key, Shared};
 use super::signal::Phase;
-use super::socket::{ConnectJob, Socket, Wait};
+use super::socket::{ConnectJob, Reading, Socket};
 use super::{Disk, Session, sys};
 use crate::base::{CredentialId, ExchangeId, Now, ResourceId};
 use crate::session::io::{Act, Ending, Input, Interest, Out, UpstreamFault};
-use monoio::io::Canceller;
 use std::rc::Rc;
 
 /// How the caller's connection is to end.
@@ -54,9 +53,7 @@ pub(in crate::runtime) struct Connection<S> {
     interest: Interest,
     out: Out,
     caller: Socket,
-    caller_cancel: Canceller,
     upstream: Option<Socket>,
-    upstream_cancel: Canceller,
     /// From the caller to the upstream.
     up: Flow,
     /// From the upstream to the caller.
@@ -86,20 +83,16 @@ pub(in crate::runtime) struct Connection<S> {
 impl<S: Session> Connection<S> {
     /// Goes on where `seat` was left.
     pub(in crate::runtime) fn new(shared: Rc<Shared>, seat: Seat<S>) -> Self {
-        let Seat { caller, session, ready, hot, idle_ns, .. } = seat;
+        let Seat { caller, session, hot, idle_ns, .. } = seat;
         let interest = session.interest();
-        let mut up = Flow::new();
-        up.ready = ready;
         Self {
             shared,
             session,
             interest,
             out: Out::new(),
             caller,
-            caller_cancel: Canceller::new(),
             upstream: None,
-            upstream_cancel: Canceller::new(),
-            up,
+            up: Flow::new(),
             down: Flow::new(),
             exchange: None,
             key: None,
@@ -239,7 +232,7 @@ impl<S: Session> Connection<S> {
         self.down.told = true;
         let ending = if self.up.dead { Ending::Cut } else { ending };
         if ending == Ending::Cut {
-            self.up.forget();
+            self.up.forget(&self.shared);
         }
         self.tell(Input::UpstreamEnd(exchange, ending), now);
         true
@@ -318,9 +311,9 @@ impl<S: Session> Connection<S> {
         let mut sound = true;
         if !self.out.upstream().list().is_empty() {
             let out = &mut self.out;
-            sound &= self.up.take(up_base, |to| out.swap_upstream(to));
+            sound &= self.up.take(up_base, &self.shared, |to| out.swap_upstream(to));
             if self.exchange.is_none() {
-                self.up.forget();
+                self.up.forget(&self.shared);
             }
         }
         if !self.out.caller().list().is_empty() {
@@ -328,7 +321,7 @@ impl<S: Session> Connection<S> {
                 self.lap.answering(now);
             }
             let out = &mut self.out;
-            sound &= self.down.take(down_base, |to| out.swap_caller(to));
+            sound &= self.down.take(down_base, &self.shared, |to| out.swap_caller(to));
         }
         if !sound {
             debug_assert!(false, "pieces name an input that was not shown");
@@ -393,7 +386,7 @@ impl<S: Session> Connection<S> {
                 None => sys::shutdown_both(upstream.fd),
             }
         }
-        self.up.forget();
+        self.up.forget(&self.shared);
         self.up.restart_out();
         self.down.drop_rest();
     }
@@ -505,17 +498,17 @@ impl<S: Session> Connection<S> {
         sys::shutdown_both(self.caller.fd);
     }
 
-    /// Whether nothing is in hand and nothing in flight but perhaps a wait, and nothing is
-    /// expected soon.
-    pub(in crate::runtime) fn may_park(&self, waiting: bool) -> bool {
-        let quiet = self.interest.idle && !self.hot && !self.up.ready;
+    /// Whether nothing is in hand and nothing in flight but a read for bytes, and none are expected
+    /// soon.
+    pub(in crate::runtime) fn may_park(&self, reading: bool) -> bool {
+        let quiet = self.interest.idle && !self.hot;
         let nothing_to_do = self.exchange.is_none()
             && self.closing.is_none()
             && self.up.end.is_none()
             && self.up.rest().is_empty()
             && self.down.is_idle()
             && !self.down.dead;
-        let nothing_in_flight = (waiting || self.caller.read.is_some())
+        let nothing_in_flight = (reading || self.caller.read.is_some())
             && self.caller.write.is_some()
             && !self.upstream_reading
             && !self.upstream_writing
@@ -524,10 +517,10 @@ impl<S: Session> Connection<S> {
     }
 
     /// What is left of a connection that [`Self::may_park`].
-    pub(in crate::runtime) fn park(self, wait: Option<Wait>) -> Seat<S> {
+    pub(in crate::runtime) fn park(self, reading: Option<Reading>) -> Seat<S> {
         debug_assert!(self.upstream.is_none() && self.connected.is_none());
         let idle_ns = self.idle_ns;
-        Seat { wait, idle_ns, ..Seat::new(self.caller, self.session) }
+        Seat { reading, idle_ns, ..Seat::new(self.caller, self.session) }
     }
 
     /// Gives the buffers back, once nothing is in flight.

@@ -134,8 +134,10 @@ fn a_connection_costs_little_memory_of_its_own() {
     let upstreams = crate::runtime::Published::new(crate::runtime::Upstreams::default());
     let addresses = crate::runtime::Published::new(crate::runtime::Addresses::default());
     let (limits, counters) = (crate::base::Limits::default(), std::sync::Arc::default());
-    let shared = crate::runtime::shared::Shared::new(limits, upstreams, addresses, counters);
-    // Only its size is looked at; it is never run, so no driver is needed.
+    let reactor = crate::runtime::reactor::Reactor::poller().expect("epoll");
+    let shared =
+        crate::runtime::shared::Shared::new(reactor, limits, upstreams, addresses, counters);
+    // Only its size is looked at; it is never run.
     let made = |seat| crate::runtime::drive::serve::<super::fake::Fake>(shared, seat);
     let size = future_size(made);
     assert!(size <= 3_584, "{size} bytes while it is served");

@@ -5,156 +5,121 @@
     reason = "the one place of the runtime that speaks to the kernel by pointer"
 )]
 
-use super::buffer::Buffer;
-use crate::base::Pieces;
-use monoio::buf::{IoBuf, IoBufMut, IoVecBuf};
-use monoio::io::{OwnedReadHalf, OwnedWriteHalf};
-use monoio::net::TcpStream;
+mod flight;
+mod gather;
+mod poller;
+mod provided;
+mod ring;
+
+pub(super) use flight::{Done, Key, Waits, Work};
+pub(super) use gather::Gather;
+
+use super::DriverKind;
+use super::buffer::Buffers;
+use super::reactor::TaskId;
+use poller::Poller;
+use ring::Ring;
+use std::cell::RefCell;
 use std::ffi::CString;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::NonNull;
+use std::rc::Rc;
+use std::time::Duration;
 
-/// The half of a socket that a read in flight owns.
-pub(super) type ReadHalf = OwnedReadHalf<TcpStream>;
-/// The half of a socket that a write in flight owns.
-pub(super) type WriteHalf = OwnedWriteHalf<TcpStream>;
-
-/// Slices of one write; more go into the next.
-const SLICES_MAX: usize = 256;
-
-// SAFETY: the pointer names `room()` of pages of their own, which do not move with the value;
-// `bytes_total` is that room's length; all of it is initialised.
-unsafe impl IoBufMut for Buffer {
-    fn write_ptr(&mut self) -> *mut u8 {
-        self.room().as_mut_ptr()
-    }
-
-    fn bytes_total(&mut self) -> usize {
-        self.room().len()
-    }
-
-    unsafe fn set_init(&mut self, count: usize) {
-        self.extend(count);
-    }
+/// What carries out operations on descriptors, and says when they are done.
+///
+/// Operations that were started on a descriptor are over, or cancelled, before it is closed.
+#[expect(clippy::large_enum_variant, reason = "there is one of it in a worker")]
+pub(super) enum Driver {
+    /// io_uring.
+    Ring(Ring),
+    /// epoll.
+    Poller(Poller),
 }
 
-/// A message on its way to a socket: pieces with the buffer that they name, and how far it got.
-#[derive(Debug, Default)]
-pub(super) struct Gather {
-    pieces: Pieces,
-    source: Option<Buffer>,
-    base: usize,
-    done: usize,
-    slices: Vec<libc::iovec>,
-}
-
-impl Gather {
-    /// Whether nothing is left to write.
-    pub(super) fn is_empty(&self) -> bool {
-        self.done >= self.pieces.len()
+impl Driver {
+    /// A driver on io_uring; also says with which settings.
+    ///
+    /// # Errors
+    /// The kernel's, or `Unsupported` before 5.19.
+    pub(super) fn ring(buffers: Rc<RefCell<Buffers>>) -> io::Result<(Self, &'static str)> {
+        Ring::new(buffers).map(|(ring, settings)| (Self::Ring(ring), settings))
     }
 
-    /// The pieces, to be filled; only while nothing of them is aimed at.
-    pub(super) fn pieces_mut(&mut self) -> &mut Pieces {
-        self.slices.clear();
-        &mut self.pieces
+    /// A driver on epoll.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(super) fn poller(buffers: Rc<RefCell<Buffers>>) -> io::Result<Self> {
+        Poller::new(buffers).map(Self::Poller)
     }
 
-    /// Lends the buffer that the pieces name, `base` being where its input started.
-    pub(super) fn lend(&mut self, source: Buffer, base: usize) {
-        debug_assert!(self.source.is_none());
-        self.source = Some(source);
-        self.base = base;
-    }
-
-    /// Every slice from the start; for a layer that seals them.
-    pub(super) fn slices(&self) -> impl Iterator<Item = &[u8]> {
-        let source = self.source.as_ref().map_or(&[][..], |buffer| buffer.from(self.base));
-        self.pieces.slices(source)
-    }
-
-    /// Takes the lent buffer back. What names it must be written or given up.
-    pub(super) fn reclaim(&mut self) -> Option<Buffer> {
-        self.slices.clear();
-        self.source.take()
-    }
-
-    /// Forgets all pieces.
-    pub(super) fn clear(&mut self) {
-        self.slices.clear();
-        self.pieces.clear();
-        self.done = 0;
-    }
-
-    /// Notes that `count` bytes went out.
-    pub(super) fn advance(&mut self, count: usize) {
-        self.slices.clear();
-        self.done = self.done.saturating_add(count);
-    }
-
-    /// Lays out the slices of what is left.
-    pub(super) fn aim(&mut self) {
-        self.slices.clear();
-        let source = self.source.as_ref().map_or(&[][..], |buffer| buffer.from(self.base));
-        let mut skip = self.done;
-        for slice in self.pieces.slices(source) {
-            let Some(rest) = slice.get(skip..) else {
-                skip = skip.saturating_sub(slice.len());
-                continue;
-            };
-            skip = 0;
-            if rest.is_empty() {
-                continue;
-            }
-            if self.slices.len() >= SLICES_MAX {
-                break;
-            }
-            self.slices.push(libc::iovec {
-                iov_base: rest.as_ptr().cast_mut().cast(),
-                iov_len: rest.len(),
-            });
+    pub(super) fn kind(&self) -> DriverKind {
+        match self {
+            Self::Ring(_) => DriverKind::Uring,
+            Self::Poller(_) => DriverKind::Legacy,
         }
     }
 
-    /// Whether a plain send does.
-    pub(super) fn is_single(&self) -> bool {
-        self.slices.len() == 1
-    }
-}
-
-// SAFETY: the slices name the arena of `pieces`, the memory of `source` and statics. All three are
-// on the heap or static, so they do not move with the value, and every method that could change
-// one of them empties `slices` first. While a write is in flight the value is inside of it.
-unsafe impl IoVecBuf for Box<Gather> {
-    fn read_iovec_ptr(&self) -> *const libc::iovec {
-        self.slices.as_ptr()
+    /// Starts an operation. The descriptor must stay open until it is over or abandoned.
+    pub(super) fn start(&mut self, fd: RawFd, work: Work) -> Key {
+        match self {
+            Self::Ring(ring) => ring.start(fd, work),
+            Self::Poller(poller) => poller.start(fd, work),
+        }
     }
 
-    fn read_iovec_len(&self) -> usize {
-        self.slices.len()
-    }
-}
-
-// SAFETY: as above, for the first slice alone.
-unsafe impl IoBuf for Box<Gather> {
-    fn read_ptr(&self) -> *const u8 {
-        self.slices.first().map_or(std::ptr::null(), |slice| slice.iov_base.cast_const().cast())
+    /// What came of an operation, once; until then notes who waits.
+    pub(super) fn take(&mut self, key: Key, waits: Waits) -> Option<Done> {
+        match self {
+            Self::Ring(ring) => ring.take(key, waits),
+            Self::Poller(poller) => poller.take(key, waits),
+        }
     }
 
-    fn bytes_init(&self) -> usize {
-        self.slices.first().map_or(0, |slice| slice.iov_len)
+    /// Gives up an operation: it is cancelled where it can be, and nobody hears of it.
+    pub(super) fn abandon(&mut self, key: Key) {
+        match self {
+            Self::Ring(ring) => ring.abandon(key),
+            Self::Poller(poller) => poller.abandon(key),
+        }
     }
-}
 
-/// Waits until `half` has something to read, without a buffer.
-pub(super) async fn readable(half: &ReadHalf) -> io::Result<()> {
-    // SAFETY: the stream lives as long as `half`, and monoio's halves never replace it; `readable`
-    // reads its descriptor only.
-    let stream = unsafe { &*half.0.get() };
-    stream.readable(false).await
+    /// Closes a descriptor, behind what was started on it.
+    pub(super) fn close(&mut self, fd: OwnedFd) {
+        match self {
+            Self::Ring(ring) => ring.close(fd),
+            Self::Poller(poller) => poller.close(fd),
+        }
+    }
+
+    /// Gives up every operation, and waits until every descriptor is closed that should be.
+    pub(super) fn settle(&mut self) {
+        match self {
+            Self::Ring(ring) => {
+                ring.settle();
+            }
+            Self::Poller(_) => {}
+        }
+    }
+
+    /// Waits until something is done; `woken` hears whom that concerns.
+    ///
+    /// # Errors
+    /// The kernel's, when the driver can go on no more.
+    pub(super) fn wait(
+        &mut self,
+        within: Option<Duration>,
+        woken: &mut impl FnMut(TaskId),
+    ) -> io::Result<()> {
+        match self {
+            Self::Ring(ring) => ring.wait(within, woken),
+            Self::Poller(poller) => poller.wait(within, woken),
+        }
+    }
 }
 
 /// Closes both directions at once, so that every operation in flight completes.
@@ -223,23 +188,6 @@ pub(super) fn allowed_cores() -> Vec<usize> {
     };
     // SAFETY: every index is below the set's size.
     (0..libc::CPU_SETSIZE as usize).filter(|core| unsafe { libc::CPU_ISSET(*core, &set) }).collect()
-}
-
-/// Asks for a small ring and gives it back.
-///
-/// # Errors
-/// The kernel's refusal: `EPERM` under a seccomp filter or sysctl, `ENOSYS` without support.
-pub(super) fn try_ring() -> io::Result<()> {
-    // `struct io_uring_params` is 120 bytes; all zeroes asks for the defaults.
-    let mut params = [0u64; 15];
-    // SAFETY: the kernel writes no more than the structure's 120 bytes, which `params` has.
-    let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, 2u32, params.as_mut_ptr()) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the descriptor was just made and nobody else has it.
-    unsafe { libc::close(fd as libc::c_int) };
-    Ok(())
 }
 
 /// Bytes that may still be written to the file system that `path` is on, without root's reserve.
@@ -321,42 +269,7 @@ pub(super) fn protect_memory() -> io::Result<()> {
 #[expect(clippy::indexing_slicing, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::runtime::buffer::Buffers;
     use std::os::fd::AsRawFd;
-
-    #[test]
-    fn a_gather_names_what_is_left_after_any_short_write() {
-        let mut buffer = Buffers::default().take_small();
-        buffer.room()[..10].copy_from_slice(b"0123456789");
-        buffer.extend(10);
-        buffer.consume(2);
-        let base = buffer.start();
-        let mut whole = Pieces::new();
-        whole.text(b"head ");
-        whole.source(0..3);
-        whole.literal(b" tail");
-        whole.source(5..8);
-        let expected = whole.to_vec(buffer.from(base));
-        assert_eq!(expected, b"head 234 tail789");
-        let mut gather = Gather::default();
-        *gather.pieces_mut() = whole;
-        gather.lend(buffer, base);
-        for done in 0..=expected.len() {
-            gather.done = done;
-            gather.aim();
-            let mut left = Vec::new();
-            for slice in &gather.slices {
-                // SAFETY: the gather is alive and unchanged, so its slices are what it owns.
-                left.extend_from_slice(unsafe {
-                    std::slice::from_raw_parts(slice.iov_base.cast::<u8>(), slice.iov_len)
-                });
-            }
-            assert_eq!(left, expected[done..]);
-        }
-        assert!(gather.is_empty());
-        gather.clear();
-        assert!(gather.reclaim().is_some_and(|buffer| buffer.filled() == b"23456789"));
-    }
 
     #[test]
     fn pages_are_zero_hold_what_is_written_and_may_move() {

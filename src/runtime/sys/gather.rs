@@ -1,0 +1,168 @@
+//! A message on its way to a socket, as the kernel takes it: as one run of memory, or several.
+//!
+//! The slices name the arena of `pieces`, the memory of `source` and statics. All three are on the
+//! heap or static, so they do not move with the value, and every method that could change one of
+//! them empties `slices` first. While a write is in flight the value is the driver's.
+
+use crate::base::Pieces;
+use crate::runtime::buffer::Buffer;
+
+/// A message on its way to a socket: pieces with the buffer that they name, and how far it got.
+#[derive(Debug, Default)]
+pub(in crate::runtime) struct Gather {
+    pieces: Pieces,
+    source: Option<Buffer>,
+    base: usize,
+    done: usize,
+    slices: Vec<libc::iovec>,
+    header: Header,
+}
+
+/// What names several slices to the kernel.
+struct Header(libc::msghdr);
+
+impl Default for Header {
+    fn default() -> Self {
+        // SAFETY: all zeroes is a message of nothing, to nobody.
+        Self(unsafe { std::mem::zeroed() })
+    }
+}
+
+impl std::fmt::Debug for Header {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Header")
+    }
+}
+
+impl Gather {
+    /// Whether nothing is left to write.
+    pub(in crate::runtime) fn is_empty(&self) -> bool {
+        self.done >= self.pieces.len()
+    }
+
+    /// The pieces, to be filled; only while nothing of them is aimed at.
+    pub(in crate::runtime) fn pieces_mut(&mut self) -> &mut Pieces {
+        self.slices.clear();
+        &mut self.pieces
+    }
+
+    /// Lends the buffer that the pieces name, `base` being where its input started.
+    pub(in crate::runtime) fn lend(&mut self, source: Buffer, base: usize) {
+        debug_assert!(self.source.is_none());
+        self.source = Some(source);
+        self.base = base;
+    }
+
+    /// Every slice from the start; for a layer that seals them.
+    pub(in crate::runtime) fn slices(&self) -> impl Iterator<Item = &[u8]> {
+        let source = self.source.as_ref().map_or(&[][..], |buffer| buffer.from(self.base));
+        self.pieces.slices(source)
+    }
+
+    /// Takes the lent buffer back. What names it must be written or given up.
+    pub(in crate::runtime) fn reclaim(&mut self) -> Option<Buffer> {
+        self.slices.clear();
+        self.source.take()
+    }
+
+    /// Forgets all pieces.
+    pub(in crate::runtime) fn clear(&mut self) {
+        self.slices.clear();
+        self.pieces.clear();
+        self.done = 0;
+    }
+
+    /// Notes that `count` bytes went out.
+    pub(in crate::runtime) fn advance(&mut self, count: usize) {
+        self.slices.clear();
+        self.done = self.done.saturating_add(count);
+    }
+
+    /// Lays out the slices of what is left.
+    pub(super) fn aim(&mut self) {
+        self.slices.clear();
+        let source = self.source.as_ref().map_or(&[][..], |buffer| buffer.from(self.base));
+        let mut skip = self.done;
+        for slice in self.pieces.slices(source) {
+            let Some(rest) = slice.get(skip..) else {
+                skip = skip.saturating_sub(slice.len());
+                continue;
+            };
+            skip = 0;
+            if rest.is_empty() {
+                continue;
+            }
+            if self.slices.len() >= SLICES_MAX {
+                break;
+            }
+            self.slices.push(libc::iovec {
+                iov_base: rest.as_ptr().cast_mut().cast(),
+                iov_len: rest.len(),
+            });
+        }
+    }
+
+    /// The one slice that [`Self::aim`] laid out, where a plain send does.
+    pub(super) fn single(&self) -> Option<(*const u8, usize)> {
+        match self.slices.as_slice() {
+            [one] => Some((one.iov_base.cast_const().cast(), one.iov_len)),
+            _ => None,
+        }
+    }
+
+    /// All slices that [`Self::aim`] laid out; holds as long as the value neither moves nor changes.
+    pub(super) fn message(&mut self) -> *const libc::msghdr {
+        self.header.0.msg_iov = self.slices.as_mut_ptr();
+        self.header.0.msg_iovlen = self.slices.len();
+        &raw const self.header.0
+    }
+
+    /// Bytes that are left to write.
+    pub(in crate::runtime) fn left(&self) -> usize {
+        self.pieces.len().saturating_sub(self.done)
+    }
+}
+
+/// Slices of one write; more go into the next.
+const SLICES_MAX: usize = 256;
+
+#[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::runtime::buffer::Buffers;
+
+    #[test]
+    fn a_gather_names_what_is_left_after_any_short_write() {
+        let mut buffer = Buffers::default().take_small();
+        buffer.room()[..10].copy_from_slice(b"0123456789");
+        buffer.extend(10);
+        buffer.consume(2);
+        let base = buffer.start();
+        let mut whole = Pieces::new();
+        whole.text(b"head ");
+        whole.source(0..3);
+        whole.literal(b" tail");
+        whole.source(5..8);
+        let expected = whole.to_vec(buffer.from(base));
+        assert_eq!(expected, b"head 234 tail789");
+        let mut gather = Gather::default();
+        *gather.pieces_mut() = whole;
+        gather.lend(buffer, base);
+        for done in 0..=expected.len() {
+            gather.done = done;
+            gather.aim();
+            let mut left = Vec::new();
+            for slice in &gather.slices {
+                // SAFETY: the gather is alive and unchanged, so its slices are what it owns.
+                left.extend_from_slice(unsafe {
+                    std::slice::from_raw_parts(slice.iov_base.cast::<u8>(), slice.iov_len)
+                });
+            }
+            assert_eq!(left, expected[done..]);
+        }
+        assert!(gather.is_empty());
+        gather.clear();
+        assert!(gather.reclaim().is_some_and(|buffer| buffer.filled() == b"23456789"));
+    }
+}
