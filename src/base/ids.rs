@@ -74,7 +74,13 @@ impl MaskSet {
 
     /// The members, lowest id first.
     pub fn iter(self) -> impl Iterator<Item = MaskId> {
-        (0..64u16).filter(move |bit| self.0 >> bit & 1 == 1).map(MaskId)
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            // 64 at most, for none.
+            let lowest = left.trailing_zeros() as u16;
+            left &= left.wrapping_sub(1);
+            (lowest < 64).then_some(MaskId(lowest))
+        })
     }
 }
 

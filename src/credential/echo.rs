@@ -28,7 +28,13 @@ pub struct Echo {
     /// For each byte, a bit for each literal that has it in the first place, and in the second.
     firsts: [u32; 256],
     seconds: [u32; 256],
+    /// For each byte, bit `n` where some literal has it at place `n`; places below [`PLACES`].
+    places: Vec<Places>,
 }
+
+/// Bits for the first [`PLACES`] places of a literal.
+type Places = [u64; PLACES / 64];
+const PLACES: usize = 256;
 
 /// Where the search stands in one body: bytes that may be the beginning of a literal.
 #[derive(Debug, Default)]
@@ -55,6 +61,8 @@ impl fmt::Debug for Echo {
 impl Drop for Echo {
     fn drop(&mut self) {
         self.literals.iter_mut().for_each(Zeroize::zeroize);
+        // It says which byte stands where, or nearly so.
+        self.places.zeroize();
     }
 }
 
@@ -83,10 +91,19 @@ impl Echo {
                 }
             }
         }
+        let mut places = vec![Places::default(); 256];
+        for literal in &literals {
+            for (place, byte) in literal.iter().take(PLACES).enumerate() {
+                let word = places.get_mut(usize::from(*byte)).and_then(|p| p.get_mut(place / 64));
+                if let Some(word) = word {
+                    *word |= 1 << (place % 64);
+                }
+            }
+        }
         let longest = literals.iter().map(Vec::len).max().unwrap_or(0);
         let shortest = literals.iter().map(Vec::len).min().unwrap_or(0);
         // Without vector support there is no packed searcher; `find` then goes literal by literal.
-        Self { searcher: builder.build(), longest, shortest, firsts, seconds, literals }
+        Self { searcher: builder.build(), longest, shortest, firsts, seconds, places, literals }
     }
 
     /// Whether a whole literal stands in `text`; for heads and other complete texts.
@@ -181,8 +198,10 @@ impl Echo {
             let tail = window.get(at..).unwrap_or_default();
             self.literals.iter().any(|literal| literal.starts_with(tail)).then_some(tail.len())
         };
-        // Two bytes at a time: in most texts no pair begins a literal.
-        for (at, pair) in window.windows(2).enumerate() {
+        // What would be the beginning of a very long literal, two bytes at a time: in most texts
+        // no pair begins one.
+        let far = window.len().saturating_sub(PLACES);
+        for (at, pair) in window.windows(2).take(far).enumerate() {
             if let [first, second] = pair
                 && bits(&self.firsts, first) & bits(&self.seconds, second) != 0
                 && let Some(len) = begins(at)
@@ -190,10 +209,43 @@ impl Echo {
                 return len;
             }
         }
-        match window.last() {
-            Some(last) if bits(&self.firsts, last) != 0 => 1,
-            _ => 0,
+        // Bit `n`: the last `n + 1` bytes may be the beginning of a literal, as far as the last
+        // few of them say: each must have stood at its place of some literal.
+        let mut fits: Places = std::array::from_fn(|word| low_bits(window.len(), word));
+        for (back, byte) in window.iter().rev().take(LOOK).enumerate() {
+            let Some(places) = self.places.get(usize::from(*byte)) else { continue };
+            let mut carry = low_bits(back, 0);
+            for (fit, place) in fits.iter_mut().zip(places) {
+                *fit &= place << back | carry;
+                carry = place.checked_shr(64 - back as u32).unwrap_or(0);
+            }
+            if fits == Places::default() {
+                return 0;
+            }
         }
+        for (word, fit) in fits.iter().enumerate().rev() {
+            let mut left = *fit;
+            while left != 0 {
+                let bit = 63 - left.leading_zeros() as usize;
+                left ^= 1 << bit;
+                let len = word * 64 + bit + 1;
+                if let Some(len) = window.len().checked_sub(len).and_then(begins) {
+                    return len;
+                }
+            }
+        }
+        0
+    }
+}
+
+/// How many bytes from the end tell most texts from the beginning of a literal.
+const LOOK: usize = 8;
+
+/// The lowest `count` bits of a row of words, of the word at this place.
+fn low_bits(count: usize, word: usize) -> u64 {
+    match count.saturating_sub(word * 64) {
+        64.. => u64::MAX,
+        count => (1 << count) - 1,
     }
 }
 

@@ -41,6 +41,8 @@ pub enum Form {
 pub struct Credential {
     name: String,
     line: Secret,
+    /// Bytes of the field's name, at the start of `line`.
+    field_len: usize,
     echo: Option<Echo>,
 }
 
@@ -79,7 +81,8 @@ impl Credential {
                 )
             }
         };
-        Self { name, line, echo }
+        let field_len = memchr::memchr(b':', line.expose()).unwrap_or(0);
+        Self { name, line, field_len, echo }
     }
 
     /// Its name; never secret.
@@ -91,7 +94,7 @@ impl Credential {
     /// The field that carries it, lower case; empty where nothing is placed.
     #[must_use]
     pub fn field(&self) -> &[u8] {
-        self.line.expose().split(|byte| *byte == b':').next().unwrap_or_default()
+        self.line.expose().get(..self.field_len).unwrap_or_default()
     }
 
     /// What to look for in answers; `None` where nothing is placed.

@@ -4,6 +4,7 @@
 //! whole, whatever it holds; every other string, names of members included, is one text for the
 //! detectors. Bytes that are not masked leave exactly as they came, escapes and white space too.
 
+use super::ahead::Ahead;
 use super::detector::{Detector, What};
 use super::find::is_pan;
 use super::operator::{Act, Operator, Replacer, spaces};
@@ -34,6 +35,9 @@ pub(super) struct JsonMask {
     /// Stands for the next value, if it is armed.
     instead: Vec<u8>,
     armed: bool,
+    ahead: Ahead,
+    /// Where the string in hand began in the input of this call.
+    opened: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +82,8 @@ impl JsonMask {
             number: Vec::new(),
             instead: Vec::new(),
             armed: false,
+            ahead: Ahead::default(),
+            opened: None,
         }
     }
 
@@ -95,6 +101,7 @@ impl JsonMask {
         self.replacer.forget();
         self.number.clear();
         self.armed = false;
+        (self.ahead, self.opened) = (Ahead::default(), None);
     }
 
     /// Bytes of the message that wait for what comes.
@@ -140,9 +147,11 @@ impl JsonMask {
     pub(super) fn fresh_input(&mut self) {
         self.tokens.fresh_input();
         self.channel.fresh_input();
+        (self.ahead, self.opened) = (Ahead::default(), None);
     }
 
-    /// Masks `input` from `from` on, an earlier part of which was masked before in pieces.
+    /// Masks `input` from `from` on, an earlier part of which was masked before in pieces; those
+    /// calls since the fresh input were given a part of the same bytes.
     pub(super) fn step(
         &mut self,
         context: &mut Context<'_>,
@@ -302,6 +311,7 @@ impl JsonMask {
             return Ok(());
         }
         self.channel.begin();
+        self.opened = Some(at + 1);
         if key {
             self.key.clear();
             self.long_key = false;
@@ -358,7 +368,12 @@ impl JsonMask {
                 if self.string == StringMode::Key {
                     self.add_key(bytes);
                 }
-                if context.plan.detects() {
+                let whole = closes && self.opened == Some(range.start);
+                let triggers = context.plan.triggers();
+                if whole && self.ahead.is_clear(triggers, input, &range) {
+                    // The channel was emptied at the opening quote.
+                    sink.keep(range);
+                } else if context.plan.detects() {
                     self.channel.plain(context, input, range, closes, sink)?;
                     if closes {
                         self.channel.finish(context, sink)?;

@@ -11,6 +11,7 @@
 //! is dropped takes them along. What cannot be read under a mask is an error, never passed.
 //! Masking knows JSON, text and two vendors' events, but no protocol.
 
+mod ahead;
 mod content;
 mod detector;
 mod error;
@@ -23,6 +24,7 @@ mod operator;
 mod path;
 mod plan;
 mod slot;
+mod stencil;
 mod tape;
 mod text;
 mod vendor;

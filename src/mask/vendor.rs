@@ -13,6 +13,7 @@ use super::event::mask_json;
 use super::filter::VecSink;
 use super::json::JsonMask;
 use super::slot::{Site, Slot, Slots};
+use super::stencil::{Parts, Stencil};
 use super::tape::{Kind, Tape, inside};
 use super::text::Context;
 use super::{MaskError, Shape};
@@ -33,6 +34,8 @@ pub(super) struct Vendor {
     envelope: Vec<u8>,
     decoded: Vec<u8>,
     part: Vec<u8>,
+    /// The masked event before.
+    stencil: Stencil,
 }
 
 /// One value of an event that something else stands for.
@@ -90,6 +93,7 @@ impl Default for Vendor {
             envelope: Vec::new(),
             decoded: Vec::new(),
             part: Vec::new(),
+            stencil: Stencil::default(),
         }
     }
 }
@@ -99,6 +103,7 @@ impl Vendor {
     pub(super) fn reset(&mut self) {
         self.slots.reset();
         self.envelope.clear();
+        self.stencil.forget();
     }
 
     /// The offset of the first event of which something is still held.
@@ -126,6 +131,10 @@ impl Vendor {
             }
             _ => {}
         }
+        if let Some(parts) = self.stencil.parts(data) {
+            return self.fill(context, data, &parts, offset, masked);
+        }
+        self.stencil.forget();
         self.tape.read(data)?;
         self.edits.clear();
         self.ends.clear();
@@ -133,8 +142,36 @@ impl Vendor {
             Shape::Anthropic => self.read_anthropic(data)?,
             _ => self.read_openai(data)?,
         }
+        if !self.ends.is_empty() {
+            self.stencil.spoil();
+        }
         self.close_ended(context, shape, out)?;
         self.rewrite(context, data, offset, masked)
+    }
+
+    /// Masks the data of an event that fits the stencil.
+    fn fill(
+        &mut self,
+        context: &mut Context<'_>,
+        data: &[u8],
+        parts: &Parts,
+        offset: u64,
+        masked: &mut Vec<u8>,
+    ) -> Result<(), MaskError> {
+        let mut from = 0;
+        for (place, (start, end)) in parts.iter().enumerate() {
+            let Some(value) = self.stencil.at(place) else { break };
+            masked.extend_from_slice(self.stencil.masked(from, Some(value.masked_until)));
+            from = value.masked_until;
+            if let Some(slot) = value.slot.and_then(|index| self.slots.at(index)) {
+                self.part.clear();
+                let part = data.get(*start..*end).unwrap_or_default();
+                slot.feed(context, part, offset, &mut self.part)?;
+                escape_into(&self.part, masked);
+            }
+        }
+        masked.extend_from_slice(self.stencil.masked(from, None));
+        Ok(())
     }
 
     /// Reads the data of one event and masks nothing: `told` gets each part of a text, un-escaped,
@@ -381,16 +418,21 @@ impl Vendor {
         offset: u64,
         masked: &mut Vec<u8>,
     ) -> Result<(), MaskError> {
-        let json = &mut self.json;
+        let (json, stencil) = (&mut self.json, &mut self.stencil);
         json.reset(false);
         json.fresh_input();
         let mut from = 0;
+        // What is found in the parts of texts.
+        let (before, mut in_parts) = (context.finds.total(), 0);
         for edit in &self.edits {
             let before = data.get(..edit.range.start).unwrap_or_default();
             json.step(context, before, from, &mut VecSink { input: data, out: masked })?;
             from = edit.range.start;
             if json.rule_is_next(context.plan) {
                 // The field rule speaks for the whole value, and the slot never sees it.
+                if matches!(edit.to, To::Slot { .. } | To::Empty) {
+                    stencil.spoil();
+                }
                 continue;
             }
             let (index, last) = match edit.to {
@@ -403,6 +445,8 @@ impl Vendor {
                 }
                 To::Empty => {
                     json.replace_next(|instead| instead.extend_from_slice(b"\"\""));
+                    let new = masked.len()..masked.len() + 2;
+                    stencil.value(edit.range.clone(), new, None);
                     continue;
                 }
                 To::Slot { index, last } => (index, last),
@@ -411,19 +455,43 @@ impl Vendor {
             self.decoded.clear();
             self.part.clear();
             unescape(inside(data, edit.range.clone()), &mut self.decoded);
+            let outside = context.finds.total();
             slot.feed(context, &self.decoded, offset, &mut self.part)?;
             if last {
                 slot.close(context, &mut self.part)?;
             }
+            in_parts += context.finds.total() - outside;
+            let mut len = 0;
             json.replace_next(|instead| {
                 instead.push(b'"');
                 escape_into(&self.part, instead);
                 instead.push(b'"');
+                len = instead.len();
             });
+            let new = masked.len()..masked.len() + len;
+            stencil.value(edit.range.clone(), new, Some(index));
         }
         let mut sink = VecSink { input: data, out: masked };
         json.step(context, data, from, &mut sink)?;
-        json.finish(context, &mut sink)
+        json.finish(context, &mut sink)?;
+        if context.finds.total() - before != in_parts {
+            self.stencil.spoil();
+        }
+        self.stencil.finish(data, masked);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Vendor {
+    /// Lets the next event fit nothing.
+    pub(super) fn forget_stencil(&mut self) {
+        self.stencil.forget();
+    }
+
+    /// Whether the next event fits the one before.
+    pub(super) fn fits_stencil(&self, data: &[u8]) -> bool {
+        self.stencil.parts(data).is_some()
     }
 }
 

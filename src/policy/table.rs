@@ -247,6 +247,9 @@ impl Table {
             let place = *place;
             let at = |row: &[u64]| row.get(place).copied().unwrap_or(0);
             let mut fits = rows.iter().fold(about & at(&row.words), |fits, row| fits & at(row));
+            if fits == 0 {
+                continue;
+            }
             for look in &mut dimensions {
                 fits = look.narrow(place, fits);
             }

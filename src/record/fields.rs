@@ -228,11 +228,17 @@ impl<'a> Writer<'a> {
         self.put(tag, &value.to_le_bytes())
     }
 
+    /// Appends fields that another writer wrote.
+    pub fn fields(&mut self, written: &[u8]) -> &mut Self {
+        self.out.extend_from_slice(written);
+        self
+    }
+
     fn put(&mut self, tag: Tag, value: &[u8]) -> &mut Self {
         // At most VALUE_MAX, which fits.
-        let len = u32::try_from(value.len()).unwrap_or(0);
-        self.out.push(tag as u8);
-        self.out.extend_from_slice(&len.to_le_bytes());
+        let [a, b, c, d] = u32::try_from(value.len()).unwrap_or(0).to_le_bytes();
+        self.out.reserve(value.len() + 5);
+        self.out.extend_from_slice(&[tag as u8, a, b, c, d]);
         self.out.extend_from_slice(value);
         self
     }

@@ -165,13 +165,17 @@ impl EntryHeader {
 /// The CRC of an entry up to its body; go on with [`crc32c::crc32c_append`] over the body.
 #[must_use]
 pub fn crc_start(id: SegmentId, offset: u64, len: u32, header: &[u8; ENTRY_HEADER_LEN]) -> u32 {
-    let mut bytes = [0u8; 84];
-    put(&mut bytes, 0, &id.0);
-    put(&mut bytes, 16, &offset.to_le_bytes());
-    put(&mut bytes, 24, &len.to_le_bytes());
-    put(&mut bytes, 28, header.get(8..).unwrap_or_default());
-    crc32c::crc32c(&bytes)
+    let mut bytes = Aligned([0u8; 84]);
+    put(&mut bytes.0, 0, &id.0);
+    put(&mut bytes.0, 16, &offset.to_le_bytes());
+    put(&mut bytes.0, 24, &len.to_le_bytes());
+    put(&mut bytes.0, 28, header.get(8..).unwrap_or_default());
+    crc32c::crc32c(&bytes.0)
 }
+
+/// Eight bytes are summed in one step where they stand on a multiple of eight.
+#[repr(align(8))]
+struct Aligned([u8; 84]);
 
 /// Bytes that an entry with `body` body bytes takes, its zeros included.
 #[must_use]

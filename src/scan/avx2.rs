@@ -48,6 +48,14 @@ impl Kernel {
         // SAFETY: holding a `Kernel` proves that the CPU has AVX2.
         unsafe { next_opening(nibbles, text, from, to, before, accept) }
     }
+
+    /// How many bytes at the start of `bytes`, a multiple of 32 or up to the first that is not
+    /// plain, are; see [`plain_ascii`](super::run::plain_ascii).
+    #[inline]
+    pub(super) fn plain_ascii(self, bytes: &[u8]) -> usize {
+        // SAFETY: holding a `Kernel` proves that the CPU has AVX2.
+        unsafe { plain_ascii(bytes) }
+    }
 }
 
 #[inline]
@@ -82,8 +90,8 @@ fn next_opening(
         let (span, known) = match rest.first_chunk::<SPAN>() {
             Some(span) => (span, SPAN),
             None => {
-                for (slot, byte) in copy.iter_mut().zip(rest) {
-                    *slot = *byte;
+                if let Some(start) = copy.get_mut(..rest.len()) {
+                    start.copy_from_slice(rest);
                 }
                 (&copy, rest.len())
             }
@@ -116,6 +124,26 @@ fn next_opening(
         at += BLOCK;
     }
     None
+}
+
+#[target_feature(enable = "avx2")]
+fn plain_ascii(bytes: &[u8]) -> usize {
+    let (quote, backslash) = (_mm256_set1_epi8(b'"' as i8), _mm256_set1_epi8(b'\\' as i8));
+    let space = _mm256_set1_epi8(b' ' as i8);
+    let mut len = 0;
+    for block in bytes.as_chunks::<BLOCK>().0 {
+        // SAFETY: the pointer names 32 bytes.
+        let here = unsafe { _mm256_loadu_si256(block.as_ptr().cast()) };
+        let means =
+            _mm256_or_si256(_mm256_cmpeq_epi8(here, quote), _mm256_cmpeq_epi8(here, backslash));
+        // Signed: bytes from 0x80 on are below the space too.
+        let stops = mask(_mm256_or_si256(means, _mm256_cmpgt_epi8(space, here)));
+        if stops != 0 {
+            return len + stops.trailing_zeros() as usize;
+        }
+        len += BLOCK;
+    }
+    len
 }
 
 /// A table for both halves of a vector.

@@ -443,7 +443,13 @@ pub fn unescape(raw: &[u8], out: &mut Vec<u8>) {
 /// Appends `text` as the inside of a JSON string.
 pub fn escape_into(text: &[u8], out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    for &byte in text {
+    let mut rest = text;
+    loop {
+        // Most texts have nothing to escape.
+        let (plain, behind) = rest.split_at(run::plain_ascii(rest));
+        out.extend_from_slice(plain);
+        let Some((&byte, behind)) = behind.split_first() else { return };
+        rest = behind;
         match byte {
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
             b'\n' => out.extend_from_slice(b"\\n"),
@@ -483,7 +489,8 @@ fn hex_char(raw: &[u8; 6]) -> char {
 
 /// Bytes at the start of `rest` that are inside of a string and mean themselves.
 #[inline]
-fn text_len(rest: &[u8]) -> usize {
+#[must_use]
+pub fn text_len(rest: &[u8]) -> usize {
     let mut len = 0;
     loop {
         len += run::plain_ascii(rest.get(len..).unwrap_or_default());

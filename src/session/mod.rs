@@ -22,4 +22,6 @@ mod worker;
 pub use gaps::Books;
 pub use io::{Act, Ending, Input, Interest, Out, UpstreamFault};
 pub use refusal::Refusal;
-pub use worker::{Counts, Identified, ListenerView, ResourceView, Snapshot, Unidentified, Worker};
+pub use worker::{
+    Counts, Held, Identified, Known, ListenerView, ResourceView, Snapshot, Unidentified, Worker,
+};

@@ -56,7 +56,7 @@ impl Multiplex {
             model: Attr::Value(b"gpt-4"),
         };
         let snapshot = std::sync::Arc::clone(&worker.snapshot);
-        let Decision::Permit(grant) = gate::decide(&snapshot.policy, &who.0, &who.1, &action)
+        let Decision::Permit(grant) = gate::decide(&snapshot.policy, &who.0, &who.1.row, &action)
         else {
             panic!("permitted by the kit's rules")
         };

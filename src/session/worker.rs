@@ -18,6 +18,10 @@ use core::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+/// A generation as the exchanges of one worker hold it. Each takes it up many times: that is
+/// counted on the worker, and the count that all workers share is touched by a reload only.
+pub type Held = Rc<Arc<Snapshot>>;
+
 /// A resource, as a session sees it.
 #[derive(Debug)]
 pub struct ResourceView {
@@ -93,8 +97,37 @@ impl Snapshot {
     }
 }
 
-/// Who calls, with the rules that could ever match them.
-pub type Identified = (Rc<Principal>, Rc<Row>);
+/// Who calls, with what is known beside it.
+pub type Identified = (Rc<Principal>, Rc<Known>);
+
+/// What a token leads to on this worker, made once and kept beside its principal.
+#[derive(Debug)]
+pub struct Known {
+    /// The rules that could ever match.
+    pub row: Row,
+    /// The principal as fields of the record.
+    pub facts: Vec<u8>,
+}
+
+impl Known {
+    fn of(principal: &Principal, policy: &Table) -> Self {
+        let mut facts = Vec::with_capacity(256);
+        let mut writer = Writer::new(&mut facts);
+        writer.text(Tag::Iss, principal.iss());
+        writer.text(Tag::Sub, principal.sub());
+        for group in principal.groups() {
+            writer.text(Tag::Group, group);
+        }
+        for actor in principal.actors() {
+            writer.text(Tag::Actor, actor);
+        }
+        if let Some(client) = principal.client_id() {
+            writer.text(Tag::ClientId, client);
+        }
+        writer.bytes(Tag::TokenDigest, principal.token_digest());
+        Self { row: policy.row(principal), facts }
+    }
+}
 
 /// Why nobody is known by a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,11 +201,11 @@ impl Counts {
 /// The state that the sessions of one worker share. One thread, no locks.
 pub struct Worker<J> {
     /// The generation in force.
-    pub snapshot: Arc<Snapshot>,
+    pub snapshot: Held,
     /// The key sets in force.
     pub keys: Arc<KeySnapshot>,
     /// Verified tokens.
-    pub tokens: TokenCache<Rc<Row>>,
+    pub tokens: TokenCache<Rc<Known>>,
     /// The journal.
     pub journal: J,
     /// What metrics read.
@@ -216,7 +249,7 @@ impl<J: Journal> Worker<J> {
         Self {
             tokens,
             counts,
-            snapshot,
+            snapshot: Rc::new(snapshot),
             keys,
             journal,
             key_wanted: None,
@@ -237,7 +270,7 @@ impl<J: Journal> Worker<J> {
     /// A new generation is in force for every exchange that begins from here.
     pub fn reload(&mut self, snapshot: Arc<Snapshot>) {
         self.counts.decisions.resize(snapshot.resources.len(), [0; 2]);
-        self.snapshot = snapshot;
+        self.snapshot = Rc::new(snapshot);
     }
 
     /// Whether the journal has room for what `len` bytes of input may lead to: their record in
@@ -335,8 +368,8 @@ impl<J: Journal> Worker<J> {
         let generation = self.snapshot.generation;
         let keys = self.keys.generation;
         match self.tokens.get(token, now, keys, generation) {
-            Some(Cached::Verified(principal, row)) => {
-                return Ok((Rc::clone(principal), Rc::clone(row)));
+            Some(Cached::Verified(principal, known)) => {
+                return Ok((Rc::clone(principal), Rc::clone(known)));
             }
             Some(Cached::Refused(error)) => return Err(Unidentified::Token(error)),
             None => {}
@@ -347,11 +380,11 @@ impl<J: Journal> Worker<J> {
         }
         match self.snapshot.verifier.verify(token, &self.keys, now) {
             Ok(principal) => {
-                let row = Rc::new(self.snapshot.policy.row(&principal));
+                let known = Rc::new(Known::of(&principal, &self.snapshot.policy));
                 let principal = Rc::new(principal);
-                let (who, what) = (Rc::clone(&principal), Rc::clone(&row));
+                let (who, what) = (Rc::clone(&principal), Rc::clone(&known));
                 self.tokens.insert(token, who, what, now, keys, generation);
-                Ok((principal, row))
+                Ok((principal, known))
             }
             Err(error) => {
                 match error {

@@ -3,6 +3,7 @@
 
 mod bodies;
 mod oracle;
+mod stencil;
 mod streams;
 
 use super::*;

@@ -12,7 +12,7 @@ use crate::session::refusal::Refusal;
 use crate::session::worker::Worker;
 use crate::wire::coding::Decoder;
 use crate::wire::http1::{BodyDecoder, BodyStep, Framing, HeadScan, LAST_CHUNK, parse_response};
-use std::sync::Arc;
+use std::rc::Rc;
 
 impl Session {
     pub(super) fn on_upstream<J: Journal>(
@@ -96,7 +96,7 @@ impl Session {
         let Some(exchange) = &mut self.exchange else { return Err(bad(Refusal::BadUpstream)) };
         // Something was answered: from here the request was perhaps acted upon.
         exchange.repeatable = false;
-        let snapshot = Arc::clone(&exchange.snapshot);
+        let snapshot = Rc::clone(&exchange.snapshot);
         let parsed = parse_response(
             &mut self.answer_head,
             &mut self.answer_scan,
@@ -267,7 +267,7 @@ impl Session {
             return self.answer_plain(data, offset, end, now, worker, out);
         }
         let Some(exchange) = &self.exchange else { return Err(Refusal::BadUpstream) };
-        let snapshot = Arc::clone(&exchange.snapshot);
+        let snapshot = Rc::clone(&exchange.snapshot);
         let mut coding = self.coding.take();
         let mut decoded = std::mem::take(&mut self.decoded);
         let mut sent = Ok(());
@@ -308,7 +308,7 @@ impl Session {
         out: &mut Out,
     ) -> Result<(), Refusal> {
         let Some(exchange) = &self.exchange else { return Err(Refusal::BadUpstream) };
-        let snapshot = Arc::clone(&exchange.snapshot);
+        let snapshot = Rc::clone(&exchange.snapshot);
         let echo = snapshot.credential(exchange.credential).and_then(|found| found.echo());
         let Some(echo) = echo else {
             return self.answer_clear(data, offset, end, now, worker, out);

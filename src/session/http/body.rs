@@ -13,6 +13,7 @@ use crate::session::model::{Model, ModelError};
 use crate::session::refusal::Refusal;
 use crate::session::worker::{Snapshot, Worker};
 use crate::wire::http1::BodyStep;
+use std::rc::Rc;
 use std::sync::Arc;
 
 impl Session {
@@ -56,7 +57,7 @@ impl Session {
         if let Some(left) = &mut exchange.body_left {
             *left = left.saturating_sub(data.len() as u64);
         }
-        let snapshot = Arc::clone(&exchange.snapshot);
+        let snapshot = Rc::clone(&exchange.snapshot);
         let max = exchange
             .resource
             .and_then(|id| snapshot.resource(id))
@@ -242,7 +243,7 @@ impl Session {
             return Flow::On;
         }
         let Some(exchange) = &mut self.exchange else { return Flow::Refuse(Refusal::BadRequest) };
-        let snapshot = Arc::clone(&exchange.snapshot);
+        let snapshot = Rc::clone(&exchange.snapshot);
         // A counted body was finished with its last data; any other is whole from here on.
         let counted = exchange.body_left.replace(0) == Some(0);
         if self.request == Request::Gather {

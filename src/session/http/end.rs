@@ -117,8 +117,9 @@ impl Session {
     /// and resource. What is refused is recorded as it would be if it were permitted.
     pub(super) fn plan_of_refusal<J>(&self, worker: &Worker<J>) -> Arc<Plan> {
         let known = self.exchange.as_ref().and_then(|exchange| {
-            let (_, row) = exchange.who.as_ref()?;
-            Some((&exchange.snapshot, exchange.snapshot.policy.masks_of(row, exchange.resource)))
+            let (_, known) = exchange.who.as_ref()?;
+            let masks = exchange.snapshot.policy.masks_of(&known.row, exchange.resource);
+            Some((&exchange.snapshot, masks))
         });
         match known {
             Some((snapshot, masks)) => snapshot.plans.united(masks),

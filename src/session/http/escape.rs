@@ -47,7 +47,7 @@ pub(super) fn clear_escaped(
 /// # Errors
 /// [`MaskError`] when the mask blocks something in it.
 pub(super) fn clear_head(plan: &Plan, head: &[u8], to: &mut Vec<u8>) -> Result<(), MaskError> {
-    if plan.is_pass() || !head.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+    if plan.is_pass() || memchr::memchr2(b'%', b'+', head).is_none() {
         return clear_value(plan, head, to);
     }
     let mut plain = Vec::with_capacity(head.len());

@@ -120,9 +120,10 @@ pub(super) fn content_coding(head: &ResponseHead, bytes: &[u8]) -> Result<Option
 /// Whether servers are known to read a path in more than one way: empty segments, which some
 /// merge and some take for a host, and parameters behind `;`, which some cut off.
 pub(super) fn is_ambiguous(path: &[u8]) -> bool {
-    memchr::memmem::find(path, b"//").is_some()
+    // Paths are short: a searcher costs more than the walk.
+    path.windows(2).any(|pair| pair == b"//")
         || path.contains(&b';')
-        || memchr::memmem::find(path, b"%3B").is_some()
+        || path.contains(&b'%') && path.windows(3).any(|escape| escape == b"%3B")
 }
 
 /// Writes the head toward the upstream, up to the last field's line end: no credential, no blank

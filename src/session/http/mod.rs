@@ -28,7 +28,7 @@ use super::refusal::Refusal;
 use super::stall::Stall;
 use super::waiting::Waiting;
 use super::watch::Watch;
-use super::worker::{Identified, Snapshot, Worker};
+use super::worker::{Held, Identified, Snapshot, Worker};
 use crate::base::{
     ConnectionId, CredentialId, ExchangeId, ListenerId, Now, Pieces, ResourceId, RuleId,
 };
@@ -39,7 +39,6 @@ use crate::record::{Journal, Position};
 use crate::wire::coding::Decoder;
 use crate::wire::http1::{BodyDecoder, HeadScan, RequestHead, ResponseHead};
 use core::net::SocketAddr;
-use std::sync::Arc;
 
 /// Where the request leg stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +82,7 @@ enum Framed {
 /// One request and its answer.
 struct Exchange {
     id: ExchangeId,
-    snapshot: Arc<Snapshot>,
+    snapshot: Held,
     who: Option<Identified>,
     resource: Option<ResourceId>,
     grant: Option<Grant>,

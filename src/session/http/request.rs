@@ -13,6 +13,7 @@ use crate::session::io::{Act, Out};
 use crate::session::refusal::Refusal;
 use crate::session::worker::{Snapshot, Unidentified, Worker};
 use crate::wire::http1::{BodyDecoder, FieldId, Form, Framing, parse_request, route};
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// What a step of the request leg came to.
@@ -67,7 +68,7 @@ impl Session {
             return (0, Flow::Wait);
         }
         let since = *self.head_since_ns.get_or_insert(now.mono_ns);
-        let snapshot = Arc::clone(&worker.snapshot);
+        let snapshot = Rc::clone(&worker.snapshot);
         match parse_request(&mut self.head, &mut self.head_scan, bytes, &snapshot.limits) {
             Ok(false) => (0, Flow::Wait),
             Err(error) => {
@@ -79,7 +80,7 @@ impl Session {
                 let id = worker.next_exchange();
                 self.exchange = Some(Exchange {
                     id,
-                    snapshot: Arc::clone(&snapshot),
+                    snapshot: Rc::clone(&snapshot),
                     who: None,
                     resource: None,
                     grant: None,
@@ -189,7 +190,7 @@ impl Session {
             self.set_who(identified);
             return Err(Refusal::BadRequest);
         }
-        let reads_model = snapshot.policy.reads_model(&identified.1, resource);
+        let reads_model = snapshot.policy.reads_model(&identified.1.row, resource);
         self.set_who(identified);
         let view = snapshot.resource(resource).ok_or(Refusal::NoResource)?;
         if let Some(exchange) = &mut self.exchange {
@@ -247,11 +248,11 @@ impl Session {
         out: &mut Out,
     ) -> Flow {
         let Some(exchange) = &mut self.exchange else { return Flow::Refuse(Refusal::BadRequest) };
-        let (Some((principal, row)), Some(resource)) = (&exchange.who, exchange.resource) else {
+        let (Some((principal, known)), Some(resource)) = (&exchange.who, exchange.resource) else {
             return Flow::Refuse(Refusal::Unauthenticated);
         };
         let action = Action { resource, method: &self.method, path: &self.path, model };
-        let decision = gate::decide(&snapshot.policy, principal, row, &action);
+        let decision = gate::decide(&snapshot.policy, principal, &known.row, &action);
         let (grant, rule) = match decision {
             Decision::Permit(grant) => {
                 let rule = grant.rule();
@@ -275,7 +276,7 @@ impl Session {
         let credential = grant.as_ref().and_then(Grant::credential).unwrap_or(view.credential);
         exchange.credential = credential;
         let plan = grant.as_ref().map_or_else(
-            || snapshot.plans.united(snapshot.policy.masks_of(row, Some(resource))),
+            || snapshot.plans.united(snapshot.policy.masks_of(&known.row, Some(resource))),
             |grant| snapshot.plans.united(grant.masks()),
         );
         let permitted = grant.is_some();
@@ -309,11 +310,11 @@ impl Session {
     ) -> Result<(), Refusal> {
         let subject = self.subject();
         let Some(exchange) = &mut self.exchange else { return Ok(()) };
-        let Some((principal, _)) = &exchange.who else { return Ok(()) };
+        let Some((_, known)) = &exchange.who else { return Ok(()) };
         if exchange.opened {
             return Ok(());
         }
-        let snapshot = Arc::clone(&exchange.snapshot);
+        let snapshot = Rc::clone(&exchange.snapshot);
         self.text.clear();
         let mut blocked = clear_escaped(plan, &self.path, false, &mut self.text).is_err();
         let path_len = self.text.len();
@@ -336,18 +337,7 @@ impl Session {
         let (path, model) = self.text.split_at_checked(path_len).unwrap_or_default();
         self.facts.clear();
         let mut writer = Writer::new(&mut self.facts);
-        writer.text(Tag::Iss, principal.iss());
-        writer.text(Tag::Sub, principal.sub());
-        for group in principal.groups() {
-            writer.text(Tag::Group, group);
-        }
-        for actor in principal.actors() {
-            writer.text(Tag::Actor, actor);
-        }
-        if let Some(client) = principal.client_id() {
-            writer.text(Tag::ClientId, client);
-        }
-        writer.bytes(Tag::TokenDigest, principal.token_digest());
+        writer.fields(&known.facts);
         writer.text(Tag::Peer, &self.peer);
         if let Some(listener) = snapshot.listener(self.listener) {
             writer.text(Tag::Listener, &listener.name);
@@ -466,7 +456,7 @@ impl Session {
             return false;
         }
         exchange.repeatable = false;
-        let snapshot = Arc::clone(&exchange.snapshot);
+        let snapshot = Rc::clone(&exchange.snapshot);
         let (Some(grant), Some(resource), Some(credential)) =
             (&exchange.grant, exchange.resource, snapshot.credential(exchange.credential))
         else {

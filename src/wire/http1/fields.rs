@@ -103,12 +103,13 @@ pub(super) fn fill(
     let mut seen = 0u64;
     for header in parsed {
         let name = header.name.as_bytes();
-        let mut id = FieldId::of(name);
+        let (mut id, odd) = FieldId::read(name);
         let mut drop = match direction {
             Direction::Request => id.is_dropped_from_request(),
             Direction::Response => id.is_dropped_from_response(),
         };
-        if direction == Direction::Request && name.iter().any(|byte| is_alias_of_dash(*byte)) {
+        // Behind us CGI-style servers read `_` as `-`, and some every other punctuation too.
+        if odd && direction == Direction::Request {
             let alias = alias(name);
             if alias.is_refused_as_alias() {
                 return Err(HeadFault::UnderscoreAlias);
@@ -141,7 +142,7 @@ pub(super) fn fill(
     Ok(())
 }
 
-/// Behind us CGI-style servers read `_` as `-`, and some every other punctuation too.
+/// What is read as `-`.
 fn is_alias_of_dash(byte: u8) -> bool {
     !byte.is_ascii_alphanumeric() && byte != b'-'
 }

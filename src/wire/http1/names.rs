@@ -68,12 +68,23 @@ impl FieldId {
     /// The id of `name`, whose letters may be of any case. Names above 40 bytes have none.
     #[must_use]
     pub fn of(name: &[u8]) -> Self {
+        Self::read(name).0
+    }
+
+    /// As [`Self::of`], and whether some byte of it is neither a letter, a digit nor `-`.
+    #[inline]
+    pub(super) fn read(name: &[u8]) -> (Self, bool) {
         let mut lower = [0u8; NAME_MAX];
-        let Some(lower) = lower.get_mut(..name.len()) else { return family(name) };
+        let Some(lower) = lower.get_mut(..name.len()) else {
+            return (family(name), name.iter().any(|byte| letter(*byte) & ODD != 0));
+        };
+        let mut all = 0;
         for (to, from) in lower.iter_mut().zip(name) {
-            *to = from.to_ascii_lowercase();
+            let byte = letter(*from);
+            all |= byte;
+            *to = byte & !ODD;
         }
-        known(lower)
+        (known(lower), all & ODD != 0)
     }
 
     /// Fields that concern one connection only (RFC 9110, section 7.6.1).
@@ -191,6 +202,27 @@ impl FieldId {
         self.is_hop_by_hop() || matches!(self, Self::AltSvc | Self::Weirgate)
     }
 }
+
+/// Marks a byte that is neither a letter, a digit nor `-`.
+const ODD: u8 = 0x80;
+
+/// `byte` in lower case; above ASCII, a byte that no known name has.
+#[inline]
+fn letter(byte: u8) -> u8 {
+    LETTERS.get(usize::from(byte)).copied().unwrap_or(ODD)
+}
+
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, within 256 entries")]
+static LETTERS: [u8; 256] = {
+    let mut table = [ODD; 256];
+    let mut at = 0u8;
+    while at < 0x80 {
+        let odd = !at.is_ascii_alphanumeric() && at != b'-';
+        table[at as usize] = at.to_ascii_lowercase() | if odd { ODD } else { 0 };
+        at += 1;
+    }
+    table
+};
 
 /// Longest name that is looked up.
 const NAME_MAX: usize = 40;

@@ -17,7 +17,8 @@ pub fn canonical_path(raw: &[u8], out: &mut Vec<u8>) -> Result<(), HeadFault> {
     if raw.first() != Some(&b'/') {
         return Err(HeadFault::TargetByte);
     }
-    if raw.iter().all(|byte| is_plain(*byte)) && memchr::memmem::find(raw, b"/.").is_none() {
+    // Paths are short: a searcher costs more than the walk.
+    if raw.iter().all(|byte| is_plain(*byte)) && !raw.windows(2).any(|pair| pair == b"/.") {
         out.extend_from_slice(raw);
         return Ok(());
     }
@@ -41,11 +42,22 @@ pub fn route(path: &[u8]) -> (&[u8], &[u8]) {
 
 /// A `pchar` or `/` that is no escape and means the same to everyone. `;` is looked at closer.
 fn is_plain(byte: u8) -> bool {
-    is_path_byte(byte) && byte != b';'
+    PLAIN.get(usize::from(byte)).copied().unwrap_or(false)
 }
 
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, within 256 entries")]
+static PLAIN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut at = 0usize;
+    while at < 256 {
+        table[at] = is_path_byte(at as u8) && at as u8 != b';';
+        at += 1;
+    }
+    table
+};
+
 /// `pchar` without escapes, and `/` (RFC 3986, section 3.3).
-fn is_path_byte(byte: u8) -> bool {
+const fn is_path_byte(byte: u8) -> bool {
     is_unreserved(byte)
         || matches!(
             byte,
@@ -65,7 +77,7 @@ fn is_path_byte(byte: u8) -> bool {
         )
 }
 
-fn is_unreserved(byte: u8) -> bool {
+const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 

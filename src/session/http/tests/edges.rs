@@ -70,7 +70,8 @@ fn a_good_token_costs_no_budget() {
 fn a_request_over_a_connection_for_another_name_is_misdirected() {
     let ask = |hosts: &[&str], sni: Option<&str>, host: &str| {
         let Kit { key, mut worker } = kit_with(MemoryJournal::default(), Limits::default());
-        let snapshot = std::sync::Arc::get_mut(&mut worker.snapshot).unwrap();
+        let snapshot =
+            std::rc::Rc::get_mut(&mut worker.snapshot).and_then(std::sync::Arc::get_mut).unwrap();
         snapshot.listeners[0].hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
         let mut kit = Kit { key, worker };
         let token = kit.token("eve", &["plain"]);

@@ -481,7 +481,8 @@ fn a_caller_that_goes_takes_what_waits_with_it() {
 /// A worker whose snapshot says `on_full`.
 fn full_kit(on_full: OnFull) -> Kit {
     let mut kit = kit();
-    Arc::get_mut(&mut kit.worker.snapshot).unwrap().on_full = on_full;
+    std::rc::Rc::get_mut(&mut kit.worker.snapshot).and_then(Arc::get_mut).unwrap().on_full =
+        on_full;
     kit.worker.record_full = true;
     kit
 }

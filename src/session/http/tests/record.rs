@@ -108,7 +108,8 @@ fn a_path_that_a_mask_blocks_is_refused_and_recorded_as_blocked() {
         operators,
         key: Secret::new(b"0123456789abcdef".to_vec()),
     };
-    Arc::get_mut(&mut kit.worker.snapshot).unwrap().plans = Plans::new(vec![spec]).unwrap();
+    std::rc::Rc::get_mut(&mut kit.worker.snapshot).and_then(Arc::get_mut).unwrap().plans =
+        Plans::new(vec![spec]).unwrap();
     let token = kit.token("ana", &["analysts"]);
     let mut wire = Wire::new();
     let ask = String::from_utf8(chat(&token, r#"{"model":"gpt-4"}"#)).unwrap();
