@@ -9,7 +9,7 @@ use super::detector::{Detector, What};
 use super::find::is_pan;
 use super::operator::{Act, Operator, Replacer, spaces};
 use super::path::{Child, KEY_LEN_MAX, States};
-use super::text::{Channel, Context, Sink};
+use super::text::{Channel, Context, Joined, Sink};
 use super::{MaskError, Plan};
 use crate::scan::json::{Escape, Token, Tokenizer};
 use std::ops::Range;
@@ -160,6 +160,7 @@ impl JsonMask {
         sink: &mut impl Sink,
     ) -> Result<(), MaskError> {
         let mut at = from;
+        let sink = &mut Joined::new(sink);
         while let Some(token) = self.tokens.next(input, &mut at)? {
             match token {
                 Token::Gap(range) => self.pass(range, sink),
@@ -178,6 +179,7 @@ impl JsonMask {
                 }
             }
         }
+        sink.flush();
         Ok(())
     }
 

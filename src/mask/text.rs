@@ -22,6 +22,43 @@ pub(super) trait Sink {
     fn put(&mut self, bytes: &[u8]);
 }
 
+/// Joins what is kept one behind the other: most tokens of a text are. What was kept last is handed
+/// on by [`Self::flush`].
+pub(super) struct Joined<'a, S> {
+    sink: &'a mut S,
+    kept: Range<usize>,
+}
+
+impl<'a, S: Sink> Joined<'a, S> {
+    pub(super) fn new(sink: &'a mut S) -> Self {
+        Self { sink, kept: 0..0 }
+    }
+
+    pub(super) fn flush(&mut self) {
+        let kept = std::mem::replace(&mut self.kept, 0..0);
+        if !kept.is_empty() {
+            self.sink.keep(kept);
+        }
+    }
+}
+
+impl<S: Sink> Sink for Joined<'_, S> {
+    #[inline]
+    fn keep(&mut self, range: Range<usize>) {
+        if range.start != self.kept.end {
+            self.flush();
+            self.kept = range;
+        } else {
+            self.kept.end = range.end;
+        }
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.flush();
+        self.sink.put(bytes);
+    }
+}
+
 /// What every step needs: what to do, and where to count.
 pub(super) struct Context<'a> {
     pub(super) plan: &'a Plan,

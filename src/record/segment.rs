@@ -148,6 +148,7 @@ pub struct EntryHeader {
 
 impl EntryHeader {
     /// The 64 bytes with commit word and CRC still zero.
+    #[inline]
     #[must_use]
     pub fn encode(&self) -> [u8; ENTRY_HEADER_LEN] {
         let mut bytes = [0u8; ENTRY_HEADER_LEN];
@@ -163,6 +164,7 @@ impl EntryHeader {
 }
 
 /// The CRC of an entry up to its body; go on with [`crc32c::crc32c_append`] over the body.
+#[inline]
 #[must_use]
 pub fn crc_start(id: SegmentId, offset: u64, len: u32, header: &[u8; ENTRY_HEADER_LEN]) -> u32 {
     let mut bytes = Aligned([0u8; 84]);
@@ -337,6 +339,7 @@ pub(super) fn u64_at(bytes: &[u8], place: usize) -> u64 {
 }
 
 /// Copies `value` to `place`; the callers' places are constants inside the array.
+#[inline]
 pub(super) fn put(bytes: &mut [u8], place: usize, value: &[u8]) {
     debug_assert!(place + value.len() <= bytes.len());
     if let Some(room) = bytes.get_mut(place..place + value.len()) {

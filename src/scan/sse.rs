@@ -176,10 +176,14 @@ impl SseParser {
 
 /// Appends `data` as `data:` lines, without the blank line that ends an event.
 pub fn write_data(data: &[u8], out: &mut Vec<u8>) {
-    for line in data.split(|&byte| byte == b'\n') {
+    let mut rest = data;
+    loop {
         out.extend_from_slice(b"data: ");
-        out.extend_from_slice(line);
+        let end = memchr::memchr(b'\n', rest);
+        out.extend_from_slice(rest.get(..end.unwrap_or(rest.len())).unwrap_or_default());
         out.push(b'\n');
+        let Some(end) = end else { return };
+        rest = rest.get(end + 1..).unwrap_or_default();
     }
 }
 

@@ -134,20 +134,22 @@ impl ModelScan {
         while let Some((byte, tail)) = rest.split_first() {
             rest = tail;
             self.step(*byte)?;
-            if self.skips() {
-                // Most of a body is the inside of strings that are no model's name.
-                rest = rest.get(run::plain_ascii(rest)..).unwrap_or_default();
+            if self.is_plain() {
+                // Most of a body is the inside of strings.
+                let (plain, behind) = rest.split_at(run::plain_ascii(rest));
+                if self.collecting {
+                    let room = (NAME_MAX + 1).saturating_sub(self.collect.len()).min(plain.len());
+                    self.collect.extend_from_slice(plain.get(..room).unwrap_or_default());
+                }
+                rest = behind;
             }
         }
         Ok(())
     }
 
-    /// Whether plain bytes change nothing: inside a string that is not kept.
-    fn skips(&self) -> bool {
-        matches!(self.at, At::Text { .. })
-            && !self.collecting
-            && self.utf8_left == 0
-            && self.high.is_none()
+    /// Whether plain bytes are kept, if anything: inside a string, between two characters.
+    fn is_plain(&self) -> bool {
+        matches!(self.at, At::Text { .. }) && self.utf8_left == 0 && self.high.is_none()
     }
 
     /// The body is at its end.

@@ -228,8 +228,7 @@ pub(super) fn write_answer(
             FieldId::SetCookie if !form.cookies => {}
             _ => {
                 if form.masked {
-                    to.extend(field.name(bytes).iter().map(u8::to_ascii_lowercase));
-                    to.extend_from_slice(b": ");
+                    field.write_name(bytes, to);
                     let (start, value) = (to.len(), field.value(bytes));
                     clear_escaped(plan, value, false, to)?;
                     shows |= to.get(start..) != Some(value);

@@ -42,10 +42,19 @@ impl Field {
 
     /// Appends the field as a line in canonical form: the name in lower case, the value trimmed.
     pub fn write(&self, buf: &[u8], out: &mut Vec<u8>) {
-        out.extend(self.name(buf).iter().map(u8::to_ascii_lowercase));
-        out.extend_from_slice(b": ");
+        self.write_name(buf, out);
         out.extend_from_slice(self.value(buf));
         out.extend_from_slice(b"\r\n");
+    }
+
+    /// Appends the name in lower case, a colon and a space.
+    pub fn write_name(&self, buf: &[u8], out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(self.name(buf));
+        if let Some(name) = out.get_mut(start..) {
+            name.make_ascii_lowercase();
+        }
+        out.extend_from_slice(b": ");
     }
 }
 
