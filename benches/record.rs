@@ -297,7 +297,7 @@ fn bare(bytes: u64) -> (tempfile::TempDir, RingJournal, map::Tail) {
 
 fn empty(tail: &mut map::Tail, scratch: &mut Vec<u8>) {
     scratch.clear();
-    let batch = tail.read(usize::MAX, scratch).expect("whole entries");
+    let batch = tail.read(usize::MAX, scratch, &mut Vec::new()).expect("whole entries");
     tail.release(batch.end);
 }
 
@@ -359,9 +359,19 @@ const EXCHANGE: [(Kind, usize); 6] = [
     (Kind::Close, 75),
 ];
 
+/// The same where a rule asks for `record = "meta"`.
+const HEADS: [(Kind, usize); 4] =
+    [(Kind::RequestHead, 330), (Kind::Decision, 60), (Kind::ResponseHead, 200), (Kind::Close, 75)];
+
 /// What the one drain thread spends on an exchange: at a steady rate over all workers, or with
 /// the rings filled as fast as it empties them (`None`).
-fn exchanges(workers: u32, rate: Option<f64>, time: Duration, disk: &Path) {
+fn exchanges(
+    workers: u32,
+    rate: Option<f64>,
+    exchange: &[(Kind, usize)],
+    time: Duration,
+    disk: &Path,
+) {
     let memory = tempfile::tempdir_in("/dev/shm").expect("a memory-backed folder");
     let data = tempfile::tempdir_in(disk).expect("a folder on the data disk");
     let settings = Settings::new(&data.path().join("data"), memory.path(), workers);
@@ -377,7 +387,7 @@ fn exchanges(workers: u32, rate: Option<f64>, time: Duration, disk: &Path) {
             continue;
         }
         let place = (count % u64::from(workers)) as usize;
-        for (kind, len) in EXCHANGE {
+        for &(kind, len) in exchange {
             let meta = EntryMeta::new(kind, ConnectionId(1), ExchangeId(u128::from(count)));
             let now = Now { mono_ns: count, wall_ns: 1_700_000_000_000_000_000 + count };
             let body = std::iter::once(&body[..len]);
@@ -408,9 +418,12 @@ fn drain_speed(time: Duration, disk: &Path) {
          slowest write ms |"
     );
     println!("|---|---|---|---|---|---|---|---|");
+    for exchange in [&HEADS[..], &EXCHANGE] {
+        exchanges(1, Some(15_000.0), exchange, time, disk);
+    }
     for workers in [1, 8] {
         for rate in [Some(1_000.0), Some(20_000.0), None] {
-            exchanges(workers, rate, time, disk);
+            exchanges(workers, rate, &EXCHANGE, time, disk);
         }
     }
 }

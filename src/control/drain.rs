@@ -564,6 +564,7 @@ impl Run {
                 whole = false;
             }
         }
+        self.shared.cpu_ns.store(thread_cpu_ns(), Ordering::Relaxed);
         whole
     }
 }

@@ -9,6 +9,8 @@ pub const HEADER_LEN: usize = 4096;
 pub const ENTRIES_START: u64 = 8192;
 /// Bytes of an entry's header, and the alignment of entries.
 pub const ENTRY_HEADER_LEN: usize = 64;
+/// Where the kind stands in an entry.
+pub const KIND_PLACE: usize = 48;
 /// Longest entry: header and a full body.
 pub const ENTRY_LEN_MAX: usize = ENTRY_HEADER_LEN + BODY_MAX;
 /// The version that this build writes.
@@ -276,6 +278,16 @@ pub fn span(bytes: &[u8]) -> Result<usize, EntryError> {
         return Err(EntryError::Cut);
     }
     Ok(whole)
+}
+
+/// The [`span`] of each entry of `bytes` in order, up to the first that is none.
+pub fn spans(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let span = span(rest).ok().filter(|span| *span > 0)?;
+        rest = rest.get(span..)?;
+        Some(span)
+    })
 }
 
 /// Reads the entry at the front of `bytes`, which stand at `offset` of segment `id`.

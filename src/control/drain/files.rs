@@ -12,14 +12,12 @@ use super::storage::{Files, Storage};
 use crate::record::Kind;
 use crate::record::proof::{BLOCK_MAX, Checkpoint, LEAF_LEN, Leaf, Record, Records, State};
 use crate::record::reader::Entries;
-use crate::record::segment::{self, ENTRIES_START, SegmentHeader};
+use crate::record::segment::{self, ENTRIES_START, KIND_PLACE, SegmentHeader};
 use crate::record::tree::{Digest, Frontier, LeafHasher};
 use crate::runtime::map::preallocate;
 
 /// Sectors are at most this; O_DIRECT wants offsets, lengths and memory aligned to them.
 const PAGE: usize = 4096;
-/// Where the kind stands in an entry.
-const KIND_PLACE: usize = 48;
 /// Most new bytes of one write.
 pub(super) const WRITE_MAX: usize = 1 << 20;
 
@@ -198,6 +196,8 @@ pub(super) struct SegmentFile {
     base: u64,
     /// Bytes of the last, partial page at the buffer's front.
     partial: usize,
+    /// Bytes of each entry in the buffer behind `partial`.
+    spans: Vec<usize>,
     next_sequence: u64,
     rolled: bool,
     frontier: Frontier,
@@ -261,6 +261,7 @@ impl SegmentFile {
             buffer,
             base: ENTRIES_START,
             partial: 0,
+            spans: Vec::new(),
             next_sequence: header.first_sequence,
             rolled: false,
             frontier: Frontier::new(),
@@ -347,6 +348,7 @@ impl SegmentFile {
             buffer,
             base,
             partial: tail.len(),
+            spans: Vec::new(),
             next_sequence: header.first_sequence,
             rolled: false,
             frontier,
@@ -364,7 +366,8 @@ impl SegmentFile {
             made.finish_leaf();
         }
         let from = at(rehash_from.max(ENTRIES_START));
-        made.hash_entries(bytes.get(from..at(end)).unwrap_or_default());
+        let entries = bytes.get(from..at(end)).unwrap_or_default();
+        made.hash_entries(entries, segment::spans(entries));
         made.next_sequence = walk.sequence();
         made.rolled = walk.rolled();
         Ok(Reopened::Open(Box::new(made), dropped))
@@ -388,10 +391,12 @@ impl SegmentFile {
         self.end() > self.signed_end || !self.pending.is_empty()
     }
 
-    /// Where the next entries go: whole ones are appended to the vector, at most [`WRITE_MAX`]
-    /// and one entry, and [`Self::commit`] writes them. What is not committed is forgotten.
-    pub(super) fn room(&mut self) -> &mut Vec<u8> {
-        self.buffer.keep(self.partial)
+    /// Where the next entries go: whole ones are appended to the first vector, at most
+    /// [`WRITE_MAX`] and one entry, the bytes of each to the second, and [`Self::commit`] writes
+    /// them. What is not committed is forgotten.
+    pub(super) fn room(&mut self) -> (&mut Vec<u8>, &mut Vec<usize>) {
+        self.spans.clear();
+        (self.buffer.keep(self.partial), &mut self.spans)
     }
 
     /// Writes what was appended to [`Self::room`], durable on return.
@@ -402,7 +407,10 @@ impl SegmentFile {
         let (partial, filled) = (self.partial, self.buffer.len());
         self.disk.write(self.buffer.pages(), self.base)?;
         let buffer = std::mem::take(&mut self.buffer);
-        self.hash_entries(buffer.slice().get(partial..filled).unwrap_or_default());
+        let spans = std::mem::take(&mut self.spans);
+        let entries = buffer.slice().get(partial..filled).unwrap_or_default();
+        self.hash_entries(entries, spans.iter().copied());
+        self.spans = spans;
         self.buffer = buffer;
         let done = filled - filled % PAGE;
         self.buffer.advance(done, filled - done);
@@ -411,23 +419,29 @@ impl SegmentFile {
         Ok(())
     }
 
-    fn hash_entries(&mut self, entries: &[u8]) {
+    /// Takes entries of `spans` bytes each. Their heads are not looked at: behind a write they are
+    /// in no cache near, and one after the other is a wait for memory each.
+    fn hash_entries(&mut self, entries: &[u8], spans: impl Iterator<Item = usize>) {
         let mut rest = entries;
-        let mut run = 0;
+        let (mut run, mut last) = (0, 0);
         // Runs of whole entries up to a block are hashed in one go.
-        while let Ok(span @ 1..) = segment::span(rest.get(run..).unwrap_or_default()) {
+        for span in spans {
             if self.leaf_len + run + span > BLOCK_MAX {
                 self.hash_piece(rest.get(..run).unwrap_or_default());
                 self.finish_leaf();
                 rest = rest.get(run..).unwrap_or_default();
                 run = 0;
             }
-            self.rolled = rest.get(run + KIND_PLACE) == Some(&(Kind::Roll as u8));
             run += span;
+            last = span;
             self.next_sequence += 1;
         }
         debug_assert_eq!(run, rest.len(), "whole entries only");
-        self.hash_piece(rest.get(..run).unwrap_or_default());
+        self.hash_piece(rest);
+        if last > 0 {
+            let kind = entries.get(entries.len() - last + KIND_PLACE);
+            self.rolled = kind == Some(&(Kind::Roll as u8));
+        }
     }
 
     fn hash_piece(&mut self, bytes: &[u8]) {

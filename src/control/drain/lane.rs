@@ -138,9 +138,9 @@ impl Lane {
                 rolled_any = true;
                 continue;
             }
-            let room = segment.room();
+            let (room, spans) = segment.room();
             let before = room.len();
-            let read = tail.read(WRITE_MAX, room);
+            let read = tail.read(WRITE_MAX, room, spans);
             let batch = read.map_err(|e| io::Error::other(e.text()))?;
             let len = (room.len() - before) as u64;
             self.lag += len;
@@ -240,7 +240,9 @@ impl Lane {
     /// Closes the segment for good and removes the ring. The ring must be empty.
     pub(super) fn close(&mut self, home: &Home, now: Now) -> io::Result<()> {
         let Some((tail, path)) = &self.tail else { return Ok(()) };
-        let rest = tail.read(1, &mut Vec::new()).map_err(|e| io::Error::other(e.text()))?;
+        let rest = tail
+            .read(1, &mut Vec::new(), &mut Vec::new())
+            .map_err(|e| io::Error::other(e.text()))?;
         if rest.end != tail.cursor() {
             return Err(io::Error::other("entries are left in the ring"));
         }

@@ -14,7 +14,7 @@ use crate::base::Now;
 use crate::record::Kind;
 use crate::record::proof::{CHECKPOINT_LEN, Checkpoint, Record, Records, State};
 use crate::record::ring::{DATA_START, RingImage};
-use crate::record::segment::{SegmentHeader, SegmentId};
+use crate::record::segment::{self, SegmentHeader, SegmentId};
 use crate::record::tree::Digest;
 
 /// Where a worker's next segment begins.
@@ -308,7 +308,9 @@ impl Worker<'_> {
     fn flush(&self, segment: &mut SegmentFile, batch: &mut Vec<u8>) -> Result<(), DrainError> {
         if !batch.is_empty() {
             let fail = |e| DrainError::io("drain a dead process into", &self.home.dir, e);
-            segment.room().extend_from_slice(batch);
+            let (room, spans) = segment.room();
+            room.extend_from_slice(batch);
+            spans.extend(segment::spans(batch));
             segment.commit().map_err(fail)?;
             batch.clear();
         }
