@@ -31,9 +31,6 @@ use crate::record::{BODY_MAX, EntryMeta, Flags, Full, Journal, Kind, Position};
 /// 4096, and sources lie anywhere.
 const BLOCK: usize = 2048;
 
-/// How far before the copy the drain asks for memory.
-const AHEAD: usize = 2048;
-
 /// The part of a ring that is one share of its reserve; see [`Kind::shares_kept`].
 const SHARE_PART: u64 = 16;
 
@@ -156,19 +153,6 @@ impl Mapping {
         }
         // SAFETY: exactly `len` bytes behind `old` were written by the loop.
         unsafe { out.set_len(old + len) };
-    }
-
-    /// Asks for the lines of the `len` bytes at `place`, as far as they are in the mapping.
-    fn ask(&self, place: usize, len: usize) {
-        let end = (place + len).min(self.len);
-        #[cfg(target_arch = "x86_64")]
-        for line in (place..end).step_by(64) {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            // SAFETY: inside the mapping; a prefetch reads nothing that a program sees.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(self.base.as_ptr().add(line).cast()) };
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = end;
     }
 
     /// Zeroes the `len` bytes at `place`; the caller is the drain, as in [`Self::read`].
@@ -495,9 +479,6 @@ impl Tail {
                 return Err(segment::EntryError::Length);
             }
             let (place, room) = self.ring.place(end.position.0);
-            // The lines are with the worker's core, and each entry's head says where the next is:
-            // what lies ahead is asked for, so that one wait is not paid after the other.
-            self.ring.mapping.ask(place + AHEAD, whole);
             len = self.length_at(end.position.0 + whole as u64, limit);
             let start = out.len();
             self.ring.mapping.read(place, whole.min(room), out);

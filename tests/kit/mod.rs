@@ -195,7 +195,7 @@ impl Road {
     /// Empties the ring, as the drain does.
     pub(crate) fn drain(&mut self) {
         self.scratch.clear();
-        let batch = self.tail.read(usize::MAX, &mut self.scratch).unwrap();
+        let batch = self.tail.read(usize::MAX, &mut self.scratch, &mut Vec::new()).unwrap();
         self.tail.release(batch.end);
     }
 
