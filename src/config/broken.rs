@@ -55,6 +55,7 @@ pub(super) const BROKEN: &[(&str, &str, &str, &str, &str)] = &[
     ("[[issuer]]\nname = \"corp\"", "[limits]\ntoken_max = 20000\n[[issuer]]\nname = \"corp\"", "token_max", "`token_max` (20000) is above `field_max` (17408)", "lower"),
     ("[[issuer]]\nname = \"corp\"", "[record]\nretain = { age = \"30 days\" }\n[[issuer]]\nname = \"corp\"", "30 days", "`30 days` is no age", "30d"),
     ("[[issuer]]\nname = \"corp\"", "[record]\non_full = \"wait\"\n[[issuer]]\nname = \"corp\"", "wait", "`wait` is no `on_full`", "refuse"),
+    ("[[issuer]]\nname = \"corp\"", "[record]\nwindow = \"2s\"\n[[issuer]]\nname = \"corp\"", "2s", "`2s` is no `window`", "20ms"),
     ("[[issuer]]\nname = \"corp\"", "[admin]\naddress = \"127.0.0.1:8080\"\n[[issuer]]\nname = \"corp\"", "address = \"127.0.0.1:8080\"", "127.0.0.1:8080 is taken by [admin]", "another port"),
     ("[[issuer]]\nname = \"corp\"", "[admin]\naddress = \"10.0.0.1:1\"\n[[issuer]]\nname = \"corp\"", "10.0.0.1", "[admin] would be in plain text", "insecure"),
     ("[[issuer]]\nname = \"corp\"", "[admin]\naddress = \"127.0.0.1:1\"\nissuer = \"mesh\"\n[[issuer]]\nname = \"corp\"", "issuer = \"mesh\"", "`mesh` is an issuer of certificates", "tokens"),

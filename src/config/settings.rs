@@ -125,9 +125,25 @@ pub(super) fn record(section: Option<Section<'_>>, report: &mut Report) -> Recor
         ];
         settings.on_full = choose("`on_full`", text, &words, report).unwrap_or_default();
     }
+    if let Some(text) = section.text("window", report) {
+        let range = WINDOW_MIN_MS..=WINDOW_MAX_MS;
+        match duration_ms(text.text).filter(|window| range.contains(window)) {
+            Some(window) => settings.window_ms = window,
+            None => report.error(
+                text.spot,
+                format!("`{}` is no `window`", text.text),
+                "write a number and a unit from 1ms to 100ms, as in `20ms`",
+            ),
+        }
+    }
     section.finish(report);
     settings
 }
+
+/// How long the record may be in memory only; a full ring waits as long for room, and work is shed
+/// after a quarter of a second.
+const WINDOW_MIN_MS: u64 = 1;
+const WINDOW_MAX_MS: u64 = 100;
 
 /// A path relative to the file that names it.
 pub(super) fn path(

@@ -148,7 +148,7 @@ pub struct AdminSettings {
 }
 
 /// `[record]`
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordSettings {
     /// Oldest age of a segment in milliseconds; `None` for no bound.
     pub retain_age_ms: Option<u64>,
@@ -156,6 +156,15 @@ pub struct RecordSettings {
     pub retain_bytes: Option<u64>,
     /// What happens when the journal has no room.
     pub on_full: OnFull,
+    /// How long an entry may be in memory before it is on the disk, in milliseconds; the time of
+    /// the write itself comes on top.
+    pub window_ms: u64,
+}
+
+impl Default for RecordSettings {
+    fn default() -> Self {
+        Self { retain_age_ms: None, retain_bytes: None, on_full: OnFull::default(), window_ms: 20 }
+    }
 }
 
 /// An `[[issuer]]` of tokens.

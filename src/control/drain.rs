@@ -82,7 +82,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// 16 MiB rings, 64 MiB segments, 10 ms ticks, no retention.
+    /// 16 MiB rings, 64 MiB segments, 20 ms ticks, no retention.
     #[must_use]
     pub fn new(data_dir: &Path, ring_dir: &Path, workers: u32) -> Self {
         Self {
@@ -91,7 +91,7 @@ impl Settings {
             workers,
             ring_bytes: 16 << 20,
             segment_bytes: 64 << 20,
-            tick_ms: 10,
+            tick_ms: 20,
             checkpoint_ms: 1_000,
             heartbeat_ms: 60_000,
             roll_ms: 3_600_000,
@@ -474,6 +474,10 @@ struct Run {
 const LOOK_MS: u64 = 60_000;
 /// What a ring file has beside the ring, and some room.
 const RING_SPARE: u64 = 64 << 10;
+/// A round that brings this part of a ring is followed sooner: the next may bring more than fits.
+const CROWDED_PART: u64 = 8;
+/// How much sooner.
+const CROWDED_PACE: u32 = 4;
 /// How often the pace is measured.
 const PACE_MS: u64 = 5_000;
 /// How long a stop goes on trying to write.
@@ -488,6 +492,7 @@ impl Run {
         let mut pace_ns = 0;
         loop {
             let started = Instant::now();
+            let before = self.shared.drained_bytes.load(Ordering::Relaxed);
             // Read before the rings: what was appended before the stop is drained by this tick.
             let stopping = self.shared.stop.load(Ordering::Acquire);
             self.shared.hurry.swap(false, Ordering::AcqRel);
@@ -523,7 +528,10 @@ impl Run {
             }
             self.shared.durable.iter().for_each(Durable::ring);
             // Whoever is in a hurry since the round began has unparked it already.
-            std::thread::park_timeout(tick.saturating_sub(started.elapsed()));
+            let drained = self.shared.drained_bytes.load(Ordering::Relaxed).saturating_sub(before);
+            let crowded = drained >= self.settings.ring_bytes / CROWDED_PART;
+            let pause = if crowded { tick / CROWDED_PACE } else { tick };
+            std::thread::park_timeout(pause.saturating_sub(started.elapsed()));
         }
     }
 

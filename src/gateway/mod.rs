@@ -184,6 +184,7 @@ impl Gateway {
         settings.policy_digest = snapshot.policy.digest();
         settings.storage = storage;
         settings.retention = retention(&config);
+        settings.tick_ms = config.record.window_ms;
         let opened = drain::open(&settings).map_err(StartError::Record)?;
         let live = Arc::new(Live {
             source,

@@ -11,6 +11,7 @@ use crate::config::{Config, KeySource, Listener};
 pub(super) fn needed(old: &Config, new: &Config) -> Vec<String> {
     let mut keys = Vec::new();
     gateway(old, new, &mut keys);
+    record(old, new, &mut keys);
     admin(old, new, &mut keys);
     limits(&old.limits, &new.limits, &mut keys);
     issuers(old, new, &mut keys);
@@ -26,6 +27,11 @@ fn gateway(old: &Config, new: &Config, keys: &mut Vec<String>) {
         ("ring_dir", old.ring_dir != new.ring_dir),
     ];
     add("[gateway]", &differing, keys);
+}
+
+fn record(old: &Config, new: &Config, keys: &mut Vec<String>) {
+    let differing = [("window", old.record.window_ms != new.record.window_ms)];
+    add("[record]", &differing, keys);
 }
 
 fn admin(old: &Config, new: &Config, keys: &mut Vec<String>) {

@@ -63,5 +63,5 @@ impl Stall {
 const WAIT_NS: u64 = 5_000_000_000;
 /// The longest wait where what finds no room is left out: whoever asks for that wants the pace.
 const SHED_WAIT_NS: u64 = 250_000_000;
-/// Between two looks: the drain's tick is 10 ms.
+/// Between two looks: the drain comes by every 20 ms, unless the config says otherwise.
 const RETRY_NS: u64 = 2_000_000;

@@ -80,6 +80,10 @@ fn a_reload_that_takes_a_restart_names_the_key_and_takes_nothing() {
                 address_handshakes_burst upstream_idle_max upstream_connections_max \
                 token_cache_entries token_cache_bytes handshake_ms connect_ms upstream_idle_ms \
                 write_ms drain_ms linger_ms linger_max";
+    cases.push((
+        (String::new(), "[record]\nwindow = \"30ms\"\n".to_owned()),
+        "[record] window".to_owned(),
+    ));
     for key in held.split_whitespace() {
         cases.push((limits(&format!("{key} = 77")), format!("[limits] {key}")));
     }
