@@ -105,6 +105,14 @@ impl Buffer {
         self.mem.get(base..self.end).unwrap_or_default()
     }
 
+    /// Writes `bytes` up to the place `at`, over what was consumed; returns where they start.
+    /// `None`: there is no room for them, or it is not consumed.
+    pub(super) fn write_before(&mut self, at: usize, bytes: &[u8]) -> Option<usize> {
+        let start = at.checked_sub(bytes.len()).filter(|_| at <= self.start)?;
+        self.mem.get_mut(start..at)?.copy_from_slice(bytes);
+        Some(start)
+    }
+
     /// Where the unconsumed bytes start in the memory.
     pub(super) fn start(&self) -> usize {
         self.start

@@ -44,8 +44,8 @@ pub fn probe() -> Probe {
     }
 }
 
-/// A ring, also its settings; or why there is none.
-pub(super) fn open() -> Result<(Rc<Reactor>, &'static str), String> {
+/// A ring, or why there is none.
+pub(super) fn open() -> Result<Rc<Reactor>, String> {
     let forced = std::env::var(FORCE_LEGACY)
         .is_ok_and(|value| matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "yes"));
     if forced {
@@ -64,9 +64,7 @@ fn explain(error: &io::Error) -> String {
             format!("this kernel has no io_uring ({error}), or a sandbox hides it")
         }
         Some(libc::EINVAL) => {
-            format!(
-                "this kernel's io_uring has no buffer rings ({error}): Linux 5.19 or newer does"
-            )
+            format!("this kernel's io_uring is too old ({error}): Linux 6.1 or newer will do")
         }
         Some(libc::ENOMEM) => format!("io_uring found no locked memory ({error}): raise memlock"),
         _ => format!("io_uring cannot be set up ({error})"),

@@ -201,10 +201,7 @@ fn reactor(force_legacy: bool) -> io::Result<Rc<Reactor>> {
         return Reactor::poller();
     }
     match driver::open() {
-        Ok((reactor, settings)) => {
-            tracing::debug!(settings, "io_uring is set up");
-            Ok(reactor)
-        }
+        Ok(reactor) => Ok(reactor),
         Err(reason) => {
             tracing::warn!(reason, "the worker runs on epoll");
             Reactor::poller()

@@ -43,14 +43,14 @@ pub(super) struct Reactor {
 }
 
 impl Reactor {
-    /// On io_uring; also says with which settings.
+    /// On io_uring.
     ///
     /// # Errors
     /// The kernel's.
-    pub(super) fn ring() -> io::Result<(Rc<Self>, &'static str)> {
+    pub(super) fn ring() -> io::Result<Rc<Self>> {
         let buffers = Rc::default();
-        let (driver, settings) = Driver::ring(Rc::clone(&buffers))?;
-        Ok((Self::with(driver, buffers), settings))
+        let driver = Driver::ring(Rc::clone(&buffers))?;
+        Ok(Self::with(driver, buffers))
     }
 
     /// On epoll.
@@ -102,10 +102,12 @@ impl Reactor {
 
     /// Runs `main` and the tasks that it starts, until `main` is over. What is left then is dropped.
     pub(super) fn block_on<F: Future>(self: &Rc<Self>, main: F) -> io::Result<F::Output> {
+        // Behind `main` in the order of drops, and also when it panics.
+        let _left = Left(self);
         let mut main = pin!(main);
         let mut context = Context::from_waker(Waker::noop());
         self.wake(TaskId::MAIN);
-        let result = loop {
+        loop {
             if self.tasks.borrow_mut().take_main() {
                 self.current.set(TaskId::MAIN);
                 if let Poll::Ready(output) = main.as_mut().poll(&mut context) {
@@ -116,11 +118,7 @@ impl Reactor {
             if let Err(error) = self.wait() {
                 break Err(error);
             }
-        };
-        // Tasks hold the reactor, so they would hold each other for ever.
-        let left = self.tasks.borrow_mut().drain();
-        drop(left);
-        result
+        }
     }
 
     /// Waits until every descriptor that was given up is closed.
@@ -210,6 +208,16 @@ impl Reactor {
             Poll::Pending
         })
         .await;
+    }
+}
+
+/// Drops the tasks that are left: they hold the reactor, and it holds them.
+struct Left<'r>(&'r Reactor);
+
+impl Drop for Left<'_> {
+    fn drop(&mut self) {
+        let left = self.0.tasks.borrow_mut().drain();
+        drop(left);
     }
 }
 

@@ -4,8 +4,9 @@
 //! heap or static, so they do not move with the value, and every method that could change one of
 //! them empties `slices` first. While a write is in flight the value is the driver's.
 
-use crate::base::Pieces;
+use crate::base::{Piece, Pieces};
 use crate::runtime::buffer::Buffer;
+use std::ops::Range;
 
 /// A message on its way to a socket: pieces with the buffer that they name, and how far it got.
 #[derive(Debug, Default)]
@@ -14,6 +15,8 @@ pub(in crate::runtime) struct Gather {
     source: Option<Buffer>,
     base: usize,
     done: usize,
+    /// Where in `source` the whole message stands, if it was put together there.
+    joined: Option<Range<usize>>,
     slices: Vec<libc::iovec>,
     header: Header,
 }
@@ -43,6 +46,7 @@ impl Gather {
     /// The pieces, to be filled; only while nothing of them is aimed at.
     pub(in crate::runtime) fn pieces_mut(&mut self) -> &mut Pieces {
         self.slices.clear();
+        self.joined = None;
         &mut self.pieces
     }
 
@@ -62,12 +66,14 @@ impl Gather {
     /// Takes the lent buffer back. What names it must be written or given up.
     pub(in crate::runtime) fn reclaim(&mut self) -> Option<Buffer> {
         self.slices.clear();
+        self.joined = None;
         self.source.take()
     }
 
     /// Forgets all pieces.
     pub(in crate::runtime) fn clear(&mut self) {
         self.slices.clear();
+        self.joined = None;
         self.pieces.clear();
         self.done = 0;
     }
@@ -78,9 +84,34 @@ impl Gather {
         self.done = self.done.saturating_add(count);
     }
 
+    /// Puts the head of a message before its body where that came from, if the message is no more
+    /// and there is room: the kernel takes one run of memory for less than two.
+    ///
+    /// What was there was consumed, and nothing but the pieces names the buffer any more. They stay
+    /// true of it.
+    fn put_together(&mut self) -> Option<Range<usize>> {
+        let [Piece::Arena(head), Piece::Source(body)] = self.pieces.list() else { return None };
+        let head = self.pieces.arena().get(head.start as usize..head.end as usize)?;
+        let at = self.base.checked_add(body.start as usize)?;
+        let len = head.len().checked_add(body.len())?;
+        let start = self.source.as_mut()?.write_before(at, head)?;
+        Some(start..start.checked_add(len)?)
+    }
+
     /// Lays out the slices of what is left.
     pub(super) fn aim(&mut self) {
         self.slices.clear();
+        if self.done == 0 {
+            self.joined = self.put_together();
+        }
+        let joined = self.joined.as_ref().and_then(|range| {
+            let rest = range.start.checked_add(self.done)?..range.end;
+            self.source.as_ref()?.from(0).get(rest)
+        });
+        if let Some(rest) = joined {
+            self.slices.extend(vector(rest));
+            return;
+        }
         let source = self.source.as_ref().map_or(&[][..], |buffer| buffer.from(self.base));
         let mut skip = self.done;
         for slice in self.pieces.slices(source) {
@@ -89,16 +120,10 @@ impl Gather {
                 continue;
             };
             skip = 0;
-            if rest.is_empty() {
-                continue;
-            }
             if self.slices.len() >= SLICES_MAX {
                 break;
             }
-            self.slices.push(libc::iovec {
-                iov_base: rest.as_ptr().cast_mut().cast(),
-                iov_len: rest.len(),
-            });
+            self.slices.extend(vector(rest));
         }
     }
 
@@ -121,6 +146,12 @@ impl Gather {
     pub(in crate::runtime) fn left(&self) -> usize {
         self.pieces.len().saturating_sub(self.done)
     }
+}
+
+/// `None` for no bytes.
+fn vector(bytes: &[u8]) -> Option<libc::iovec> {
+    let iov_base = bytes.as_ptr().cast_mut().cast();
+    (!bytes.is_empty()).then_some(libc::iovec { iov_base, iov_len: bytes.len() })
 }
 
 /// Slices of one write; more go into the next.
@@ -164,5 +195,38 @@ mod tests {
         assert!(gather.is_empty());
         gather.clear();
         assert!(gather.reclaim().is_some_and(|buffer| buffer.filled() == b"23456789"));
+    }
+
+    #[test]
+    fn a_head_goes_before_its_body_where_there_is_room_for_it() {
+        let body = b"0123456789";
+        for (old, new) in [(0, 40), (60, 40), (60, 316), (60, 317), (0, 300)] {
+            let mut buffer = Buffers::default().take_small();
+            buffer.room()[old..old + body.len()].copy_from_slice(body);
+            buffer.extend(old + body.len());
+            let base = buffer.start();
+            buffer.consume(old + 8);
+            let mut gather = Gather::default();
+            gather.pieces_mut().text(&vec![b'h'; new]);
+            gather.pieces_mut().source(old..old + 8);
+            gather.lend(buffer, base);
+            let whole = [vec![b'h'; new], body[..8].to_vec()].concat();
+            for done in 0..whole.len() {
+                gather.done = done;
+                gather.aim();
+                let mut left = Vec::new();
+                for slice in &gather.slices {
+                    // SAFETY: the gather is alive and unchanged, so its slices are what it owns.
+                    left.extend_from_slice(unsafe {
+                        std::slice::from_raw_parts(slice.iov_base.cast::<u8>(), slice.iov_len)
+                    });
+                }
+                assert_eq!(left, whole[done..], "{old} {new} {done}");
+                assert!(done > 0 || gather.single().is_some() == (new <= old + 256));
+            }
+            // What is left in the buffer, and what a layer that seals would take, is as it was.
+            assert_eq!(gather.slices().collect::<Vec<_>>().concat(), whole);
+            assert_eq!(gather.reclaim().expect("lent").filled(), b"89");
+        }
     }
 }

@@ -44,12 +44,12 @@ pub(super) enum Driver {
 }
 
 impl Driver {
-    /// A driver on io_uring; also says with which settings.
+    /// A driver on io_uring.
     ///
     /// # Errors
-    /// The kernel's, or `Unsupported` before 5.19.
-    pub(super) fn ring(buffers: Rc<RefCell<Buffers>>) -> io::Result<(Self, &'static str)> {
-        Ring::new(buffers).map(|(ring, settings)| (Self::Ring(ring), settings))
+    /// The kernel's: `EINVAL` from one that knows less than Linux 6.1.
+    pub(super) fn ring(buffers: Rc<RefCell<Buffers>>) -> io::Result<Self> {
+        Ring::new(buffers).map(Self::Ring)
     }
 
     /// A driver on epoll.

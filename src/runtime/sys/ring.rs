@@ -33,19 +33,14 @@ pub(in crate::runtime) struct Ring {
 }
 
 impl Ring {
-    /// A ring with the best of the settings that this kernel takes; also says which.
-    ///
     /// # Errors
-    /// The kernel refuses every one of them, or buffer rings (before 5.19).
-    pub(super) fn new(buffers: Rc<RefCell<Buffers>>) -> io::Result<(Self, &'static str)> {
-        let mut last = io::Error::from(io::ErrorKind::Unsupported);
-        for (name, builder) in SETTINGS {
-            match builder().build(ENTRIES) {
-                Ok(ring) => return Self::with(ring, buffers).map(|ring| (ring, name)),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
+    /// The kernel's: `EINVAL` from one that knows less than Linux 6.1.
+    pub(super) fn new(buffers: Rc<RefCell<Buffers>>) -> io::Result<Self> {
+        let mut builder = IoUring::builder();
+        // What completes is looked at when the worker waits, and does not interrupt it: a third of
+        // its CPU time at 64 connections went to signals and interprocessor interrupts.
+        builder.setup_cqsize(COMPLETIONS).setup_single_issuer().setup_defer_taskrun();
+        Self::with(builder.build(ENTRIES)?, buffers)
     }
 
     fn with(ring: IoUring, buffers: Rc<RefCell<Buffers>>) -> io::Result<Self> {
@@ -432,30 +427,6 @@ fn is_passing(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }
 
-type Builder = io_uring::Builder;
-type Setting = (&'static str, fn() -> Builder);
-
-/// How a ring is asked for, the best first; older kernels refuse what they do not know.
-///
-/// Without one of the first two each completion interrupts the worker: a third of its CPU time at
-/// 64 connections went to signals and interprocessor interrupts.
-const SETTINGS: [Setting; 3] = [
-    ("defer_taskrun", || {
-        let mut builder = IoUring::builder();
-        builder.setup_cqsize(COMPLETIONS).setup_single_issuer().setup_defer_taskrun();
-        builder
-    }),
-    ("coop_taskrun", || {
-        let mut builder = IoUring::builder();
-        builder.setup_cqsize(COMPLETIONS).setup_coop_taskrun();
-        builder
-    }),
-    ("plain", || {
-        let mut builder = IoUring::builder();
-        builder.setup_cqsize(COMPLETIONS);
-        builder
-    }),
-];
 /// Entries that wait for one turn.
 const ENTRIES: u32 = 1_024;
 const COMPLETIONS: u32 = 4_096;
