@@ -94,6 +94,8 @@ impl Stream {
         match (kind, self.waiting) {
             (_, None) => Next::Nothing,
             (Kind::Standing, Some(_)) => {
+                // Once for a descriptor, so that no exchange makes room.
+                self.kept.reserve(KEPT_MAX);
                 self.armed = true;
                 Next::Arm
             }
