@@ -171,11 +171,16 @@ impl Buffer {
         true
     }
 
-    /// Puts `bytes` behind the unconsumed ones. Returns whether there was room for them.
+    /// As [`Self::add`]; makes room of what was consumed.
     fn put_behind(&mut self, bytes: &[u8]) -> bool {
         if self.room().len() < bytes.len() {
             self.compact();
         }
+        self.add(bytes)
+    }
+
+    /// Puts `bytes` behind the unconsumed ones. Returns whether there was room for them.
+    pub(super) fn add(&mut self, bytes: &[u8]) -> bool {
         let Some(room) = self.room().get_mut(..bytes.len()) else { return false };
         room.copy_from_slice(bytes);
         self.extend(bytes.len());

@@ -317,6 +317,9 @@ impl Ring {
         let (mut woken, mut next) = (None, Next::Nothing);
         match (came, waiting) {
             (None, _) => {}
+            (Some(Came::Bytes(buffer)), None) if stream.add(buffer.filled()) => {
+                self.buffers.borrow_mut().put(buffer);
+            }
             (Some(came), Some(key)) if kind == Some(Kind::Readable) => {
                 stream.take_waiting();
                 next = stream.keep(came);

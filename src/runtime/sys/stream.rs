@@ -119,6 +119,15 @@ impl Stream {
         self.waiting.take()
     }
 
+    /// Puts bytes behind those that were kept last, where there is room: what comes in small pieces
+    /// takes no buffer for each.
+    pub(super) fn add(&mut self, bytes: &[u8]) -> bool {
+        match self.kept.back_mut() {
+            Some(Came::Bytes(last)) => last.add(bytes),
+            _ => false,
+        }
+    }
+
     /// Keeps what came while nobody read.
     pub(super) fn keep(&mut self, came: Came) -> Next {
         self.kept.push_back(came);
@@ -227,6 +236,22 @@ mod tests {
         // The cancel is on its way: the read that waits now gets what comes before it, or a new one.
         assert_eq!(stream.wait(two, Kind::Standing), Next::Nothing);
         assert_eq!(stream.ended(Kind::Standing), Next::Arm);
+    }
+
+    #[test]
+    fn small_pieces_share_a_buffer_and_keep_their_order() {
+        let mut pool = crate::runtime::buffer::Buffers::default();
+        let mut stream = Stream::default();
+        assert!(!stream.add(b"nothing to add to"));
+        let mut first = pool.take(crate::runtime::buffer::Class::Small);
+        assert!(first.add(b"one"));
+        stream.keep(Came::Bytes(first));
+        assert!(stream.add(b"two") && !stream.add(&[0; 20_000]));
+        stream.keep(Came::End);
+        assert!(!stream.add(b"behind the end"));
+        let Some(Came::Bytes(kept)) = stream.take_kept() else { panic!("bytes first") };
+        assert_eq!(kept.filled(), b"onetwo");
+        assert!(matches!(stream.take_kept(), Some(Came::End)));
     }
 
     #[test]
