@@ -31,7 +31,13 @@ pub(super) async fn accept_loop<K: Sessions + 'static>(
     sessions: Rc<K>,
 ) {
     let mut settings = plan.tls.clone().map(Watch::new);
+    let mut accepts = 0u32;
     loop {
+        // Where the next one is there at once, a flood of them would keep the worker from all else.
+        accepts = accepts.wrapping_add(1);
+        if accepts.is_multiple_of(ACCEPTS_MAX) {
+            shared.reactor.yield_now().await;
+        }
         let done = listener.start(Work::Accept).await;
         if shared.signal.is_draining() {
             return;
@@ -188,5 +194,7 @@ fn is_shortage(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }
 
+/// Connections that are taken in a row.
+const ACCEPTS_MAX: u32 = 16;
 /// Pause after a shortage of descriptors or memory.
 const SHORTAGE_MS: u64 = 50;

@@ -44,6 +44,8 @@ pub(super) struct Flow {
     queued: Pieces,
     spare: Pieces,
     sealed: bool,
+    /// The write in flight was looked for in vain: its end is news.
+    pub(super) overdue: bool,
     /// When the write in flight started.
     pub(super) since_ns: u64,
     pub(super) half_close: HalfClose,
@@ -209,12 +211,14 @@ impl Flow {
         let half = socket.write.take()?;
         let gather = self.gather.take()?;
         self.since_ns = now.mono_ns;
+        self.overdue = false;
         Some(Writing::start(half, gather))
     }
 
     /// Whether the end of the write in flight would let something go on.
     pub(super) fn awaits_write(&self) -> bool {
-        self.lent_rest
+        self.overdue
+            || self.lent_rest
             || self.dead
             || self.end.is_some()
             || self.half_close == HalfClose::Wanted

@@ -31,8 +31,6 @@ pub(super) struct Key {
 struct Idle {
     socket: Socket,
     since_ns: u64,
-    /// Since which turn of the worker.
-    turn: u64,
 }
 
 /// One worker's shared state; `Rc`.
@@ -174,7 +172,7 @@ impl Shared {
             let age_ns = now.mono_ns.saturating_sub(idle.since_ns);
             let young = age_ns < self.limits.upstream_idle_ms.saturating_mul(1_000_000);
             let mut socket = idle.socket;
-            if young && self.is_healthy(&mut socket, idle.turn) {
+            if young && self.is_healthy(&mut socket) {
                 return Ok(Found::Pooled(socket));
             }
         }
@@ -215,7 +213,7 @@ impl Shared {
         }
         count.idle = count.idle.saturating_add(1);
         drop(counts);
-        let idle = Idle { socket, since_ns: now.mono_ns, turn: self.reactor.turn() };
+        let idle = Idle { socket, since_ns: now.mono_ns };
         self.idle.borrow_mut().entry(key).or_default().push(idle);
     }
 
@@ -277,9 +275,12 @@ impl Shared {
 
     /// Whether an idle connection may serve again: nothing came meanwhile, neither bytes nor an
     /// end. Under TLS session tickets may come and are taken in.
-    fn is_healthy(&self, socket: &mut Socket, turn: u64) -> bool {
+    ///
+    /// The kernel is asked each time: what came since it was last heard is an answer to nobody, and
+    /// must not become the next caller's.
+    fn is_healthy(&self, socket: &mut Socket) -> bool {
         loop {
-            match socket.peek(Some(turn)) {
+            match socket.peek() {
                 Err(error) => return error.kind() == std::io::ErrorKind::WouldBlock,
                 Ok(0) => return false,
                 Ok(_) => {}

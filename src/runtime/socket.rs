@@ -36,9 +36,9 @@ impl Socket {
     }
 
     /// See [`Descriptor::peek`]; an error while operations have both halves.
-    pub(super) fn peek(&self, since: Option<u64>) -> io::Result<usize> {
+    pub(super) fn peek(&self) -> io::Result<usize> {
         let half = self.read.as_ref().or(self.write.as_ref());
-        half.map_or_else(|| Err(io::ErrorKind::NotConnected.into()), |half| half.peek(since))
+        half.map_or_else(|| Err(io::ErrorKind::NotConnected.into()), |half| half.peek())
     }
 
     /// Whether no operation is in flight on it.

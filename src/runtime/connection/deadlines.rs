@@ -29,6 +29,10 @@ impl<S: Session> Connection<S> {
         if self.lingering.as_ref().is_some_and(|linger| now.mono_ns >= linger.until_ns) {
             self.over = true;
         }
+        let collect_ns = COLLECT_MS.saturating_mul(1_000_000);
+        for flow in [&mut self.up, &mut self.down] {
+            flow.overdue = now.mono_ns >= flow.since_ns.saturating_add(collect_ns);
+        }
         if self.cools_ns().is_some_and(|at| at <= now.mono_ns) {
             self.hot = false;
         }

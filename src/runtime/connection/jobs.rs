@@ -142,7 +142,7 @@ impl<S: Session> Connection<S> {
             self.up.ready = true;
             return;
         }
-        match self.caller.peek(None) {
+        match self.caller.peek() {
             Ok(0) => self.up.end = Some(Ending::Clean),
             Ok(_) => self.up.ready = true,
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}

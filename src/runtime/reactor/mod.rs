@@ -36,8 +36,6 @@ pub(super) struct Reactor {
     timers: RefCell<Timers>,
     /// Who runs.
     current: Cell<TaskId>,
-    /// How often was waited.
-    turn: Cell<u64>,
     /// The worker's free buffers, which the driver fills.
     pub(super) buffers: Rc<RefCell<Buffers>>,
 }
@@ -70,7 +68,6 @@ impl Reactor {
             tasks: RefCell::default(),
             timers: RefCell::default(),
             current: Cell::new(TaskId::MAIN),
-            turn: Cell::new(0),
             buffers,
         })
     }
@@ -143,13 +140,7 @@ impl Reactor {
         }
     }
 
-    /// Which turn it is.
-    pub(super) fn turn(&self) -> u64 {
-        self.turn.get()
-    }
-
     fn wait(&self) -> io::Result<()> {
-        self.turn.set(self.turn.get().wrapping_add(1));
         let next_ns = self.timers.borrow_mut().next();
         let within = if self.tasks.borrow().is_ready() {
             Some(Duration::ZERO)
@@ -233,17 +224,11 @@ impl Descriptor {
     }
 
     /// What came that no operation is to take: bytes (how many of them at least), or an end (zero).
-    /// `since`: the turn since which there was no operation; where the driver yields what comes
-    /// unasked, a later one would have shown it, and the kernel is not asked.
     ///
     /// # Errors
     /// `WouldBlock` when nothing came; else the socket's error.
-    pub(super) fn peek(&self, since: Option<u64>) -> io::Result<usize> {
-        let mut driver = self.reactor.driver.borrow_mut();
-        match since {
-            Some(turn) if turn < self.reactor.turn.get() => driver.peek_yielded(self.raw()),
-            _ => driver.peek(self.raw()),
-        }
+    pub(super) fn peek(&self) -> io::Result<usize> {
+        self.reactor.driver.borrow_mut().peek(self.raw())
     }
 
     /// Takes bytes that [`Self::peek`] saw, if that is possible in their order.

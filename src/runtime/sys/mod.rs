@@ -84,6 +84,7 @@ impl Driver {
     }
 
     /// Gives up an operation: it is cancelled where it can be, and nobody hears of it.
+    /// Bytes that it has read by then may be lost, so the descriptor is for closing only.
     pub(super) fn abandon(&mut self, key: Key) {
         match self {
             Self::Ring(ring) => ring.abandon(key),
@@ -109,18 +110,6 @@ impl Driver {
             Self::Poller(_) => None,
         };
         kept.unwrap_or_else(|| receive_now(fd, &mut [0], true))
-    }
-
-    /// As [`Self::peek`], without a call where the kernel yields unasked what comes.
-    pub(super) fn peek_yielded(&mut self, fd: RawFd) -> io::Result<usize> {
-        let stands = match self {
-            Self::Ring(ring) => ring.is_standing(fd).then(|| ring.kept(fd)),
-            Self::Poller(_) => None,
-        };
-        match stands {
-            Some(kept) => kept.unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into())),
-            None => self.peek(fd),
-        }
     }
 
     /// Takes bytes that a peek saw. `None`: the kernel has them, and may yield them at any time.

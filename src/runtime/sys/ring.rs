@@ -149,11 +149,6 @@ impl Ring {
         }
     }
 
-    /// Whether the kernel yields what comes without being asked.
-    pub(super) fn is_standing(&mut self, fd: RawFd) -> bool {
-        self.streams.at(fd).is_some_and(|stream| stream.is_armed())
-    }
-
     fn submit(&mut self, key: Key) {
         let Some((work, fd)) = self.flights.work(key) else { return };
         let fd = types::Fd(fd);
@@ -259,6 +254,8 @@ impl Ring {
         let within = if self.reaped.is_empty() { within } else { Some(Duration::ZERO) };
         match enter(&self.ring.submitter(), within) {
             Ok(_) => {}
+            // No memory for requests: it is asked again, but not at once.
+            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => std::thread::sleep(SCARCE),
             Err(error) if is_passing(&error) => {}
             Err(error) => return Err(error),
         }
@@ -426,7 +423,7 @@ fn enter(submitter: &Submitter<'_>, within: Option<Duration>) -> io::Result<usiz
 
 /// The time is over, a signal came, or completions must be taken first.
 fn is_passing(error: &io::Error) -> bool {
-    let codes = [libc::ETIME, libc::EINTR, libc::EBUSY, libc::EAGAIN];
+    let codes = [libc::ETIME, libc::EINTR, libc::EBUSY];
     error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }
 
@@ -444,5 +441,7 @@ const READABLE: u32 = (libc::POLLIN | libc::POLLRDHUP) as u32;
 /// What no operation's key is: their generation would be the last of 4 billion.
 const IGNORED: u64 = u64::MAX;
 const CLOSED: u64 = u64::MAX - 1;
+/// A pause while the kernel has no memory.
+const SCARCE: Duration = Duration::from_millis(1);
 /// How long the kernel may take to let go of everything.
 const SETTLE: Duration = Duration::from_secs(2);

@@ -10,8 +10,9 @@
 //! ```
 //!
 //! What was kept is read first, so bytes keep their order. A standing read has no back-pressure of
-//! its own: it is cancelled once [`KEPT_MAX`] buffers are kept. What the kernel has in hand then
-//! comes still: a socket's receive buffer at most, in 32 pieces at most.
+//! its own: it is cancelled once [`KEPT_MAX`] buffers are kept, and when nobody wants bytes. What the
+//! kernel yields before it hears of that is kept too: what a socket's receive buffer holds at most,
+//! and no more than some sixty buffers for one call.
 
 use super::flight::Key;
 use crate::runtime::buffer::Buffer;
@@ -64,10 +65,6 @@ pub(super) enum Kind {
 }
 
 impl Stream {
-    pub(super) fn is_armed(&self) -> bool {
-        self.armed
-    }
-
     /// What was kept first.
     pub(super) fn kept(&self) -> Option<&Came> {
         self.kept.front()
@@ -83,8 +80,9 @@ impl Stream {
         debug_assert!(self.kept.is_empty());
         self.waiting = Some(key);
         match (self.armed, kind) {
-            (true, Kind::Large) => self.cancel(),
-            (true, Kind::Standing | Kind::Readable) => Next::Nothing,
+            // Bytes that nobody wants stay with the kernel, which holds the peer back.
+            (true, Kind::Large | Kind::Readable) => self.cancel(),
+            (true, Kind::Standing) => Next::Nothing,
             (false, kind) => self.restart(kind),
         }
     }
@@ -263,6 +261,10 @@ mod tests {
         stream.take_waiting();
         assert_eq!(stream.wait(three, Kind::Large), Next::Cancel);
         assert_eq!(stream.ended(Kind::Large), Next::Alone(three));
+        assert_eq!(stream.wait(one, Kind::Standing), Next::Arm);
+        stream.take_waiting();
+        assert_eq!(stream.wait(two, Kind::Readable), Next::Cancel);
+        assert_eq!(stream.ended(Kind::Readable), Next::Alone(two));
         assert_eq!(stream.wait(one, Kind::Readable), Next::Alone(one));
     }
 
