@@ -142,6 +142,29 @@ fn a_peek_sees_bytes_and_ends_and_takes_nothing() {
 }
 
 #[test]
+fn a_peek_sees_what_a_turn_did_not_get_to() {
+    on_both(|driver| {
+        let pairs: Vec<_> = (0..200).map(|_| pair()).collect();
+        for (peer, ours) in &pairs {
+            (&mut &*peer).write_all(b"answer").unwrap();
+            assert_eq!(receive(driver, ours, Class::Small, 6), b"answer");
+        }
+        for (peer, _) in &pairs {
+            (&mut &*peer).write_all(b"stray").unwrap();
+        }
+        // The kernel looks after some twenty ready sockets at a time, and the rest wait.
+        turn(driver);
+        for (_, ours) in &pairs {
+            assert!(driver.peek(ours.as_raw_fd()).unwrap() > 0);
+        }
+        for (_, ours) in pairs {
+            driver.close(OwnedFd::from(ours));
+        }
+        driver.settle();
+    });
+}
+
+#[test]
 fn what_nobody_reads_stays_with_the_peer() {
     on_both(|driver| {
         let (mut peer, ours) = pair();

@@ -163,6 +163,18 @@ mod tests {
     use super::*;
     use crate::runtime::buffer::Buffers;
 
+    /// The bytes that the kernel would take.
+    fn aimed_at(gather: &Gather) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for slice in &gather.slices {
+            // SAFETY: the gather is alive and unchanged, so its slices are what it owns.
+            bytes.extend_from_slice(unsafe {
+                std::slice::from_raw_parts(slice.iov_base.cast::<u8>(), slice.iov_len)
+            });
+        }
+        bytes
+    }
+
     #[test]
     fn a_gather_names_what_is_left_after_any_short_write() {
         let mut buffer = Buffers::default().take_small();
@@ -183,14 +195,7 @@ mod tests {
         for done in 0..=expected.len() {
             gather.done = done;
             gather.aim();
-            let mut left = Vec::new();
-            for slice in &gather.slices {
-                // SAFETY: the gather is alive and unchanged, so its slices are what it owns.
-                left.extend_from_slice(unsafe {
-                    std::slice::from_raw_parts(slice.iov_base.cast::<u8>(), slice.iov_len)
-                });
-            }
-            assert_eq!(left, expected[done..]);
+            assert_eq!(aimed_at(&gather), expected[done..]);
         }
         assert!(gather.is_empty());
         gather.clear();
@@ -214,14 +219,7 @@ mod tests {
             for done in 0..whole.len() {
                 gather.done = done;
                 gather.aim();
-                let mut left = Vec::new();
-                for slice in &gather.slices {
-                    // SAFETY: the gather is alive and unchanged, so its slices are what it owns.
-                    left.extend_from_slice(unsafe {
-                        std::slice::from_raw_parts(slice.iov_base.cast::<u8>(), slice.iov_len)
-                    });
-                }
-                assert_eq!(left, whole[done..], "{old} {new} {done}");
+                assert_eq!(aimed_at(&gather), whole[done..], "{old} {new} {done}");
                 assert!(done > 0 || gather.single().is_some() == (new <= old + 256));
             }
             // What is left in the buffer, and what a layer that seals would take, is as it was.

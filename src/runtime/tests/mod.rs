@@ -2,6 +2,7 @@
 
 #![expect(clippy::indexing_slicing, reason = "tests")]
 
+mod attacks;
 mod ends;
 mod fake;
 mod leaks;
