@@ -8,6 +8,12 @@
 //! cache lines of header and tail; no system call, lock or allocation.
 #![expect(unsafe_code, reason = "the mapping is shared with the drain and outlives the process")]
 
+mod journal;
+mod tail;
+
+pub use journal::RingJournal;
+pub use tail::{Batch, Tail};
+
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -17,22 +23,12 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::base::Now;
-use crate::record::ring::{
-    CURSOR_PLACES, Cursor, DATA_START, GENERATION_PLACE, RingSetup, SHUT_PLACE, TAIL_PLACE,
-};
-use crate::record::segment::{
-    self, ENTRY_HEADER_LEN, ENTRY_LEN_MAX, EntryHeader, SegmentId, padded,
-};
-use crate::record::{BODY_MAX, EntryMeta, Flags, Full, Journal, Kind, Position};
+use crate::record::ring::{CURSOR_PLACES, Cursor, DATA_START, GENERATION_PLACE, RingSetup};
 
 /// Copies go in blocks of this size: from about 2.7 KiB on, the C library copies with
 /// `rep movsb`, which is some hundred times slower when target and source differ by 1..31 modulo
 /// 4096, and sources lie anywhere.
 const BLOCK: usize = 2048;
-
-/// The part of a ring that is one share of its reserve; see [`Kind::shares_kept`].
-const SHARE_PART: u64 = 16;
 
 /// A mapping of a whole file. Not `Clone`: whoever holds it shares it by `Arc`.
 #[derive(Debug)]
@@ -197,20 +193,9 @@ pub fn create(path: &Path, setup: &RingSetup, start: Cursor) -> io::Result<(Ring
     };
     store_cursor(&mapping, 0, start);
     mapping.write(0, &setup.encode());
-    let journal = RingJournal {
-        ring: Ring { mapping: Arc::clone(&mapping), bytes: setup.ring_bytes, lap: 0 },
-        stream: setup.stream,
-        segment_bytes: setup.segment_bytes,
-        cursor: start,
-        id: SegmentId::of(setup.stream, start.number),
-        tail: 0,
-        time_ns: 0,
-        share: setup.ring_bytes / SHARE_PART,
-        began_ns: 0,
-        roll_ns: u64::MAX,
-    };
-    let ring = Ring { mapping, bytes: setup.ring_bytes, lap: 0 };
-    Ok((journal, Tail { ring, setup: *setup, cursor: start, generation: 0 }))
+    let ring = |mapping| Ring { mapping, bytes: setup.ring_bytes, lap: 0 };
+    let journal = RingJournal::new(ring(Arc::clone(&mapping)), setup, start);
+    Ok((journal, Tail::new(ring(mapping), setup, start)))
 }
 
 fn store_cursor(mapping: &Mapping, generation: u64, cursor: Cursor) {
@@ -261,278 +246,15 @@ impl Ring {
     }
 }
 
-/// The writer's half: a worker's journal. There is one for each ring.
-#[derive(Debug)]
-pub struct RingJournal {
-    ring: Ring,
-    stream: [u8; 16],
-    segment_bytes: u64,
-    cursor: Cursor,
-    id: SegmentId,
-    /// The drain's tail as last seen.
-    tail: u64,
-    time_ns: u64,
-    share: u64,
-    /// When the segment's first entry was appended; 0 before it.
-    began_ns: u64,
-    roll_ns: u64,
-}
-
-impl RingJournal {
-    /// Goes on in the next segment when the present one is older than `ms`; retention by age needs
-    /// segments that end.
-    pub fn roll_after_ms(&mut self, ms: u64) {
-        self.roll_ns = ms.saturating_mul(1_000_000);
-    }
-
-    /// Behind the last entry.
-    #[must_use]
-    pub fn position(&self) -> Position {
-        self.cursor.position
-    }
-
-    fn free(&mut self) -> u64 {
-        // Acquire: the drain's wipe of what lies before the tail happened before.
-        self.tail = self.ring.mapping.word64(TAIL_PLACE).load(Ordering::Acquire);
-        self.ring.bytes - (self.cursor.position.0 - self.tail)
-    }
-
-    /// Makes sure that `need` bytes are free; looks at the shared tail only when it has to.
-    fn take(&mut self, kind: Kind, need: u64) -> Result<(), Full> {
-        let need = need + kind.shares_kept() * self.share;
-        // Without a drain nothing would ever leave the ring: the record is over.
-        if self.ring.mapping.word64(SHUT_PLACE).load(Ordering::Acquire) != 0 {
-            return Err(Full);
-        }
-        if self.ring.bytes - (self.cursor.position.0 - self.tail) >= need || self.free() >= need {
-            Ok(())
-        } else {
-            Err(Full)
-        }
-    }
-
-    /// Writes one entry whose room is sure; `source` yields its `body` bytes.
-    fn put<'a, I>(&mut self, header: &EntryHeader, body: usize, source: &mut Source<'a, I>)
-    where
-        I: Iterator<Item = &'a [u8]>,
-    {
-        let head = header.encode();
-        // At most ENTRY_LEN_MAX.
-        let len = (ENTRY_HEADER_LEN + body) as u32;
-        let start = self.cursor.position.0;
-        let mut crc = segment::crc_start(self.id, self.cursor.offset, len, &head);
-        let mut at = start + ENTRY_HEADER_LEN as u64;
-        let mut left = body;
-        while left > 0 {
-            let block = source.next_block(left);
-            if block.is_empty() {
-                debug_assert!(false, "the body is shorter than it said");
-                break;
-            }
-            crc = crc32c::crc32c_append(crc, block);
-            self.ring.write(at, block);
-            at += block.len() as u64;
-            left -= block.len();
-        }
-        // A position is a multiple of 64 and so is the ring, so a header never wraps.
-        self.ring.write(start + 4, &crc.to_le_bytes());
-        self.ring.write(start + 8, head.get(8..).unwrap_or_default());
-        self.ring.commit_word(start).store(len, Ordering::Release);
-        self.cursor = self.cursor.after(padded(body) as u64, header.meta.kind);
-        self.ring.advance(self.cursor.position.0);
-    }
-
-    fn header(&mut self, meta: EntryMeta, part: u32, now: Now) -> EntryHeader {
-        self.time_ns = now.wall_ns.max(self.time_ns + 1);
-        EntryHeader { sequence: self.cursor.sequence, time_ns: self.time_ns, meta, part }
-    }
-
-    #[cold]
-    fn roll(&mut self, now: Now) {
-        let meta =
-            EntryMeta::new(Kind::Roll, crate::base::ConnectionId(0), crate::base::ExchangeId(0));
-        let header = self.header(meta, 0, now);
-        self.put(&header, 0, &mut Source::new(std::iter::empty()));
-        self.id = SegmentId::of(self.stream, self.cursor.number);
-        self.began_ns = 0;
-    }
-}
-
-/// The body as blocks of at most [`BLOCK`] bytes.
-struct Source<'a, I> {
-    slices: I,
-    rest: &'a [u8],
-}
-
-impl<'a, I: Iterator<Item = &'a [u8]>> Source<'a, I> {
-    fn new(slices: I) -> Self {
-        Self { slices, rest: &[] }
-    }
-
-    fn next_block(&mut self, max: usize) -> &'a [u8] {
-        while self.rest.is_empty() {
-            match self.slices.next() {
-                Some(slice) => self.rest = slice,
-                None => return &[],
-            }
-        }
-        let len = self.rest.len().min(BLOCK).min(max);
-        let (block, rest) = self.rest.split_at_checked(len).unwrap_or((self.rest, &[]));
-        self.rest = rest;
-        block
-    }
-}
-
-impl Journal for RingJournal {
-    fn room(&mut self, kind: Kind) -> u64 {
-        self.free().saturating_sub(kind.shares_kept() * self.share)
-    }
-
-    fn append<'a, I>(&mut self, meta: EntryMeta, body: I, now: Now) -> Result<Position, Full>
-    where
-        I: Iterator<Item = &'a [u8]> + Clone,
-    {
-        let total: usize = body.clone().map(<[u8]>::len).sum();
-        let parts = total.div_ceil(BODY_MAX).max(1);
-        // Every part but the last is full; each may need a roll entry before it.
-        let last = total - (parts - 1) * BODY_MAX;
-        let need = (parts - 1) * padded(BODY_MAX) + padded(last) + parts * ENTRY_HEADER_LEN;
-        self.take(meta.kind, need as u64)?;
-        let mut source = Source::new(body);
-        for part in 0..parts {
-            let len = if part + 1 < parts { BODY_MAX } else { last };
-            let mut meta = meta;
-            if part > 0 {
-                meta.flags = meta.flags.with(Flags::CONTINUED);
-            }
-            if part + 1 < parts {
-                meta.flags = meta.flags.with(Flags::MORE);
-            }
-            // Room for the roll entry stays at the end of each segment.
-            let end = self.cursor.offset + (padded(len) + ENTRY_HEADER_LEN) as u64;
-            let old = self.began_ns.saturating_add(self.roll_ns) <= now.wall_ns;
-            if end > self.segment_bytes || (old && self.began_ns > 0) {
-                self.roll(now);
-            }
-            if self.began_ns == 0 {
-                self.began_ns = now.wall_ns;
-            }
-            let header = self.header(meta, u32::try_from(part).unwrap_or(u32::MAX), now);
-            self.put(&header, len, &mut source);
-        }
-        Ok(self.cursor.position)
-    }
-}
-
-/// The drain's half.
-#[derive(Debug)]
-pub struct Tail {
-    ring: Ring,
-    setup: RingSetup,
-    cursor: Cursor,
-    generation: u64,
-}
-
-/// What [`Tail::read`] found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Batch {
-    /// Behind the entries that were read.
-    pub end: Cursor,
-    /// The last of them is a roll entry: the rest belongs to the next segment.
-    pub rolled: bool,
-}
-
-impl Tail {
-    /// What the ring was made with.
-    #[must_use]
-    pub fn setup(&self) -> &RingSetup {
-        &self.setup
-    }
-
-    /// Up to where entries were released.
-    #[must_use]
-    pub fn cursor(&self) -> Cursor {
-        self.cursor
-    }
-
-    /// Appends whole committed entries from the cursor on to `out`, up to about `max` bytes (at
-    /// least one entry) and not beyond a roll entry, and the bytes that each takes to `spans`.
-    /// Nothing is released.
-    ///
-    /// # Errors
-    /// A commit word that no journal writes: the memory was damaged from outside.
-    pub fn read(
-        &self,
-        max: usize,
-        out: &mut Vec<u8>,
-        spans: &mut Vec<usize>,
-    ) -> Result<Batch, segment::EntryError> {
-        let mut end = self.cursor;
-        let limit = self.cursor.position.0 + self.ring.bytes;
-        let first = out.len();
-        let mut len = self.length_at(end.position.0, limit);
-        while len != 0 && out.len() - first < max {
-            let whole = len.next_multiple_of(ENTRY_HEADER_LEN);
-            if !(ENTRY_HEADER_LEN..=ENTRY_LEN_MAX).contains(&len)
-                || whole as u64 > limit - end.position.0
-            {
-                return Err(segment::EntryError::Length);
-            }
-            let (place, room) = self.ring.place(end.position.0);
-            len = self.length_at(end.position.0 + whole as u64, limit);
-            let start = out.len();
-            self.ring.mapping.read(place, whole.min(room), out);
-            self.ring.mapping.read(DATA_START, whole - whole.min(room), out);
-            spans.push(whole);
-            let rolled = out.get(start + segment::KIND_PLACE) == Some(&(Kind::Roll as u8));
-            end = end.after(whole as u64, if rolled { Kind::Roll } else { Kind::Data });
-            if rolled {
-                return Ok(Batch { end, rolled });
-            }
-        }
-        Ok(Batch { end, rolled: false })
-    }
-
-    /// The commit word at `position`; 0 from `limit` on, where the cursor's lap ends.
-    fn length_at(&self, position: u64, limit: u64) -> usize {
-        if position >= limit {
-            return 0;
-        }
-        self.ring.commit_word(position).load(Ordering::Acquire) as usize
-    }
-
-    /// Ends the journal: every append from here on is [`Full`]. Read once more after it.
-    pub fn shut(&self) {
-        self.ring.mapping.word64(SHUT_PLACE).store(1, Ordering::Release);
-    }
-
-    /// Gives everything before `end` back to the writer, wiped. Call it when the bytes are on disk.
-    pub fn release(&mut self, end: Cursor) {
-        let from = self.cursor.position.0;
-        let len = end.position.0.saturating_sub(from);
-        assert!(len <= self.ring.bytes, "nothing was read beyond the ring");
-        self.generation += 1;
-        store_cursor(&self.ring.mapping, self.generation, end);
-        let (place, room) = self.ring.place(from);
-        // At most the ring's bytes, which fit.
-        let first = room.min(len as usize);
-        self.ring.mapping.wipe(place, first);
-        self.ring.mapping.wipe(DATA_START, len as usize - first);
-        self.cursor = end;
-        self.ring.advance(end.position.0);
-        // Release: the wipe happens before the writer sees the room.
-        self.ring.mapping.word64(TAIL_PLACE).store(end.position.0, Ordering::Release);
-    }
-}
-
 #[cfg(test)]
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::base::{ConnectionId, ExchangeId};
+    use crate::base::{ConnectionId, ExchangeId, Now};
     use crate::record::reader::Entries;
     use crate::record::ring::{RING_BYTES_MIN, RingImage, SEGMENT_BYTES_MIN};
-    use crate::record::segment::{ENTRIES_START, SegmentHeader};
+    use crate::record::segment::{ENTRIES_START, SegmentHeader, SegmentId};
+    use crate::record::{EntryMeta, Full, Journal, Kind};
 
     fn setup() -> RingSetup {
         RingSetup {
