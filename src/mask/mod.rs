@@ -25,6 +25,7 @@ mod path;
 mod plan;
 mod slot;
 mod stencil;
+mod tail;
 mod tape;
 mod text;
 mod vendor;
