@@ -191,10 +191,12 @@ impl Ring {
         // SAFETY: the caller's promise.
         while unsafe { self.ring.submission().push(entry) }.is_err() {
             // Full: the kernel takes what is there. It may be out of memory for a moment only.
-            if let Err(error) = self.ring.submit()
-                && error.raw_os_error() == Some(libc::EBUSY)
-            {
-                self.reap_into_overflow();
+            match self.ring.submit() {
+                Ok(_) => {}
+                Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                    self.reap_into_overflow();
+                }
+                Err(_) => std::thread::sleep(SCARCE),
             }
         }
     }
