@@ -21,38 +21,23 @@
 mod kit;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use kit::{Road, Site};
-use std::time::{Duration, Instant};
+use kit::Road;
 use weirgate::identity::dev::DevKey;
-use weirgate::mask::Shape;
-use weirgate::policy::RecordLevel;
 
-/// Exchanges between two drains, which are not timed.
-const BATCH: u64 = 16;
-
-fn bench(c: &mut Criterion, name: &str, site: Site, answer: &[Vec<u8>], per: u64) {
+fn bench(c: &mut Criterion, site: &str, answer: &str, per: u64) {
     let key = DevKey::generate().unwrap();
-    let mut road = Road::new(site, &key);
+    let mut road = Road::new(kit::site(site), &key);
     let request = kit::chat(&kit::token(&key, "ana", &["analysts"]), 1 << 10);
-    let answer: Vec<&[u8]> = answer.iter().map(Vec::as_slice).collect();
-    let [up, down] = road.exchange(&request, &answer);
-    assert!(up > 1 << 10 && down > 1 << 10, "{name}: {up} up, {down} down");
+    let reads =
+        if answer == "json" { vec![kit::json_answer(1 << 10)] } else { kit::stream_answer(200) };
+    let reads: Vec<&[u8]> = reads.iter().map(Vec::as_slice).collect();
+    let moved = road.exchange(&request, &reads);
+    assert!(moved.iter().all(|bytes| *bytes > 1 << 10), "{site}/{answer}: {moved:?}");
     let mut group = c.benchmark_group("exchange");
     group.throughput(Throughput::Elements(per));
-    group.bench_function(name, |b| {
+    group.bench_function(format!("{site}/{answer}"), |b| {
         b.iter_custom(|count| {
-            let mut spent = Duration::ZERO;
-            let mut left = count;
-            while left > 0 {
-                let batch = left.min(BATCH);
-                road.drain();
-                let start = Instant::now();
-                for _ in 0..batch {
-                    assert_eq!(road.exchange(&request, &answer), [up, down]);
-                }
-                spent += start.elapsed();
-                left -= batch;
-            }
+            let [spent, _] = road.timed(&request, &reads, moved, count);
             spent
         });
     });
@@ -60,25 +45,12 @@ fn bench(c: &mut Criterion, name: &str, site: Site, answer: &[Vec<u8>], per: u64
 }
 
 fn exchanges(c: &mut Criterion) {
-    let json = [kit::json_answer(1 << 10)];
-    let stream = kit::stream_answer(200);
-    let full = || {
-        let mut site = kit::bare();
-        site.rules.iter_mut().for_each(|rule| rule.then.record = RecordLevel::Full);
-        site
-    };
-    let plain = || {
-        let mut site = kit::bare();
-        site.resources.iter_mut().for_each(|(_, shape)| *shape = Shape::Plain);
-        site
-    };
-    bench(c, "bare/json", kit::bare(), &json, 1);
-    bench(c, "recorded/json", full(), &json, 1);
-    bench(c, "everything/json", kit::everything(), &json, 1);
-    bench(c, "plain/events", plain(), &stream, 200);
-    bench(c, "bare/events", kit::bare(), &stream, 200);
-    bench(c, "recorded/events", full(), &stream, 200);
-    bench(c, "everything/events", kit::everything(), &stream, 200);
+    for site in ["bare", "recorded", "everything"] {
+        bench(c, site, "json", 1);
+    }
+    for site in ["plain", "bare", "recorded", "everything"] {
+        bench(c, site, "events", 200);
+    }
 }
 
 criterion_group!(benches, exchanges);

@@ -12,54 +12,23 @@
 mod kit;
 
 use kit::Road;
-use std::time::{Duration, Instant};
 use weirgate::identity::dev::DevKey;
-use weirgate::mask::Shape;
-use weirgate::policy::RecordLevel;
-
-/// Exchanges between two drains.
-const BATCH: u64 = 16;
 
 fn main() {
     let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
     let name = args.next().unwrap_or_else(|| "bare/json".to_owned());
     let count: u64 = args.next().map_or(2_000, |count| count.parse().unwrap());
     let (site, answer) = name.split_once('/').unwrap();
-    let site = match site {
-        "everything" => kit::everything(),
-        other => {
-            let mut site = kit::bare();
-            if other == "recorded" {
-                site.rules.iter_mut().for_each(|rule| rule.then.record = RecordLevel::Full);
-            }
-            if other == "plain" {
-                site.resources.iter_mut().for_each(|(_, shape)| *shape = Shape::Plain);
-            }
-            site
-        }
-    };
     let answer = match answer {
         "json" => vec![kit::json_answer(1 << 10)],
         _ => kit::stream_answer(200),
     };
     let answer: Vec<&[u8]> = answer.iter().map(Vec::as_slice).collect();
     let key = DevKey::generate().unwrap();
-    let mut road = Road::new(site, &key);
+    let mut road = Road::new(kit::site(site), &key);
     let request = kit::chat(&kit::token(&key, "ana", &["analysts"]), 1 << 10);
     let moved = road.exchange(&request, &answer);
-    let (mut spent, mut best) = (Duration::ZERO, Duration::MAX);
-    let mut left = count;
-    while left > 0 {
-        let batch = left.min(BATCH);
-        road.drain();
-        let start = Instant::now();
-        for _ in 0..batch {
-            assert_eq!(road.exchange(&request, &answer), moved);
-        }
-        let took = start.elapsed();
-        (spent, best) = (spent + took, best.min(took / u32::try_from(batch).unwrap()));
-        left -= batch;
-    }
+    let [spent, best] = road.timed(&request, &answer, moved, count);
     let mean = spent.as_nanos() / u128::from(count.max(1));
     println!("{name}: {count} exchanges, {mean} ns each, {} ns in the best batch", best.as_nanos());
 }

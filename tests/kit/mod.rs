@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use weirgate::base::{
     ConnectionId, CredentialId, ExchangeId, Limits, ListenerId, MaskId, MaskSet, Now, Pieces,
@@ -192,6 +193,32 @@ impl Road {
         self.session.is_closed()
     }
 
+    /// Runs so many exchanges; returns what all of them took, and one of the fastest batch. The ring
+    /// is emptied between batches, which is not timed. Each must move `moved` bytes up and down.
+    pub(crate) fn timed(
+        &mut self,
+        request: &[u8],
+        answer: &[&[u8]],
+        moved: [usize; 2],
+        count: u64,
+    ) -> [Duration; 2] {
+        const BATCH: u64 = 16;
+        let (mut spent, mut best) = (Duration::ZERO, Duration::MAX);
+        let mut left = count;
+        while left > 0 {
+            let batch = left.min(BATCH);
+            self.drain();
+            let start = Instant::now();
+            for _ in 0..batch {
+                assert_eq!(self.exchange(request, answer), moved);
+            }
+            let took = start.elapsed();
+            (spent, best) = (spent + took, best.min(took / u32::try_from(batch).unwrap()));
+            left -= batch;
+        }
+        [spent, best]
+    }
+
     /// Empties the ring, as the drain does.
     pub(crate) fn drain(&mut self) {
         self.scratch.clear();
@@ -287,6 +314,21 @@ pub(crate) fn bare() -> Site {
         secrets: vec!["sk-the-real-key-of-the-provider-0123456789".to_owned()],
         ..Site::default()
     }
+}
+
+/// A site by the name that benches know it by: `bare`, `recorded` (with bodies), `plain` (no shape
+/// is known), `everything`.
+pub(crate) fn site(name: &str) -> Site {
+    let mut site = if name == "everything" { everything() } else { bare() };
+    match name {
+        "bare" | "everything" => {}
+        "recorded" => {
+            site.rules.iter_mut().for_each(|rule| rule.then.record = RecordLevel::Full);
+        }
+        "plain" => site.resources.iter_mut().for_each(|(_, shape)| *shape = Shape::Plain),
+        other => panic!("no site `{other}`"),
+    }
+    site
 }
 
 /// A thousand rules with one that names the model, all detectors, a field, the full record.
