@@ -1,13 +1,16 @@
 //! Reading a data folder, of a stopped or a running gateway: its entries, and whether it is whole.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::files::{segment_name, segments};
 use super::home::{is_live, ring_paths};
 use super::recover::tombs_path;
 use crate::record::reader::Entries;
-use crate::record::ring::RingImage;
+use crate::record::ring::{DATA_START, RingImage};
 use crate::record::segment::{Entry, EntryError, SegmentHeader};
 use crate::record::tree::Digest;
 use crate::record::verify::{Finding, SegmentReport, Trust, verify_chain, verify_segment};
@@ -97,7 +100,7 @@ pub fn verify_folder(
         report.segments.extend(names.into_iter().zip(reports));
     }
     for path in ring_paths(dir) {
-        let Ok(bytes) = std::fs::read(&path) else { continue };
+        let Ok(bytes) = read_ring(&path) else { continue };
         report.rings.push(check_ring(path, &bytes));
     }
     Ok(report)
@@ -130,15 +133,68 @@ fn read_or_empty(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
+/// A ring, of a running gateway too.
+///
+/// What the drain wipes behind its cursor while the file is read would look like the end of the
+/// entries. So the header is read last: what is wiped by then lies before the cursor that it names.
+fn read_ring(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let mut bytes = Vec::new();
+    (&file).read_to_end(&mut bytes)?;
+    let Some(header) = bytes.get_mut(..DATA_START) else { return Ok(bytes) };
+    let mut again = [0; DATA_START];
+    for _ in 0..MOVING_LOOKS {
+        file.read_exact_at(header, 0)?;
+        file.read_exact_at(&mut again, 0)?;
+        // Neither read caught the drain at its cursors.
+        if *header == again {
+            break;
+        }
+    }
+    Ok(bytes)
+}
+
+/// A segment, and whether a bad entry in it is one that was being written; `written`: somebody
+/// may write to it meanwhile. An entry that stays bad is damage.
+fn read_segment(path: &Path, written: bool) -> io::Result<(Vec<u8>, bool)> {
+    let mut bytes = std::fs::read(path)?;
+    let mut bad = if written { first_bad(&bytes) } else { None };
+    for _ in 0..MOVING_LOOKS {
+        if bad.is_none() {
+            break;
+        }
+        std::thread::sleep(MOVING_PAUSE);
+        bytes = std::fs::read(path)?;
+        let now = first_bad(&bytes);
+        if now != bad {
+            return Ok((bytes, true));
+        }
+        bad = now;
+    }
+    Ok((bytes, false))
+}
+
+/// Where the first bad entry of a segment begins.
+fn first_bad(bytes: &[u8]) -> Option<u64> {
+    let header = SegmentHeader::of_file(bytes).ok()?;
+    Entries::new(bytes, &header).find_map(|entry| Some(entry.err()?.offset))
+}
+
+/// How often a bad entry of a running gateway is looked at, and how long apart.
+const MOVING_LOOKS: u32 = 20;
+const MOVING_PAUSE: Duration = Duration::from_millis(10);
+
 /// Calls `each` with every entry of the folder: worker by worker, each in its order, those that
-/// are only in a ring last. Returns the segments whose walk ended at a bad entry.
+/// are only in a ring last. Returns the segments whose walk ended at a bad entry; an entry that a
+/// running gateway is about to write is none.
 ///
 /// # Errors
 /// The folder cannot be read.
 pub fn walk_folder(dir: &Path, mut each: impl FnMut(u32, &Entry<'_>)) -> io::Result<Vec<String>> {
+    let live = is_live(dir);
     // Rings before segments: what moves meanwhile is then seen twice, not missed.
     let rings: Vec<Vec<u8>> =
-        ring_paths(dir).iter().filter_map(|path| std::fs::read(path).ok()).collect();
+        ring_paths(dir).iter().filter_map(|path| read_ring(path).ok()).collect();
     let images: Vec<RingImage<'_>> =
         rings.iter().filter_map(|bytes| RingImage::parse(bytes).ok()).collect();
     let found = segments(dir)?;
@@ -149,9 +205,17 @@ pub fn walk_folder(dir: &Path, mut each: impl FnMut(u32, &Entry<'_>)) -> io::Res
     let mut bad = Vec::new();
     for worker in workers {
         let mut next = 0;
-        for (_, number) in found.iter().filter(|segment| segment.0 == worker) {
-            let name = segment_name(worker, *number);
-            let bytes = read_or_empty(&dir.join(format!("{name}.seg")))?;
+        let mut numbers =
+            found.iter().filter(|segment| segment.0 == worker).map(|segment| segment.1).peekable();
+        while let Some(number) = numbers.next() {
+            let name = segment_name(worker, number);
+            let path = dir.join(format!("{name}.seg"));
+            let written = live && numbers.peek().is_none();
+            let (bytes, moving) = match read_segment(&path, written) {
+                // Retention was faster.
+                Err(e) if live && e.kind() == io::ErrorKind::NotFound => continue,
+                read => read?,
+            };
             let Ok(header) = SegmentHeader::of_file(&bytes) else {
                 bad.push(name);
                 continue;
@@ -162,6 +226,7 @@ pub fn walk_folder(dir: &Path, mut each: impl FnMut(u32, &Entry<'_>)) -> io::Res
                         each(worker, &entry);
                         next = entry.sequence + 1;
                     }
+                    Err(_) if moving => {}
                     Err(_) => bad.push(name.clone()),
                 }
             }

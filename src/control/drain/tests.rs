@@ -4,13 +4,16 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::*;
 use crate::base::{ConnectionId, ExchangeId};
+use crate::record::reader::Entries;
 use crate::record::ring::{DATA_START, RING_BYTES_MIN, RingImage, SEGMENT_BYTES_MIN};
+use crate::record::segment::{ENTRIES_START, SegmentHeader};
 use crate::record::verify::{Trust, What, verify_segment};
 use crate::record::{EntryMeta, Journal, Kind};
 
@@ -83,6 +86,9 @@ fn drained_files_hold_what_was_appended_and_verify_live_and_after_the_stop() {
             if seed == 350 {
                 let report = verify_folder(data, &public_keys(data), |_| ()).unwrap();
                 assert!(report.live && report.is_clean(), "{:?}", report.segments);
+            }
+            // Whatever the drain does meanwhile.
+            if seed % 25 == 10 {
                 assert!(bodies(data) == sent, "rings and segments together hold everything");
             }
         }
@@ -107,6 +113,43 @@ fn drained_files_hold_what_was_appended_and_verify_live_and_after_the_stop() {
     let report = verify_folder(data, &public_keys(data), |_| ()).unwrap();
     let first = report.findings().next().map(|(name, f)| (name.to_owned(), f.what));
     assert_eq!(first, Some(("w00-00000003".to_owned(), What::Missing)));
+}
+
+#[test]
+fn what_is_being_written_is_no_damage_and_what_stays_broken_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = small(dir.path(), 1);
+    let mut opened = open(&settings).unwrap();
+    let data = settings.data_dir.clone();
+    append(&mut opened.journals[0], 0, b"first");
+    let path = data.join("w00-00000000.seg");
+    let end = |path: &Path| {
+        let bytes = std::fs::read(path).unwrap();
+        let header = SegmentHeader::of_file(&bytes).unwrap();
+        let mut entries = Entries::new(&bytes, &header);
+        while let Some(Ok(_)) = entries.next() {}
+        entries.offset()
+    };
+    let start = Instant::now();
+    while !path.exists() || end(&path) == ENTRIES_START {
+        assert!(start.elapsed() < Duration::from_secs(20));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // Half an entry, as a reader may see one that is being written.
+    let (file, at) = (std::fs::File::options().write(true).open(&path).unwrap(), end(&path));
+    file.write_all_at(&[0x40, 0, 0, 0, 1, 2, 3, 4], at).unwrap();
+    let writer = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(40));
+        file.write_all_at(&[0; 8], at).unwrap();
+        file
+    });
+    assert_eq!(bodies(&data)[&0], [b"first"]);
+    let file = writer.join().unwrap();
+    file.write_all_at(&[0x40, 0, 0, 0, 1, 2, 3, 4], at).unwrap();
+    let mut seen = Vec::new();
+    let bad = walk_folder(&data, |_, entry| seen.push(entry.body.to_vec())).unwrap();
+    assert_eq!(bad, ["w00-00000000"]);
+    assert!(seen.iter().any(|body| body == b"first"), "what stands before it is told");
 }
 
 #[test]
@@ -139,7 +182,7 @@ fn each_flipped_bit_and_each_cut_of_segment_and_proof_is_found_and_named() {
     assert!(clean.findings.is_empty(), "{:?}", clean.findings);
     assert_eq!(clean.entries, 3);
     let header = clean.header.unwrap();
-    let starts: Vec<(u64, u64)> = crate::record::reader::Entries::new(&bytes, &header)
+    let starts: Vec<(u64, u64)> = Entries::new(&bytes, &header)
         .map(|entry| entry.map(|entry| (entry.offset, entry.sequence)).unwrap())
         .collect();
     for bit in 0..8 * bytes.len() {
@@ -228,8 +271,8 @@ fn a_torn_tail_without_a_ring_is_cut_at_the_start_and_counted() {
     let last = segments(&data).unwrap().pop().unwrap();
     let path = data.join(format!("{}.seg", segment_name(last.0, last.1)));
     let mut bytes = std::fs::read(&path).unwrap();
-    let header = crate::record::segment::SegmentHeader::of_file(&bytes).unwrap();
-    let mut walk = crate::record::reader::Entries::new(&bytes, &header);
+    let header = SegmentHeader::of_file(&bytes).unwrap();
+    let mut walk = Entries::new(&bytes, &header);
     while walk.next().is_some() {}
     let end = walk.offset() as usize;
     if end + 100 < bytes.len() {

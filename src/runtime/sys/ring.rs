@@ -6,7 +6,7 @@
 
 use super::flight::{Done, Flights, Key, Waits, Work};
 use super::provided::Provided;
-use super::stream::{Came, Kind, Next, Streams};
+use super::stream::{Came, Kind, Next, Stream, Streams};
 use crate::runtime::buffer::{Buffer, Buffers, Class};
 use crate::runtime::reactor::TaskId;
 use io_uring::{IoUring, Submitter, cqueue, opcode, squeue, types};
@@ -75,7 +75,7 @@ impl Ring {
     }
 
     pub(super) fn start(&mut self, fd: RawFd, work: Work) -> Key {
-        let reads = work.reads();
+        let reads = work.reads().map(|kind| self.streams.allowed(kind));
         let key = self.flights.add(fd, work);
         let Some((kind, stream)) = reads.zip(self.streams.at(fd)) else {
             self.submit(key);
@@ -87,7 +87,7 @@ impl Ring {
         } else if kind == Kind::Readable {
             // Nobody waits yet: whoever started it looks before it does.
             self.flights.complete(key, None, None, Ok(0));
-        } else if let Some(came) = stream.take_kept() {
+        } else if let Some(came) = self.streams.take_kept(fd) {
             self.hand_over(key, came);
         }
         key
@@ -143,7 +143,7 @@ impl Ring {
 
     /// Takes the first bytes that nobody read.
     pub(super) fn take_kept(&mut self, fd: RawFd) -> Option<Buffer> {
-        match self.streams.at(fd)?.take_kept()? {
+        match self.streams.take_kept(fd)? {
             Came::Bytes(buffer) => Some(buffer),
             Came::End | Came::Broken(_) => None,
         }
@@ -230,15 +230,13 @@ impl Ring {
     pub(super) fn close(&mut self, fd: OwnedFd) {
         let raw = fd.as_raw_fd();
         let name = self.streams.name(raw);
-        if let Some(stream) = self.streams.at(raw) {
-            while let Some(came) = stream.take_kept() {
-                if let Came::Bytes(buffer) = came {
-                    self.buffers.borrow_mut().put(buffer);
-                }
+        while let Some(came) = self.streams.take_kept(raw) {
+            if let Came::Bytes(buffer) = came {
+                self.buffers.borrow_mut().put(buffer);
             }
-            if stream.close() {
-                self.cancel(name);
-            }
+        }
+        if self.streams.at(raw).is_some_and(Stream::close) {
+            self.cancel(name);
         }
         let close = opcode::Close::new(types::Fd(fd.into_raw_fd())).build().user_data(CLOSED);
         self.closing = self.closing.saturating_add(1);
@@ -283,6 +281,9 @@ impl Ring {
                 }
             }
         }
+        for fd in self.streams.crowd_out() {
+            self.go_on(fd, Next::Cancel);
+        }
         // What came while entries were pushed is kept too.
         reaped.append(&mut self.reaped);
         self.reaped = reaped;
@@ -321,17 +322,18 @@ impl Ring {
             }
             (Some(came), Some(key)) if kind == Some(Kind::Readable) => {
                 stream.take_waiting();
-                next = stream.keep(came);
+                next = self.streams.keep(fd, came);
                 woken = self.flights.complete(key, None, None, Ok(0));
             }
             (Some(came), Some(key)) => {
                 stream.take_waiting();
                 woken = self.hand_over(key, came);
             }
-            (Some(came), None) => next = stream.keep(came),
+            (Some(came), None) => next = self.streams.keep(fd, came),
         }
         if over {
-            next = self.streams.at(fd)?.ended(kind.unwrap_or(Kind::Standing));
+            let kind = self.streams.allowed(kind.unwrap_or(Kind::Standing));
+            next = self.streams.at(fd)?.ended(kind);
         }
         self.go_on(fd, next);
         woken

@@ -11,8 +11,9 @@
 //!
 //! What was kept is read first, so bytes keep their order. A standing read has no back-pressure of
 //! its own: it is cancelled once [`KEPT_MAX`] buffers are kept, and when nobody wants bytes. What the
-//! kernel yields before it hears of that is kept too: what a socket's receive buffer holds at most,
-//! and no more than some sixty buffers for one call.
+//! kernel yields before it hears of that is kept too, and may be all buffers that it has in hand.
+//! Once all descriptors together keep [`CROWDED`], nothing stands any more: each read is a request
+//! of its own until half of it is gone.
 
 use super::flight::Key;
 use crate::runtime::buffer::Buffer;
@@ -58,6 +59,8 @@ pub(super) enum Next {
 pub(super) enum Kind {
     /// By a standing read.
     Standing,
+    /// By a request of its own: too much is kept for another standing read.
+    Single,
     /// By a request of its own, into buffers of another size.
     Large,
     /// For the presence of bytes only.
@@ -70,10 +73,6 @@ impl Stream {
         self.kept.front()
     }
 
-    pub(super) fn take_kept(&mut self) -> Option<Came> {
-        self.kept.pop_front()
-    }
-
     /// A read that finds nothing kept.
     pub(super) fn wait(&mut self, key: Key, kind: Kind) -> Next {
         debug_assert!(self.waiting.is_none(), "two reads of one descriptor");
@@ -81,7 +80,7 @@ impl Stream {
         self.waiting = Some(key);
         match (self.armed, kind) {
             // Bytes that nobody wants stay with the kernel, which holds the peer back.
-            (true, Kind::Large | Kind::Readable) => self.cancel(),
+            (true, Kind::Single | Kind::Large | Kind::Readable) => self.cancel(),
             (true, Kind::Standing) => Next::Nothing,
             (false, kind) => self.restart(kind),
         }
@@ -97,7 +96,7 @@ impl Stream {
                 self.armed = true;
                 Next::Arm
             }
-            (Kind::Large | Kind::Readable, Some(key)) => {
+            (Kind::Single | Kind::Large | Kind::Readable, Some(key)) => {
                 self.waiting = None;
                 Next::Alone(key)
             }
@@ -127,7 +126,7 @@ impl Stream {
     }
 
     /// Keeps what came while nobody read.
-    pub(super) fn keep(&mut self, came: Came) -> Next {
+    fn keep(&mut self, came: Came) -> Next {
         self.kept.push_back(came);
         if self.armed && self.kept.len() >= KEPT_MAX { self.cancel() } else { Next::Nothing }
     }
@@ -159,6 +158,9 @@ impl Stream {
 #[derive(Debug, Default)]
 pub(super) struct Streams {
     places: Vec<Stream>,
+    /// What all of them keep.
+    kept: usize,
+    crowded: bool,
 }
 
 impl Streams {
@@ -169,6 +171,41 @@ impl Streams {
             self.places.resize_with(index.saturating_add(1), Stream::default);
         }
         self.places.get_mut(index)
+    }
+
+    /// Keeps what came for a descriptor while nobody read.
+    pub(super) fn keep(&mut self, fd: RawFd, came: Came) -> Next {
+        let Some(stream) = self.at(fd) else { return Next::Nothing };
+        let next = stream.keep(came);
+        self.kept = self.kept.saturating_add(1);
+        next
+    }
+
+    pub(super) fn take_kept(&mut self, fd: RawFd) -> Option<Came> {
+        let came = self.at(fd)?.kept.pop_front()?;
+        self.kept = self.kept.saturating_sub(1);
+        self.crowded &= self.kept > CROWDED / 2;
+        Some(came)
+    }
+
+    /// How a read of a kind may be done now.
+    pub(super) fn allowed(&self, kind: Kind) -> Kind {
+        match kind {
+            Kind::Standing if self.crowded => Kind::Single,
+            kind => kind,
+        }
+    }
+
+    /// The descriptors whose standing reads must be cancelled since too much is kept.
+    pub(super) fn crowd_out(&mut self) -> Vec<RawFd> {
+        if self.crowded || self.kept < CROWDED {
+            return Vec::new();
+        }
+        self.crowded = true;
+        let out = (0..).zip(&mut self.places).filter_map(|(fd, stream)| {
+            (stream.armed && stream.cancel() == Next::Cancel).then_some(fd)
+        });
+        out.collect()
     }
 
     /// The number that its request has in the kernel; no [`Key`] has the bit that it has.
@@ -192,6 +229,8 @@ impl Streams {
 
 /// Buffers that are kept before a standing read is cancelled.
 pub(super) const KEPT_MAX: usize = 2;
+/// Buffers that all descriptors keep before nothing stands any more: 4 MiB.
+pub(super) const CROWDED: usize = 256;
 /// The bit of a request's number that makes it one of a standing read.
 const STANDING: u64 = 1 << 63;
 /// Generations that there are room for.
@@ -230,10 +269,40 @@ mod tests {
         assert_eq!(stream.keep(Came::End), Next::Nothing);
         assert_eq!(stream.keep(Came::End), Next::Cancel);
         assert_eq!(stream.keep(Came::End), Next::Nothing);
-        while stream.take_kept().is_some() {}
+        stream.kept.clear();
         // The cancel is on its way: the read that waits now gets what comes before it, or a new one.
         assert_eq!(stream.wait(two, Kind::Standing), Next::Nothing);
         assert_eq!(stream.ended(Kind::Standing), Next::Arm);
+    }
+
+    #[test]
+    fn a_crowd_ends_all_standing_reads_until_half_of_it_is_gone() {
+        let [one, two, three] = keys();
+        let mut streams = Streams::default();
+        for (fd, key) in [(3, one), (5, two)] {
+            let next = streams.at(fd).map(|stream| stream.wait(key, Kind::Standing));
+            assert_eq!(next, Some(Next::Arm));
+        }
+        streams.at(3).map(Stream::take_waiting);
+        assert_eq!(streams.keep(3, Came::End), Next::Nothing);
+        assert_eq!(streams.keep(3, Came::End), Next::Cancel);
+        for _ in 2..CROWDED {
+            assert!(streams.crowd_out().is_empty());
+            assert_eq!(streams.allowed(Kind::Standing), Kind::Standing);
+            assert_eq!(streams.keep(3, Came::End), Next::Nothing);
+        }
+        // That of the first was told already; the second has a read that waits.
+        assert_eq!(streams.crowd_out(), [5]);
+        assert!(streams.crowd_out().is_empty());
+        let kind = streams.allowed(Kind::Standing);
+        assert_eq!(streams.at(5).map(|stream| stream.ended(kind)), Some(Next::Alone(two)));
+        assert_eq!(streams.at(7).map(|stream| stream.wait(three, kind)), Some(Next::Alone(three)));
+        for left in (CROWDED / 2..CROWDED).rev() {
+            assert_eq!(streams.allowed(Kind::Standing), Kind::Single, "{left}");
+            assert!(streams.take_kept(3).is_some());
+        }
+        assert_eq!(streams.allowed(Kind::Standing), Kind::Standing);
+        assert_eq!(streams.allowed(Kind::Large), Kind::Large);
     }
 
     #[test]
@@ -247,9 +316,9 @@ mod tests {
         assert!(stream.add(b"two") && !stream.add(&[0; 20_000]));
         stream.keep(Came::End);
         assert!(!stream.add(b"behind the end"));
-        let Some(Came::Bytes(kept)) = stream.take_kept() else { panic!("bytes first") };
+        let Some(Came::Bytes(kept)) = stream.kept.pop_front() else { panic!("bytes first") };
         assert_eq!(kept.filled(), b"onetwo");
-        assert!(matches!(stream.take_kept(), Some(Came::End)));
+        assert!(matches!(stream.kept.pop_front(), Some(Came::End)));
     }
 
     #[test]
