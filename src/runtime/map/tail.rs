@@ -89,7 +89,7 @@ impl Tail {
         self.ring.commit_word(position).load(Ordering::Acquire) as usize
     }
 
-    /// Ends the journal: every append from here on is [`Full`]. Read once more after it.
+    /// Ends the journal: every append from here on is [`Full`](crate::record::Full). Read once more after it.
     pub fn shut(&self) {
         self.ring.mapping.word64(SHUT_PLACE).store(1, Ordering::Release);
     }
