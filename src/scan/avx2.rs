@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "loads of 32 bytes through a pointer")]
 
+use super::marks::{self, Marks};
 use std::arch::x86_64::*;
 
 /// Proof that the CPU has AVX2; [`Kernel::detect`] is the only constructor.
@@ -16,6 +17,24 @@ const SPAN: usize = BLOCK + 2;
 /// Letters, digits and `_`, as four sets of nibbles: one bit for each pair.
 const WORD_HIGH: [u8; 16] = [0, 0, 0, 1, 2, 4, 2, 8, 0, 0, 0, 0, 0, 0, 0, 0];
 const WORD_LOW: [u8; 16] = [13, 15, 15, 15, 15, 15, 15, 15, 15, 15, 14, 2, 2, 2, 2, 6];
+
+/// Letters, digits and `-` as four sets of nibbles in the lower bits, DEL and controls as three in
+/// the upper ones: a byte is of those whose bit both of its nibbles have.
+const HEAD_HIGH: [u8; 16] = [16, 32, 8, 4, 1, 2, 1, 2 | 64, 0, 0, 0, 0, 0, 0, 0, 0];
+const HEAD_LOW: [u8; 16] = {
+    let mut low = [0; 16];
+    let mut nibble = 0u8;
+    let mut rest: &mut [u8] = &mut low;
+    while let [first, others @ ..] = rest {
+        let letters = (nibble > 0) as u8 | ((nibble <= 10) as u8) << 1;
+        let others_of_names = ((nibble <= 9) as u8) << 2 | ((nibble == 13) as u8) << 3;
+        let controls = (!matches!(nibble, 9 | 10 | 13)) as u8;
+        *first = letters | others_of_names | controls << 4 | 32 | ((nibble == 15) as u8) << 6;
+        nibble += 1;
+        rest = others;
+    }
+    low
+};
 
 /// 32 bytes from place `32 - n` on are set from byte `n` on.
 static SLIDE: [u8; 2 * BLOCK] = {
@@ -47,6 +66,13 @@ impl Kernel {
     ) -> Option<usize> {
         // SAFETY: holding a `Kernel` proves that the CPU has AVX2.
         unsafe { next_opening(nibbles, text, from, to, before, accept) }
+    }
+
+    /// See [`Marker::walk`](super::marks::Marker::walk).
+    #[inline]
+    pub(super) fn walk_marks(self, text: &[u8], next: impl FnMut(usize, &Marks) -> bool) {
+        // SAFETY: holding a `Kernel` proves that the CPU has AVX2.
+        unsafe { walk_marks(text, next) }
     }
 
     /// How many bytes at the start of `bytes`, a multiple of 32 or up to the first that is not
@@ -144,6 +170,50 @@ fn plain_ascii(bytes: &[u8]) -> usize {
         len += BLOCK;
     }
     len
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn walk_marks(text: &[u8], mut next: impl FnMut(usize, &Marks) -> bool) {
+    let (whole, rest) = text.as_chunks::<{ marks::BLOCK }>();
+    let mut place = 0;
+    for block in whole {
+        if !next(place, &mark(block)) {
+            return;
+        }
+        place += marks::BLOCK;
+    }
+    if !rest.is_empty() {
+        let mut block = [0; marks::BLOCK];
+        if let Some(start) = block.get_mut(..rest.len()) {
+            start.copy_from_slice(rest);
+        }
+        next(place, &mark(&block));
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn mark(block: &[u8; marks::BLOCK]) -> Marks {
+    let (high, low) = (twice(&HEAD_HIGH), twice(&HEAD_LOW));
+    let zero = _mm256_setzero_si256();
+    let names = _mm256_set1_epi8(15);
+    let mut marks = Marks::default();
+    for (half, shift) in block.as_chunks::<BLOCK>().0.iter().zip([0, 32]) {
+        // SAFETY: the pointer names 32 bytes.
+        let here = unsafe { _mm256_loadu_si256(half.as_ptr().cast()) };
+        let is = |byte: u8| u64::from(mask(_mm256_cmpeq_epi8(here, _mm256_set1_epi8(byte as i8))));
+        let class = fits(here, high, low);
+        // The top bit is of no class, so a signed comparison is one of sizes.
+        let control = mask(_mm256_cmpgt_epi8(class, names));
+        let other = mask(_mm256_cmpeq_epi8(_mm256_and_si256(class, names), zero));
+        marks.feeds |= is(b'\n') << shift;
+        marks.returns |= is(b'\r') << shift;
+        marks.colons |= is(b':') << shift;
+        marks.names |= u64::from(!other) << shift;
+        marks.controls |= u64::from(control) << shift;
+    }
+    marks
 }
 
 /// A table for both halves of a vector.

@@ -7,6 +7,7 @@
 mod avx2;
 pub mod class;
 pub mod json;
+pub mod marks;
 pub mod opening;
 pub mod run;
 pub mod sse;

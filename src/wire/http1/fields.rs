@@ -101,54 +101,101 @@ pub(super) enum Direction {
     Response,
 }
 
-/// Fills `fields` and refuses doubled ones.
+/// The ids that the fields of a head have.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Present(u64);
+
+impl Present {
+    pub(super) fn has(self, id: FieldId) -> bool {
+        self.0 & bit(id) != 0
+    }
+}
+
+/// The ids fit a set of 64 bits.
+fn bit(id: FieldId) -> u64 {
+    1u64 << (id as u8 & 63)
+}
+
+/// Takes in the fields of one head.
+pub(super) struct Filler<'f> {
+    fields: &'f mut Vec<Field>,
+    direction: Direction,
+    present: Present,
+}
+
+impl<'f> Filler<'f> {
+    pub(super) fn new(fields: &'f mut Vec<Field>, direction: Direction) -> Self {
+        fields.clear();
+        Self { fields, direction, present: Present::default() }
+    }
+
+    /// Takes in a field whose name is of letters, digits and `-` only; a doubled one is refused.
+    #[inline]
+    pub(super) fn add(
+        &mut self,
+        buf: &[u8],
+        name: Range<u32>,
+        value: Range<u32>,
+        id: FieldId,
+    ) -> Result<(), HeadFault> {
+        let drop = match self.direction {
+            Direction::Request => id.is_dropped_from_request(),
+            Direction::Response => id.is_dropped_from_response(),
+        };
+        self.add_as(buf, Field { name, value, id, drop })
+    }
+
+    #[inline]
+    fn add_as(&mut self, buf: &[u8], field: Field) -> Result<(), HeadFault> {
+        let id = field.id;
+        let single = match self.direction {
+            Direction::Request => id.is_single_in_request(),
+            Direction::Response => id.is_single_in_response(),
+        };
+        let again = single && self.present.has(id) && {
+            let name = field.name(buf);
+            let same =
+                |other: &&Field| other.id == id && other.name(buf).eq_ignore_ascii_case(name);
+            !id.is_family() || self.fields.iter().find(same).is_some()
+        };
+        if again {
+            return Err(HeadFault::DuplicateField);
+        }
+        self.present.0 |= bit(id);
+        self.fields.push(field);
+        Ok(())
+    }
+
+    pub(super) fn present(&self) -> Present {
+        self.present
+    }
+}
+
+/// Fills `fields` with what httparse found.
 pub(super) fn fill(
     fields: &mut Vec<Field>,
     buf: &[u8],
     parsed: &[httparse::Header<'_>],
     direction: Direction,
-) -> Result<(), HeadFault> {
-    fields.clear();
-    let mut seen = 0u64;
+) -> Result<Present, HeadFault> {
+    let mut filler = Filler::new(fields, direction);
     for header in parsed {
         let name = header.name.as_bytes();
-        let (mut id, odd) = FieldId::read(name);
-        let mut drop = match direction {
-            Direction::Request => id.is_dropped_from_request(),
-            Direction::Response => id.is_dropped_from_response(),
-        };
+        let (id, odd) = FieldId::read(name);
+        let (range, value) = (range_of(buf, name)?, range_of(buf, header.value)?);
+        if !odd || direction == Direction::Response {
+            filler.add(buf, range, value, id)?;
+            continue;
+        }
         // Behind us CGI-style servers read `_` as `-`, and some every other punctuation too.
-        if odd && direction == Direction::Request {
-            let alias = alias(name);
-            if alias.is_refused_as_alias() {
-                return Err(HeadFault::UnderscoreAlias);
-            }
-            id = FieldId::Other;
-            drop = alias.is_dropped_from_request() || memchr::memchr(b'_', name).is_some();
+        let alias = alias(name);
+        if alias.is_refused_as_alias() {
+            return Err(HeadFault::UnderscoreAlias);
         }
-        let single = match direction {
-            Direction::Request => id.is_single_in_request(),
-            Direction::Response => id.is_single_in_response(),
-        };
-        if single {
-            let bit = 1u64 << (id as u8 & 63);
-            let again = if id.is_family() {
-                let same = |field: &&Field| {
-                    field.id == id && slice(buf, &field.name).eq_ignore_ascii_case(name)
-                };
-                seen & bit != 0 && fields.iter().find(same).is_some()
-            } else {
-                seen & bit != 0
-            };
-            if again {
-                return Err(HeadFault::DuplicateField);
-            }
-            seen |= bit;
-        }
-        let (name, value) = (range_of(buf, name)?, range_of(buf, header.value)?);
-        fields.push(Field { name, value, id, drop });
+        let drop = alias.is_dropped_from_request() || memchr::memchr(b'_', name).is_some();
+        filler.add_as(buf, Field { name: range, value, id: FieldId::Other, drop })?;
     }
-    Ok(())
+    Ok(filler.present())
 }
 
 /// What is read as `-`.
@@ -175,11 +222,13 @@ pub(super) fn value<'b>(fields: &[Field], buf: &'b [u8], id: FieldId) -> Option<
 /// What the framing fields say (RFC 9112, section 6.3); `None` when there are none.
 pub(super) fn framing(
     fields: &[Field],
+    present: Present,
     buf: &[u8],
     version_minor: u8,
 ) -> Result<Option<Framing>, HeadFault> {
-    let coding = value(fields, buf, FieldId::TransferEncoding);
-    let length = value(fields, buf, FieldId::ContentLength);
+    let of = |id| if present.has(id) { value(fields, buf, id) } else { None };
+    let coding = of(FieldId::TransferEncoding);
+    let length = of(FieldId::ContentLength);
     match (coding, length) {
         (Some(_), Some(_)) => Err(HeadFault::AmbiguousLength),
         (Some(_), None) if version_minor == 0 => Err(HeadFault::TransferEncoding),
@@ -224,8 +273,15 @@ impl Wishes {
 }
 
 /// Reads all `Connection` lines and marks every field that they name (RFC 9110, section 7.6.1).
-pub(super) fn connection(fields: &mut [Field], buf: &[u8]) -> Result<Wishes, HeadFault> {
+pub(super) fn connection(
+    fields: &mut [Field],
+    present: Present,
+    buf: &[u8],
+) -> Result<Wishes, HeadFault> {
     let mut wishes = Wishes::default();
+    if !present.has(FieldId::Connection) {
+        return Ok(wishes);
+    }
     let mut tokens = 0u32;
     for line in 0..fields.len() {
         let Some(field) = fields.get(line).filter(|field| field.id == FieldId::Connection) else {

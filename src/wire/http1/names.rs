@@ -65,7 +65,7 @@ pub enum FieldId {
 }
 
 impl FieldId {
-    /// The id of `name`, whose letters may be of any case. Names above 40 bytes have none.
+    /// The id of `name`, whose letters may be of any case.
     #[must_use]
     pub fn of(name: &[u8]) -> Self {
         Self::read(name).0
@@ -74,17 +74,18 @@ impl FieldId {
     /// As [`Self::of`], and whether some byte of it is neither a letter, a digit nor `-`.
     #[inline]
     pub(super) fn read(name: &[u8]) -> (Self, bool) {
-        let mut lower = [0u8; NAME_MAX];
-        let Some(lower) = lower.get_mut(..name.len()) else {
-            return (family(name), name.iter().any(|byte| letter(*byte) & ODD != 0));
-        };
-        let mut all = 0;
-        for (to, from) in lower.iter_mut().zip(name) {
-            let byte = letter(*from);
-            all |= byte;
-            *to = byte & !ODD;
+        if name.iter().all(|byte| is_plain(*byte)) {
+            (known(name), false)
+        } else {
+            (family(name), true)
         }
-        (known(lower), all & ODD != 0)
+    }
+
+    /// As [`Self::of`] for a name that is known to be of letters, digits and `-` only.
+    #[inline]
+    pub(super) fn of_plain(name: &[u8]) -> Self {
+        debug_assert!(name.iter().all(|byte| is_plain(*byte)));
+        known(name)
     }
 
     /// Fields that concern one connection only (RFC 9110, section 7.6.1).
@@ -203,111 +204,177 @@ impl FieldId {
     }
 }
 
-/// Marks a byte that is neither a letter, a digit nor `-`.
-const ODD: u8 = 0x80;
-
-/// `byte` in lower case; above ASCII, a byte that no known name has.
-#[inline]
-fn letter(byte: u8) -> u8 {
-    LETTERS.get(usize::from(byte)).copied().unwrap_or(ODD)
+/// A byte that each known name is made of.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'-'
 }
 
-#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, within 256 entries")]
-static LETTERS: [u8; 256] = {
-    let mut table = [ODD; 256];
-    let mut at = 0u8;
-    while at < 0x80 {
-        let odd = !at.is_ascii_alphanumeric() && at != b'-';
-        table[at as usize] = at.to_ascii_lowercase() | if odd { ODD } else { 0 };
-        at += 1;
+/// The names that are known, in lower case.
+const NAMES: [(&[u8], FieldId); 80] = [
+    (b"host", FieldId::Host),
+    (b"content-length", FieldId::ContentLength),
+    (b"transfer-encoding", FieldId::TransferEncoding),
+    (b"connection", FieldId::Connection),
+    (b"keep-alive", FieldId::KeepAlive),
+    (b"proxy-connection", FieldId::ProxyConnection),
+    (b"proxy-authenticate", FieldId::ProxyAuthenticate),
+    (b"proxy-authorization", FieldId::ProxyAuthorization),
+    (b"te", FieldId::Te),
+    (b"trailer", FieldId::Trailer),
+    (b"upgrade", FieldId::Upgrade),
+    (b"http2-settings", FieldId::Http2Settings),
+    (b"expect", FieldId::Expect),
+    (b"authorization", FieldId::Authorization),
+    (b"x-api-key", FieldId::XApiKey),
+    (b"api-key", FieldId::ApiKey),
+    (b"x-goog-api-key", FieldId::XGoogApiKey),
+    (b"cookie", FieldId::Cookie),
+    (b"private-token", FieldId::OtherCredential),
+    (b"job-token", FieldId::OtherCredential),
+    (b"deploy-token", FieldId::OtherCredential),
+    (b"x-auth-token", FieldId::OtherCredential),
+    (b"x-access-token", FieldId::OtherCredential),
+    (b"x-auth-key", FieldId::OtherCredential),
+    (b"x-vault-token", FieldId::OtherCredential),
+    (b"x-amz-security-token", FieldId::OtherCredential),
+    (b"x-amz-access-token", FieldId::OtherCredential),
+    (b"x-apikey", FieldId::OtherCredential),
+    (b"apikey", FieldId::OtherCredential),
+    (b"x-subscription-token", FieldId::OtherCredential),
+    (b"ocp-apim-subscription-key", FieldId::OtherCredential),
+    (b"content-type", FieldId::ContentType),
+    (b"content-encoding", FieldId::ContentEncoding),
+    (b"content-range", FieldId::ContentRange),
+    (b"content-location", FieldId::ContentLocation),
+    (b"accept-encoding", FieldId::AcceptEncoding),
+    (b"accept", FieldId::Accept),
+    (b"accept-ranges", FieldId::AcceptRanges),
+    (b"range", FieldId::Range),
+    (b"if-range", FieldId::IfRange),
+    (b"if-match", FieldId::IfMatch),
+    (b"if-none-match", FieldId::IfNoneMatch),
+    (b"etag", FieldId::ETag),
+    (b"last-modified", FieldId::LastModified),
+    (b"digest", FieldId::Digest),
+    (b"content-digest", FieldId::Digest),
+    (b"repr-digest", FieldId::Digest),
+    (b"content-md5", FieldId::Digest),
+    (b"location", FieldId::Location),
+    (b"set-cookie", FieldId::SetCookie),
+    (b"www-authenticate", FieldId::WwwAuthenticate),
+    (b"alt-svc", FieldId::AltSvc),
+    (b"server", FieldId::Server),
+    (b"date", FieldId::Date),
+    (b"user-agent", FieldId::UserAgent),
+    (b"forwarded", FieldId::Forwarded),
+    (b"x-real-ip", FieldId::XForwarded),
+    (b"x-client-ip", FieldId::XForwarded),
+    (b"x-cluster-client-ip", FieldId::XForwarded),
+    (b"x-remote-ip", FieldId::XForwarded),
+    (b"x-remote-addr", FieldId::XForwarded),
+    (b"x-original-forwarded-for", FieldId::XForwarded),
+    (b"x-original-host", FieldId::XForwarded),
+    (b"x-host", FieldId::XForwarded),
+    (b"true-client-ip", FieldId::XForwarded),
+    (b"client-ip", FieldId::XForwarded),
+    (b"cf-connecting-ip", FieldId::XForwarded),
+    (b"fastly-client-ip", FieldId::XForwarded),
+    (b"via", FieldId::Via),
+    (b"x-http-method", FieldId::MethodOverride),
+    (b"x-http-method-override", FieldId::MethodOverride),
+    (b"x-method-override", FieldId::MethodOverride),
+    (b"x-original-url", FieldId::PathOverride),
+    (b"x-original-uri", FieldId::PathOverride),
+    (b"x-rewrite-url", FieldId::PathOverride),
+    (b"x-rewrite-uri", FieldId::PathOverride),
+    (b"x-override-url", FieldId::PathOverride),
+    (b"x-http-path-override", FieldId::PathOverride),
+    (b"x-http-destinationurl", FieldId::PathOverride),
+    (b"x-envoy-original-path", FieldId::PathOverride),
+];
+
+/// Where a name's hash leads: a place in [`NAMES`] and one more, 0 for none.
+static SLOTS: [u8; 1 << SLOT_BITS] = SEARCHED.1;
+/// A factor under which no two names share a slot.
+const FACTOR: u64 = SEARCHED.0;
+const SEARCHED: (u64, [u8; 1 << SLOT_BITS]) = perfect();
+const SLOT_BITS: u32 = 10;
+
+/// What [`known`] looks at first: both ends of a name of letters, digits and `-`, in lower case,
+/// and its length.
+#[inline]
+const fn ends(name: &[u8]) -> (u64, u64) {
+    let first = match name.first_chunk::<8>() {
+        Some(first) => u64::from_le_bytes(*first),
+        None => short(name),
+    };
+    let last = match name.last_chunk::<8>() {
+        Some(last) => u64::from_le_bytes(*last),
+        None => 0,
+    };
+    (first | LOWER, last | LOWER)
+}
+
+/// A name of less than eight bytes.
+#[inline]
+const fn short(mut name: &[u8]) -> u64 {
+    let mut word = 0;
+    while let [rest @ .., last] = name {
+        word = word << 8 | *last as u64;
+        name = rest;
     }
-    table
-};
+    word
+}
 
-/// Longest name that is looked up.
-const NAME_MAX: usize = 40;
+/// The bit that makes a letter a small one, and that digits and `-` have anyway.
+const LOWER: u64 = 0x2020_2020_2020_2020;
 
-/// `lower` is in lower case. The match compares lengths first, then bytes.
-fn known(lower: &[u8]) -> FieldId {
-    match lower {
-        b"host" => FieldId::Host,
-        b"content-length" => FieldId::ContentLength,
-        b"transfer-encoding" => FieldId::TransferEncoding,
-        b"connection" => FieldId::Connection,
-        b"keep-alive" => FieldId::KeepAlive,
-        b"proxy-connection" => FieldId::ProxyConnection,
-        b"proxy-authenticate" => FieldId::ProxyAuthenticate,
-        b"proxy-authorization" => FieldId::ProxyAuthorization,
-        b"te" => FieldId::Te,
-        b"trailer" => FieldId::Trailer,
-        b"upgrade" => FieldId::Upgrade,
-        b"http2-settings" => FieldId::Http2Settings,
-        b"expect" => FieldId::Expect,
-        b"authorization" => FieldId::Authorization,
-        b"x-api-key" => FieldId::XApiKey,
-        b"api-key" => FieldId::ApiKey,
-        b"x-goog-api-key" => FieldId::XGoogApiKey,
-        b"cookie" => FieldId::Cookie,
-        b"private-token"
-        | b"job-token"
-        | b"deploy-token"
-        | b"x-auth-token"
-        | b"x-access-token"
-        | b"x-auth-key"
-        | b"x-vault-token"
-        | b"x-amz-security-token"
-        | b"x-amz-access-token"
-        | b"x-apikey"
-        | b"apikey"
-        | b"x-subscription-token"
-        | b"ocp-apim-subscription-key" => FieldId::OtherCredential,
-        b"content-type" => FieldId::ContentType,
-        b"content-encoding" => FieldId::ContentEncoding,
-        b"content-range" => FieldId::ContentRange,
-        b"content-location" => FieldId::ContentLocation,
-        b"accept-encoding" => FieldId::AcceptEncoding,
-        b"accept" => FieldId::Accept,
-        b"accept-ranges" => FieldId::AcceptRanges,
-        b"range" => FieldId::Range,
-        b"if-range" => FieldId::IfRange,
-        b"if-match" => FieldId::IfMatch,
-        b"if-none-match" => FieldId::IfNoneMatch,
-        b"etag" => FieldId::ETag,
-        b"last-modified" => FieldId::LastModified,
-        b"digest" | b"content-digest" | b"repr-digest" | b"content-md5" => FieldId::Digest,
-        b"location" => FieldId::Location,
-        b"set-cookie" => FieldId::SetCookie,
-        b"www-authenticate" => FieldId::WwwAuthenticate,
-        b"alt-svc" => FieldId::AltSvc,
-        b"server" => FieldId::Server,
-        b"date" => FieldId::Date,
-        b"user-agent" => FieldId::UserAgent,
-        b"forwarded" => FieldId::Forwarded,
-        b"x-real-ip"
-        | b"x-client-ip"
-        | b"x-cluster-client-ip"
-        | b"x-remote-ip"
-        | b"x-remote-addr"
-        | b"x-original-forwarded-for"
-        | b"x-original-host"
-        | b"x-host"
-        | b"true-client-ip"
-        | b"client-ip"
-        | b"cf-connecting-ip"
-        | b"fastly-client-ip" => FieldId::XForwarded,
-        b"via" => FieldId::Via,
-        b"x-http-method" | b"x-http-method-override" | b"x-method-override" => {
-            FieldId::MethodOverride
+#[inline]
+const fn slot((first, last): (u64, u64), len: usize, factor: u64) -> usize {
+    let mixed = first ^ last.rotate_left(29) ^ (len as u64) << 56;
+    (mixed.wrapping_mul(factor) >> (64 - SLOT_BITS)) as usize
+}
+
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
+const fn perfect() -> (u64, [u8; 1 << SLOT_BITS]) {
+    let mut factor = 0x9e37_79b9_7f4a_7c15_u64;
+    loop {
+        let mut slots = [0u8; 1 << SLOT_BITS];
+        let mut at = 0;
+        while at < NAMES.len() {
+            let name = NAMES[at].0;
+            let slot = slot(ends(name), name.len(), factor);
+            if slots[slot] != 0 {
+                break;
+            }
+            at += 1;
+            slots[slot] = at as u8;
         }
-        b"x-original-url"
-        | b"x-original-uri"
-        | b"x-rewrite-url"
-        | b"x-rewrite-uri"
-        | b"x-override-url"
-        | b"x-http-path-override"
-        | b"x-http-destinationurl"
-        | b"x-envoy-original-path" => FieldId::PathOverride,
-        _ => family(lower),
+        if at == NAMES.len() {
+            return (factor, slots);
+        }
+        factor = factor.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(2);
+    }
+}
+
+/// The id of `name`, all of whose bytes are letters, digits or `-`.
+#[inline]
+fn known(name: &[u8]) -> FieldId {
+    let both = ends(name);
+    let place = SLOTS.get(slot(both, name.len(), FACTOR)).copied().unwrap_or(0);
+    let entry = NAMES.get(usize::from(place).wrapping_sub(1));
+    let same = |known: &[u8]| {
+        let words = name.as_chunks::<8>().0.iter().zip(known.as_chunks::<8>().0);
+        known.len() == name.len()
+            && ends(known) == both
+            && words
+                .map(|(a, b)| (u64::from_le_bytes(*a) | LOWER) ^ u64::from_le_bytes(*b))
+                .fold(0, |all, differs| all | differs)
+                == 0
+    };
+    match entry {
+        Some((known, id)) if same(known) => *id,
+        _ => family(name),
     }
 }
 
@@ -327,6 +394,31 @@ fn family(name: &[u8]) -> FieldId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_name_is_found_in_any_case_and_no_other_one() {
+        for (name, id) in &NAMES {
+            assert_eq!(FieldId::of(name), *id);
+            assert_eq!(FieldId::of_plain(&name.to_ascii_uppercase()), *id);
+            for place in 0..name.len() {
+                for byte in 0..=255u8 {
+                    let mut other = name.to_vec();
+                    if let Some(slot) = other.get_mut(place) {
+                        *slot = byte;
+                    }
+                    let listed = NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(&other));
+                    let expected = listed.map_or_else(|| family(&other), |(_, id)| *id);
+                    assert_eq!(FieldId::of(&other), expected, "{other:?}");
+                }
+            }
+            let cut = name.get(1..).unwrap_or_default();
+            for other in [cut.to_vec(), [name, &b"-"[..]].concat(), [b"x-", *name].concat()] {
+                let listed = NAMES.iter().find(|(name, _)| *name == other);
+                let expected = listed.map_or_else(|| family(&other), |(_, id)| *id);
+                assert_eq!(FieldId::of(&other), expected, "{other:?}");
+            }
+        }
+    }
 
     #[test]
     fn names_are_found_in_any_case_and_only_whole() {

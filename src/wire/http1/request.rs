@@ -2,11 +2,12 @@
 
 use super::error::{HeadError, HeadFault};
 use super::fields::{
-    self, Direction, FIELDS_MAX, Field, Framing, fault_of, list, narrow, range_of, slice,
+    self, Direction, FIELDS_MAX, Field, Framing, Present, fault_of, list, narrow, range_of, slice,
 };
 use super::host::Authority;
 use super::names::FieldId;
 use super::path::{canonical_path, is_query_byte, unescape};
+use super::plain::{self, Usual};
 use super::scan::{Bounds, HeadScan};
 use crate::base::Limits;
 use std::ops::Range;
@@ -148,26 +149,55 @@ fn parse(
         fields_max: limits.fields_max.min(FIELDS_MAX as u32),
         empty_first: true,
     };
+    head.clear();
+    if scan.is_idle()
+        && let Some(usual) = plain::read(&mut head.fields, buf, &bounds, Direction::Request)
+        && let Some(target) = usual_start(head, buf, &usual)
+    {
+        interpret(head, usual.present, buf, &target, limits)?;
+        return Ok(true);
+    }
     let Some(found) = scan.find(buf, &bounds)? else { return Ok(false) };
     head.clear();
     head.head_len = narrow(0..found.head.end).ok_or(HeadFault::HeadTooLong)?.end;
     let text = buf.get(found.head).unwrap_or_default();
     // The array is cleared each time, so a small one for the usual head.
-    let target = if found.fields <= 32 {
+    let (target, present) = if found.fields <= 32 {
         start_and_fields::<32>(head, buf, text)?
     } else {
         start_and_fields::<FIELDS_MAX>(head, buf, text)?
     };
-    interpret(head, buf, &target, limits)?;
+    interpret(head, present, buf, &target, limits)?;
     Ok(true)
 }
 
-/// Runs httparse over `text`, a whole head; returns the range of the target.
+/// Reads a start line such as most are: a method in upper case and a target of visible ASCII.
+/// Returns the range of the target. `None`: httparse decides.
+fn usual_start(head: &mut RequestHead, buf: &[u8], usual: &Usual) -> Option<Range<u32>> {
+    let line = buf.get(..usual.line as usize)?;
+    let (line, version_minor) = match line {
+        [line @ .., b' ', b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ (b'0' | b'1')] => {
+            (line, *minor - b'0')
+        }
+        _ => return None,
+    };
+    let method = line.iter().position(|byte| !byte.is_ascii_uppercase()).filter(|at| *at > 0)?;
+    let target = line.get(method..)?.strip_prefix(b" ")?;
+    if target.is_empty() || !target.iter().all(u8::is_ascii_graphic) {
+        return None;
+    }
+    head.method = narrow(0..method)?;
+    head.version_minor = version_minor;
+    head.head_len = usual.head;
+    narrow(method + 1..line.len())
+}
+
+/// Runs httparse over `text`, a whole head; returns the range of the target, and which fields came.
 fn start_and_fields<const N: usize>(
     head: &mut RequestHead,
     buf: &[u8],
     text: &[u8],
-) -> Result<Range<u32>, HeadFault> {
+) -> Result<(Range<u32>, Present), HeadFault> {
     let mut room = [httparse::EMPTY_HEADER; N];
     let mut request = httparse::Request::new(&mut room);
     match request.parse(text) {
@@ -183,8 +213,8 @@ fn start_and_fields<const N: usize>(
     };
     head.method = range_of(buf, method.as_bytes())?;
     head.version_minor = version;
-    fields::fill(&mut head.fields, buf, request.headers, Direction::Request)?;
-    range_of(buf, target.as_bytes())
+    let present = fields::fill(&mut head.fields, buf, request.headers, Direction::Request)?;
+    Ok((range_of(buf, target.as_bytes())?, present))
 }
 
 /// Tells a version that is well-formed but not spoken from text that is none.
@@ -207,6 +237,7 @@ fn version_fault(text: &[u8]) -> HeadFault {
 
 fn interpret(
     head: &mut RequestHead,
+    present: Present,
     buf: &[u8],
     target: &Range<u32>,
     limits: &Limits,
@@ -219,8 +250,10 @@ fn interpret(
     if [&b"CONNECT"[..], b"TRACE", b"TRACK"].iter().any(|no| method.eq_ignore_ascii_case(no)) {
         return Err(HeadFault::MethodNotOffered);
     }
-    let host = head.fields.iter().find(|field| field.id == FieldId::Host);
-    head.host = host.map(|field| field.value.clone());
+    if present.has(FieldId::Host) {
+        let host = head.fields.iter().find(|field| field.id == FieldId::Host);
+        head.host = host.map(|field| field.value.clone());
+    }
     match head.host.as_ref().map(|range| slice(buf, range)) {
         Some(host) if Authority::parse(host).is_none() => return Err(HeadFault::HostMalformed),
         None if head.version_minor >= 1 => return Err(HeadFault::HostMissing),
@@ -228,12 +261,13 @@ fn interpret(
     }
     read_target(head, buf, target)?;
 
-    head.framing = fields::framing(&head.fields, buf, head.version_minor)?.unwrap_or(Framing::None);
+    head.framing =
+        fields::framing(&head.fields, present, buf, head.version_minor)?.unwrap_or(Framing::None);
     if matches!(head.framing, Framing::Length(length) if length > limits.body_max) {
         return Err(HeadFault::BodyTooLarge);
     }
 
-    let wishes = fields::connection(&mut head.fields, buf)?;
+    let wishes = fields::connection(&mut head.fields, present, buf)?;
     head.keep_alive = wishes.persists(head.version_minor);
     head.upgrade = wishes.upgrade
         && head
@@ -242,6 +276,9 @@ fn interpret(
             .filter(|field| field.id == FieldId::Upgrade)
             .flat_map(|field| list(slice(buf, &field.value)))
             .any(|protocol| !may_pass_over(protocol));
+    if !present.has(FieldId::Expect) {
+        return Ok(());
+    }
     match head.value(buf, FieldId::Expect) {
         Some(what) if !what.eq_ignore_ascii_case(b"100-continue") => Err(HeadFault::Expectation),
         // A server passes over the expectation of an HTTP/1.0 caller (RFC 9110, section 10.1.1).

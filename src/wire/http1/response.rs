@@ -2,9 +2,10 @@
 
 use super::error::{HeadError, HeadFault};
 use super::fields::{
-    self, Direction, FIELDS_MAX, Field, Framing, fault_of, narrow, range_of, slice,
+    self, Direction, FIELDS_MAX, Field, Framing, Present, fault_of, narrow, range_of, slice,
 };
 use super::names::FieldId;
+use super::plain::{self, Usual};
 use super::scan::{Bounds, HeadScan};
 use crate::base::Limits;
 use std::ops::Range;
@@ -89,27 +90,63 @@ fn parse(
         fields_max: limits.response_fields_max.min(FIELDS_MAX as u32),
         empty_first: false,
     };
+    head.clear();
+    if scan.is_idle()
+        && let Some(usual) = plain::read(&mut head.fields, buf, &bounds, Direction::Response)
+        && usual_start(head, buf, &usual).is_some()
+    {
+        interpret(head, usual.present, buf, request_was_head)?;
+        return Ok(true);
+    }
     let Some(found) = scan.find(buf, &bounds)? else { return Ok(false) };
     head.clear();
     head.head_len = narrow(0..found.head.end).ok_or(HeadFault::HeadTooLong)?.end;
     let text = buf.get(found.head).unwrap_or_default();
-    if found.fields <= 32 {
-        start_and_fields::<32>(head, buf, text)?;
+    let present = if found.fields <= 32 {
+        start_and_fields::<32>(head, buf, text)?
     } else {
-        start_and_fields::<FIELDS_MAX>(head, buf, text)?;
-    }
+        start_and_fields::<FIELDS_MAX>(head, buf, text)?
+    };
+    interpret(head, present, buf, request_was_head)?;
+    Ok(true)
+}
+
+/// Reads a status line such as most are. `None`: httparse decides.
+fn usual_start(head: &mut ResponseHead, buf: &[u8], usual: &Usual) -> Option<()> {
+    let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ (b'0' | b'1'), b' ', code @ ..] =
+        buf.get(..usual.line as usize)?
+    else {
+        return None;
+    };
+    let [a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', b' ', reason @ ..] = code else {
+        return None;
+    };
+    let digit = |byte: &u8| u16::from(*byte - b'0');
+    head.status = digit(a) * 100 + digit(b) * 10 + digit(c);
+    head.version_minor = *minor - b'0';
+    head.reason = range_of(buf, reason).ok()?;
+    head.head_len = usual.head;
+    Some(())
+}
+
+fn interpret(
+    head: &mut ResponseHead,
+    present: Present,
+    buf: &[u8],
+    request_was_head: bool,
+) -> Result<(), HeadFault> {
     match head.status {
         101 => return Err(HeadFault::UnaskedUpgrade),
         100..=599 => {}
         _ => return Err(HeadFault::Status),
     }
     // Read even where there is no body: an upstream that is odd here is odd elsewhere.
-    let framing = fields::framing(&head.fields, buf, head.version_minor)?;
+    let framing = fields::framing(&head.fields, present, buf, head.version_minor)?;
     let bodiless = request_was_head || head.is_interim() || matches!(head.status, 204 | 304);
     head.framing = if bodiless { Framing::None } else { framing.unwrap_or(Framing::UntilClose) };
-    let wishes = fields::connection(&mut head.fields, buf)?;
+    let wishes = fields::connection(&mut head.fields, present, buf)?;
     head.keep_alive = wishes.persists(head.version_minor) && head.framing != Framing::UntilClose;
-    Ok(true)
+    Ok(())
 }
 
 /// Runs httparse over `text`, a whole head. A status line without the space before its reason
@@ -118,7 +155,7 @@ fn start_and_fields<const N: usize>(
     head: &mut ResponseHead,
     buf: &[u8],
     text: &[u8],
-) -> Result<(), HeadFault> {
+) -> Result<Present, HeadFault> {
     let mut room = [httparse::EMPTY_HEADER; N];
     let mut response = httparse::Response::new(&mut room);
     match response.parse(text) {

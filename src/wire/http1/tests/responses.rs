@@ -1,6 +1,6 @@
 //! Responses: framing by status, and a hostile upstream.
 
-use super::response;
+use super::{response, response_in_steps};
 use crate::base::Limits;
 use crate::wire::http1::{FieldId, Framing, ResponseHead, slice};
 
@@ -115,4 +115,27 @@ fn the_head_of_a_response_is_bounded() {
     let long = format!("HTTP/1.1 200 OK\r\na: {}\r\n\r\n", "b".repeat(90));
     let found = response(long.as_bytes(), &limits, false).map_err(|e| (e.label(), e.status()));
     assert_eq!(found, Err(("head_too_long", 502)));
+}
+
+#[test]
+fn a_response_with_any_byte_changed_is_the_same_the_quick_and_the_strict_way() {
+    let limits = Limits::default();
+    let mut heads = 0;
+    for pad in (0..66).step_by(5) {
+        let head = format!(
+            "HTTP/1.1 200 OK{}\r\ncontent-type: text/plain\r\nServer:x\r\nContent-Length: 3\r\n\r\nabc",
+            "k".repeat(pad)
+        );
+        for place in 0..head.len() {
+            for byte in *b"\0\t\r\n :-_/\x7f\x80Zz90" {
+                let mut text = head.clone().into_bytes();
+                text.splice(place..=place, [byte]);
+                let whole = response_in_steps(&text, [text.len()], &limits, false);
+                let split = response_in_steps(&text, [1, text.len()], &limits, false);
+                heads += u32::from(matches!(whole, Ok(Some(_))));
+                assert_eq!(whole, split, "{}", String::from_utf8_lossy(&text));
+            }
+        }
+    }
+    assert!(heads > 5_000, "{heads} of them are heads");
 }
