@@ -8,7 +8,7 @@
 //! Refuse, never repair: where the RFC lets a recipient mend a message, the mended one would no
 //! longer be the one that was decided and recorded. Every refusal has a fixed label.
 //!
-//! A head that is whole and usual is read in one pass over marks of its bytes ([`plain`]); every
+//! A head that is whole and usual is read in one pass over marks of its bytes (`plain`); every
 //! other one by the strict way, which alone says what is wrong: one `memchr` pass for line ends, one
 //! pass of httparse, one pass over names.
 
