@@ -233,6 +233,7 @@ fn what(
         method: patterns(method),
         path: patterns(path),
         model: patterns(model),
+        ..What::default()
     };
     (what, named)
 }

@@ -104,5 +104,5 @@ fn case_what(
         table.refuse(key, "it is about databases: leave the case out", report);
     }
     table.finish(report);
-    Some(CaseAction { resource: ResourceId(resource?), method, path, model, unreadable })
+    Some(CaseAction { resource: ResourceId(resource?), method, path, model, unreadable, sql: None })
 }
