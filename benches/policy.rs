@@ -101,6 +101,7 @@ fn decisions(c: &mut Criterion) {
                         method: b"POST",
                         path: path.as_bytes(),
                         model: Attr::Value(model.as_bytes()),
+                        sql: None,
                     },
                 ))
             });

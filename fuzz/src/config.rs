@@ -11,7 +11,7 @@ use weirgate::base::ResourceId;
 use weirgate::config::{self, Config, Source};
 use weirgate::identity::dev::DevKey;
 use weirgate::identity::{Principal, Verifier};
-use weirgate::policy::{Action, Attr, Decision, Effect};
+use weirgate::policy::{Action, Attr, Decision, Effect, Functions, STATEMENTS, Sql, SqlFunction};
 
 struct Memory<'a> {
     main: &'a [u8],
@@ -75,28 +75,53 @@ fn check(config: &Config, source: &dyn Source) {
     let row = config.table.row(principal());
     for place in 0..config.resources.len().min(4) {
         let Ok(place) = u16::try_from(place) else { return };
+        let resource = ResourceId(place);
+        let decided = |action: &Action<'_>| {
+            let explained = config.table.explain_principal(principal(), action);
+            match config.table.decide(&row, action) {
+                Decision::Permit(grant) => {
+                    assert!(allows, "permitted without an allow rule");
+                    assert!(config.table.could_match(&row, action.resource));
+                    assert!(
+                        action.sql.is_none() || config.table.could_match_sql(&row, action.resource)
+                    );
+                    assert_eq!(explained.outcome, Ok(grant.rule()));
+                    assert!(explained.matched.contains(&grant.rule()));
+                    let told = explained.obligations.expect("a permit has obligations");
+                    assert_eq!(told.masks, grant.masks());
+                    assert_eq!(told.credential, grant.credential());
+                    assert_eq!(told.record, grant.record());
+                }
+                Decision::Deny(denial) => assert_eq!(explained.outcome, Err(denial)),
+                _ => {}
+            }
+        };
         for (method, path) in [("POST", "/v1/chat/completions"), ("GET", "/"), ("PUT", "/a/b")] {
             for model in [Attr::Absent, Attr::Unreadable, Attr::Value(b"gpt-4")] {
                 let (method, path) = (method.as_bytes(), path.as_bytes());
-                let action = Action { resource: ResourceId(place), method, path, model };
-                let explained = config.table.explain_principal(principal(), &action);
-                match config.table.decide(&row, &action) {
-                    Decision::Permit(grant) => {
-                        assert!(allows, "permitted without an allow rule");
-                        assert!(config.table.could_match(&row, action.resource));
-                        assert_eq!(explained.outcome, Ok(grant.rule()));
-                        assert!(explained.matched.contains(&grant.rule()));
-                        let told = explained.obligations.expect("a permit has obligations");
-                        assert_eq!(told.masks, grant.masks());
-                        assert_eq!(told.credential, grant.credential());
-                        assert_eq!(told.record, grant.record());
-                    }
-                    Decision::Deny(denial) => assert_eq!(explained.outcome, Err(denial)),
-                    _ => {}
-                }
+                decided(&Action { resource, method, path, model, sql: None });
             }
         }
+        for statement in STATEMENTS {
+            for (table, write) in [
+                (Attr::Absent, false),
+                (Attr::Unreadable, true),
+                (Attr::Value(b"public.orders"), false),
+                (Attr::Value(b"secret.cards"), true),
+            ] {
+                let calls = [SqlFunction { name: b"lo_get", plain: write }];
+                let calls: &[SqlFunction<'_>] = if place % 2 == 0 { &[] } else { &calls };
+                let (statement, functions) = (statement.as_bytes(), Functions::Known(calls));
+                let sql = Sql { statement, table, write, functions, missing_where: write };
+                decided(&statement_on(resource, sql));
+            }
+        }
+        decided(&statement_on(resource, Sql::UNREADABLE));
     }
+}
+
+fn statement_on(resource: ResourceId, sql: Sql<'_>) -> Action<'_> {
+    Action { resource, method: b"", path: b"", model: Attr::Absent, sql: Some(sql) }
 }
 
 fn principal() -> &'static Principal {

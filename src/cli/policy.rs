@@ -130,6 +130,7 @@ fn question(options: &Explain, config: &Config) -> Result<Case, String> {
         path: options.path.clone().unwrap_or_default(),
         model: options.model.clone(),
         unreadable: options.unreadable,
+        sql: None,
     };
     Ok(Case { who, action, expect: Expect::Allow, rule: None })
 }

@@ -2,7 +2,9 @@
 
 use super::report::{Diagnostic, Place};
 use super::types::Config;
-use crate::policy::{Action, Attr, DenialKind, Dimension, Explanation, RecordLevel, RuleSpec, Who};
+use crate::policy::{
+    Action, Attr, DenialKind, Dimension, Explanation, Functions, RecordLevel, RuleSpec, Sql, Who,
+};
 
 impl Config {
     /// Runs all cases; returns those that fail, each at its place. A reload asks for none.
@@ -78,7 +80,8 @@ impl Config {
         };
         let or_none = |text: String| if text.is_empty() { "none".to_owned() } else { text };
         let text = |text: Option<&str>| text.unwrap_or("none").to_owned();
-        let bytes = |bytes: &[u8]| or_none(String::from_utf8_lossy(bytes).into_owned());
+        let bytes = |bytes: &[u8]| or_none(lossy(bytes));
+        let sql = |of: fn(&Sql<'_>) -> String| action.sql.as_ref().map_or("none".to_owned(), of);
         let pair = |dimension| match dimension {
             Dimension::Iss => (
                 rule.who
@@ -117,6 +120,25 @@ impl Config {
                     Attr::Value(value) => bytes(value),
                 },
             ),
+            Dimension::Statement => {
+                let wants = match rule.what.statement {
+                    Some(_) => list(&rule.what.statement),
+                    // Only what is not understood fails where nothing is named.
+                    None => "the word `unknown`".to_owned(),
+                };
+                (wants, sql(|sql| lossy(sql.statement)))
+            }
+            Dimension::Table => (list(&rule.what.table), sql(table_of)),
+            Dimension::Reads => (list(&rule.what.reads), sql(table_of)),
+            Dimension::Writes => (list(&rule.what.writes), sql(table_of)),
+            Dimension::Function => {
+                let wants = match rule.what.function {
+                    Some(_) => list(&rule.what.function),
+                    None => "plain functions only".to_owned(),
+                };
+                (wants, sql(functions_of))
+            }
+            Dimension::Where => ("missing".to_owned(), sql(where_of)),
         };
         failed
             .iter()
@@ -146,4 +168,33 @@ impl Config {
             credential.map(|credential| credential.name.as_str()),
         ))
     }
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The table that a statement touches, and how.
+fn table_of(sql: &Sql<'_>) -> String {
+    match sql.table {
+        Attr::Absent => "none".to_owned(),
+        Attr::Unreadable => "unreadable".to_owned(),
+        Attr::Value(table) => {
+            format!("{}, which is {}", lossy(table), if sql.write { "written" } else { "read" })
+        }
+    }
+}
+
+/// The functions that a statement calls.
+fn functions_of(sql: &Sql<'_>) -> String {
+    let Functions::Known(functions) = sql.functions else { return "unreadable".to_owned() };
+    if functions.is_empty() {
+        return "none".to_owned();
+    }
+    functions.iter().map(|function| lossy(function.name)).collect::<Vec<_>>().join(", ")
+}
+
+fn where_of(sql: &Sql<'_>) -> String {
+    let unknown = sql.statement == Sql::UNREADABLE.statement;
+    if unknown { "unreadable" } else { "nothing missing" }.to_owned()
 }

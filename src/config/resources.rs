@@ -96,6 +96,7 @@ fn upstream(
     let example = match protocol {
         Protocol::Http => "write `https://HOST`, `https://HOST:PORT/PATH` or `http://...`",
         Protocol::Tcp => "write `tcp://HOST:PORT`; `tls = {}` makes it TLS",
+        Protocol::Postgres => "write `postgres://HOST:PORT/DATABASE`",
     };
     let mut wrong = |fault: &str| {
         report.error(text.spot, format!("the upstream of `{name}` {fault}"), example);

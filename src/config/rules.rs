@@ -1,15 +1,17 @@
 //! `[[rule]]` and `[[case]]`: names become ids, and what cannot be enforced is refused.
 
+mod case;
+mod enforce;
+
+pub(super) use case::cases;
+
 use super::names::Names;
 use super::reader::{Section, Text, choose};
-use super::report::{Place, Report, Spot, suggestion};
-use super::types::{
-    CertificateIssuer, CredentialKind, CredentialSpec, Protocol, Resource, TokenIssuer,
-};
+use super::report::{Place, Report, suggestion};
+use super::types::{CertificateIssuer, CredentialSpec, Resource, TokenIssuer};
 use crate::base::{CredentialId, IssuerId, MaskId, MaskSet, ResourceId};
 use crate::policy::{
-    Case, CaseAction, CaseWho, Durable, Effect, Expect, Pattern, RecordLevel, RuleFault, RuleSpec,
-    Table, Then, What, WhoRule,
+    Durable, Effect, Pattern, RecordLevel, RuleFault, RuleSpec, Table, Then, What, WhoRule,
 };
 
 /// What rules may refer to.
@@ -105,7 +107,7 @@ fn rule(
             spec.then = then(table, around, report);
         }
     }
-    enforceable(&spec, &named, section.spot(), then_spot, around, report);
+    enforce::enforceable(&spec, &named, section.spot(), then_spot, around, report);
     spec
 }
 
@@ -231,6 +233,7 @@ fn what(
         method: patterns(method),
         path: patterns(path),
         model: patterns(model),
+        ..What::default()
     };
     (what, named)
 }
@@ -258,155 +261,4 @@ fn then(mut table: Section<'_>, around: &Around<'_, '_>, report: &mut Report) ->
     table.refuse("approval", "leave it out: it belongs to `require_approval`", report);
     table.finish(report);
     then
-}
-
-/// A rule whose effect or obligation cannot hold on a resource would promise what is not done.
-fn enforceable(
-    spec: &RuleSpec,
-    named: &[ResourceId],
-    spot: Spot<'_>,
-    then_spot: Spot<'_>,
-    around: &Around<'_, '_>,
-    report: &mut Report,
-) {
-    let resource = |id: ResourceId| around.resources.get(id.index()).and_then(Option::as_ref);
-    let tcp = |found: &&Resource| found.protocol == Protocol::Tcp;
-    for found in named.iter().filter_map(|id| resource(*id)).filter(tcp) {
-        let what = [
-            ("method", spec.what.method.is_some()),
-            ("path", spec.what.path.is_some()),
-            ("model", spec.what.model.is_some()),
-        ];
-        for (key, _) in what.iter().filter(|(_, named)| *named) {
-            report.error(
-                spot,
-                format!("rule `{}`: `{}` has no `{key}`", spec.id, found.name),
-                "it speaks tcp: leave the resource out of this rule",
-            );
-        }
-    }
-    // Bytes have no method, path or model, so a rule that names one never meets them.
-    let meets_tcp =
-        spec.what.method.is_none() && spec.what.path.is_none() && spec.what.model.is_none();
-    let covers = |id: &ResourceId| spec.what.resource.as_ref().is_none_or(|all| all.contains(id));
-    let met = (0..around.resources.len())
-        .filter_map(|place| u16::try_from(place).ok().map(ResourceId))
-        .filter(covers)
-        .filter_map(resource)
-        .find(tcp);
-    if let (true, Some(found)) = (meets_tcp, met) {
-        let credential = spec.then.credential.and_then(|id| around.credentials.get(id.index()));
-        let places = credential.is_some_and(|one| one.kind != CredentialKind::None);
-        let wrong = [
-            (!spec.then.masks.is_empty(), "`mask` cannot be enforced"),
-            (places, "`credential` has no place"),
-        ];
-        for (_, what) in wrong.iter().filter(|(wrong, _)| *wrong) {
-            report.error(
-                then_spot,
-                format!("rule `{}`: {what} on the tcp resource `{}`", spec.id, found.name),
-                "name the http resources that are meant by `what = { resource = [..] }`",
-            );
-        }
-    }
-}
-
-pub(super) fn cases(
-    sections: Vec<Section<'_>>,
-    rule_names: &Names<'_>,
-    around: &Around<'_, '_>,
-    report: &mut Report,
-) -> Vec<(Case, Place)> {
-    let mut cases = Vec::new();
-    for mut section in sections {
-        let place = section.spot().place();
-        let case = case(&mut section, rule_names, around, report);
-        section.finish(report);
-        cases.extend(case.map(|case| (case, place)));
-    }
-    cases
-}
-
-fn case(
-    section: &mut Section<'_>,
-    rule_names: &Names<'_>,
-    around: &Around<'_, '_>,
-    report: &mut Report,
-) -> Option<Case> {
-    let expect = section.required("expect", report).and_then(|text| {
-        if text.text == "require_approval" {
-            report.error(
-                text.spot,
-                "`require_approval` is not in this build",
-                "expect `allow` or `deny`",
-            );
-            return None;
-        }
-        choose("expectation", text, &[("allow", Expect::Allow), ("deny", Expect::Deny)], report)
-    });
-    let who = match section.table("who", report) {
-        Some(table) => case_who(table, around, report),
-        None => CaseWho { issuer: only_issuer(around), ..CaseWho::default() },
-    };
-    if !section.has("what") {
-        section.missing("what", report);
-    }
-    let action = section.table("what", report).and_then(|what| case_what(what, around, report));
-    let rule = section.text("rule", report).map(|text| {
-        rule_names.refer(text, report);
-        text.text.to_owned()
-    });
-    Some(Case { who, action: action?, expect: expect?, rule })
-}
-
-/// A case that names no issuer means the only one.
-fn only_issuer(around: &Around<'_, '_>) -> Option<IssuerId> {
-    match (around.token_issuers, around.certificate_issuers) {
-        ([_], []) => Some(IssuerId(0)),
-        ([], [only]) => Some(only.rules.issuer),
-        _ => None,
-    }
-}
-
-fn case_who(mut table: Section<'_>, around: &Around<'_, '_>, report: &mut Report) -> CaseWho {
-    let owned = |text: Option<Text<'_>>| text.map(|text| text.text.to_owned());
-    let iss = table.text("iss", report);
-    let who = CaseWho {
-        issuer: match iss {
-            Some(text) => issuer(text, around, report),
-            None => only_issuer(around),
-        },
-        sub: owned(table.text("sub", report)),
-        groups: (table.texts("groups", report).unwrap_or_default().iter())
-            .map(|text| text.text.into())
-            .collect(),
-        client_id: owned(table.text("client_id", report)),
-        actors: (table.texts("actor", report).unwrap_or_default().iter())
-            .map(|text| text.text.to_owned())
-            .collect(),
-    };
-    table.finish(report);
-    who
-}
-
-fn case_what(
-    mut table: Section<'_>,
-    around: &Around<'_, '_>,
-    report: &mut Report,
-) -> Option<CaseAction> {
-    let owned = |text: Option<Text<'_>>| text.map(|text| text.text.to_owned());
-    let resource = table.required("resource", report);
-    let resource = resource.and_then(|text| around.resource_names.refer(text, report));
-    let mut unreadable = false;
-    for text in table.texts("unreadable", report).unwrap_or_default() {
-        unreadable |= choose("attribute", text, &[("model", ())], report).is_some();
-    }
-    let method = owned(table.text("method", report)).unwrap_or_default();
-    let path = owned(table.text("path", report)).unwrap_or_default();
-    let model = owned(table.text("model", report));
-    for key in ["statement", "table", "reads", "writes", "column", "function", "where"] {
-        table.refuse(key, "it is about databases: leave the case out", report);
-    }
-    table.finish(report);
-    Some(CaseAction { resource: ResourceId(resource?), method, path, model, unreadable })
 }

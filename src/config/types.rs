@@ -206,6 +206,8 @@ pub enum Protocol {
     Http,
     /// Bytes.
     Tcp,
+    /// PostgreSQL's frontend and backend protocol, version 3.
+    Postgres,
 }
 
 /// A `[[listener]]`.
@@ -270,6 +272,15 @@ pub enum CredentialKind {
         /// Password.
         secret: SecretRef,
     },
+    /// A user of a database.
+    Password {
+        /// User.
+        user: String,
+        /// Password.
+        secret: SecretRef,
+        /// The role that is set and kept for the session.
+        role: Option<String>,
+    },
     /// The upstream wants none; the caller's is removed all the same.
     None,
 }
@@ -279,9 +290,10 @@ impl CredentialKind {
     #[must_use]
     pub fn secret(&self) -> Option<&SecretRef> {
         match self {
-            Self::Bearer { secret } | Self::Header { secret, .. } | Self::Basic { secret, .. } => {
-                Some(secret)
-            }
+            Self::Bearer { secret }
+            | Self::Header { secret, .. }
+            | Self::Basic { secret, .. }
+            | Self::Password { secret, .. } => Some(secret),
             Self::None => None,
         }
     }

@@ -34,6 +34,7 @@ pub(super) fn snapshot(
                 CredentialKind::Basic { user, .. } => {
                     Form::Basic { user: user.clone(), secret: secret()? }
                 }
+                CredentialKind::Password { .. } => return Err(StartError::Secret),
                 CredentialKind::None => Form::None,
             };
             Ok(Credential::new(spec.name.clone(), &form))

@@ -1,6 +1,7 @@
 //! `[[case]]`: what a policy is expected to say, kept beside it and run at every reload.
 
 use super::explain::Explanation;
+use super::sql::{Functions, STATEMENTS, Sql, SqlFunction};
 use super::table::{Action, Attr, Table};
 use super::who::Who;
 use crate::base::{IssuerId, ResourceId};
@@ -54,6 +55,66 @@ pub struct CaseAction {
     pub model: Option<String>,
     /// The model cannot be read; `model` is not looked at.
     pub unreadable: bool,
+    /// What a statement does, on a resource that has statements.
+    pub sql: Option<CaseSql>,
+}
+
+/// What a statement does, owned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaseSql {
+    /// Kind of statement.
+    pub statement: &'static str,
+    /// Table, as `schema.name`.
+    pub table: Option<String>,
+    /// Which table it is cannot be found out; `table` is not looked at.
+    pub table_unreadable: bool,
+    /// The table is written; else it is read.
+    pub write: bool,
+    /// Functions, and whether each is plain.
+    pub functions: Vec<(String, bool)>,
+    /// Which functions there are cannot be found out; `functions` is not looked at.
+    pub functions_unreadable: bool,
+    /// Every row is changed or deleted.
+    pub missing_where: bool,
+}
+
+impl CaseSql {
+    /// A statement of a kind, without tables and functions; `None` for a word that is no kind.
+    /// Of an `unknown` one neither can be read. Whether it writes is what its kind does most.
+    #[must_use]
+    pub fn new(statement: &str) -> Option<Self> {
+        let statement = STATEMENTS.into_iter().find(|one| *one == statement)?;
+        let unknown = statement.as_bytes() == Sql::UNREADABLE.statement;
+        let writes = ["insert", "update", "delete", "merge", "copy_in", "ddl"];
+        Some(Self {
+            statement,
+            table: None,
+            table_unreadable: unknown,
+            write: unknown || writes.contains(&statement),
+            functions: Vec::new(),
+            functions_unreadable: unknown,
+            missing_where: false,
+        })
+    }
+
+    fn lend<'a>(&'a self, functions: &'a [SqlFunction<'a>]) -> Sql<'a> {
+        let table = match &self.table {
+            _ if self.table_unreadable => Attr::Unreadable,
+            None => Attr::Absent,
+            Some(table) => Attr::Value(table.as_bytes()),
+        };
+        let functions = match self.functions_unreadable {
+            true => Functions::Unreadable,
+            false => Functions::Known(functions),
+        };
+        Sql {
+            statement: self.statement.as_bytes(),
+            table,
+            write: self.write,
+            functions,
+            missing_where: self.missing_where,
+        }
+    }
 }
 
 /// One `[[case]]`.
@@ -85,11 +146,16 @@ impl Case {
             None => Attr::Absent,
             Some(model) => Attr::Value(model.as_bytes()),
         };
+        let sql = self.action.sql.as_ref();
+        let functions: Vec<SqlFunction<'_>> = (sql.iter().flat_map(|sql| &sql.functions))
+            .map(|(name, plain)| SqlFunction { name: name.as_bytes(), plain: *plain })
+            .collect();
         let action = Action {
             resource: self.action.resource,
             method: self.action.method.as_bytes(),
             path: self.action.path.as_bytes(),
             model,
+            sql: sql.map(|sql| sql.lend(&functions)),
         };
         with(&who, &action)
     }

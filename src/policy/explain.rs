@@ -3,6 +3,7 @@
 use super::decision::{Decision, Denial, Obligations};
 use super::pattern::Pattern;
 use super::rule::{Effect, RuleSpec};
+use super::sql::{self, Sql};
 use super::table::{Action, Attr, Table};
 use super::who::Who;
 use crate::base::RuleId;
@@ -33,11 +34,23 @@ pub enum Dimension {
     Path,
     /// `what.model`
     Model,
+    /// `what.statement`
+    Statement,
+    /// `what.table`
+    Table,
+    /// `what.reads`
+    Reads,
+    /// `what.writes`
+    Writes,
+    /// `what.function`
+    Function,
+    /// `what.where`
+    Where,
 }
 
 impl Dimension {
     /// All of them, who before what.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 16] = [
         Self::Iss,
         Self::Sub,
         Self::Groups,
@@ -48,6 +61,12 @@ impl Dimension {
         Self::Method,
         Self::Path,
         Self::Model,
+        Self::Statement,
+        Self::Table,
+        Self::Reads,
+        Self::Writes,
+        Self::Function,
+        Self::Where,
     ];
 
     /// The key in a rule.
@@ -64,23 +83,28 @@ impl Dimension {
             Self::Method => "what.method",
             Self::Path => "what.path",
             Self::Model => "what.model",
+            Self::Statement => "what.statement",
+            Self::Table => "what.table",
+            Self::Reads => "what.reads",
+            Self::Writes => "what.writes",
+            Self::Function => "what.function",
+            Self::Where => "what.where",
         }
     }
 
     /// Whether `rule` is satisfied in this dimension: the plain definition, one value at a time.
     pub(super) fn fits(self, rule: &RuleSpec, who: &Who<'_>, action: &Action<'_>) -> bool {
-        let scalar = |list: Option<&[Pattern]>, attr: Attr<'_>| match (list, attr) {
-            (None, _) => true,
-            (Some(_), Attr::Absent) => false,
-            (Some(_), Attr::Unreadable) => rule.effect == Effect::Deny,
-            (Some(list), Attr::Value(value)) => list.iter().any(|pattern| pattern.matches(value)),
-        };
+        let scalar = |list: Option<&[Pattern]>, attr: Attr<'_>| attr.fits(list, rule.effect);
         let text = |value: Option<&'_ str>, list: &Option<Vec<Pattern>>| {
             let attr = value.map_or(Attr::Absent, |value| Attr::Value(value.as_bytes()));
             scalar(list.as_deref(), attr)
         };
         let set = |list: &[Pattern], mut values: &mut dyn Iterator<Item = &str>| {
             (&mut values).any(|value| list.iter().any(|one| one.matches(value.as_bytes())))
+        };
+        let what = &rule.what;
+        let statement = |named: bool, fits: fn(&RuleSpec, &Sql<'_>) -> bool| {
+            action.sql.as_ref().map_or(!named, |sql| fits(rule, sql))
         };
         let groups = || who.groups.iter().map(|group| &**group);
         match self {
@@ -106,6 +130,12 @@ impl Dimension {
             Self::Method => scalar(rule.what.method.as_deref(), action.method()),
             Self::Path => scalar(rule.what.path.as_deref(), action.path()),
             Self::Model => scalar(rule.what.model.as_deref(), action.model),
+            Self::Statement => statement(what.statement.is_some(), sql::statement),
+            Self::Table => statement(what.table.is_some(), sql::table),
+            Self::Reads => statement(what.reads.is_some(), sql::reads),
+            Self::Writes => statement(what.writes.is_some(), sql::writes),
+            Self::Function => statement(what.function.is_some(), sql::function),
+            Self::Where => statement(what.missing_where, sql::missing_where),
         }
     }
 }
@@ -169,17 +199,23 @@ impl Table {
                 nearest: None,
             },
             Decision::Deny(denial) => {
+                // A rule about requests is not near to a statement, nor the other way round.
+                let other = |rule: &RuleSpec| match action.sql {
+                    Some(_) => rule.what.names_http(),
+                    None => rule.what.names_sql(),
+                };
                 let nearest = self
                     .rules()
                     .filter(|(_, rule)| rule.effect == Effect::Allow)
-                    .map(|(rule, spec)| Nearest { rule, failed: failed(spec) })
-                    .filter(|nearest| !nearest.failed.is_empty())
+                    .map(|(rule, spec)| (other(spec), Nearest { rule, failed: failed(spec) }))
+                    .filter(|(_, nearest)| !nearest.failed.is_empty())
                     // Fewest failures; of equals the one that knows the resource and the caller.
-                    .min_by_key(|nearest| {
+                    .min_by_key(|(other, nearest)| {
                         let alien = nearest.failed.contains(&Dimension::Resource);
                         let strange = nearest.failed.iter().any(|one| *one < Dimension::Resource);
-                        (nearest.failed.len(), alien, strange)
-                    });
+                        (*other, nearest.failed.len(), alien, strange)
+                    })
+                    .map(|(_, nearest)| nearest);
                 Explanation { outcome: Err(denial), matched, obligations: None, nearest }
             }
         }

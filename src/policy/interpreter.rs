@@ -51,29 +51,91 @@ pub(super) fn matches(rule: &RuleSpec, who: &Who<'_>, action: &Action<'_>) -> bo
         && attr(rule, what.method.as_ref(), bytes(action.method))
         && attr(rule, what.path.as_ref(), bytes(action.path))
         && attr(rule, what.model.as_ref(), action.model)
+        && match &action.sql {
+            Some(sql) => matches_sql(rule, sql),
+            None => {
+                let lists = [&what.statement, &what.table, &what.reads, &what.writes];
+                lists.iter().all(|list| list.is_none())
+                    && what.function.is_none()
+                    && !what.missing_where
+            }
+        }
+}
+
+fn matches_sql(rule: &RuleSpec, sql: &Sql<'_>) -> bool {
+    let RuleSpec { what, effect, .. } = rule;
+    let unknown = sql.statement == b"unknown";
+    // The word in full lets an allow rule meet what is not understood, and nothing else does.
+    let statement = match (effect, unknown, &what.statement) {
+        (Effect::Allow, true, None) => false,
+        (Effect::Allow, true, Some(list)) => list.contains(&Pattern::new("unknown")),
+        (_, _, None) => true,
+        (_, _, Some(list)) => any(list, sql.statement),
+    };
+    let used = |list: &Option<Vec<Pattern>>, write: bool| match (list, sql.table) {
+        (None, _) => true,
+        (Some(_), Attr::Absent) => false,
+        (Some(_), Attr::Unreadable) => *effect == Effect::Deny,
+        (Some(list), Attr::Value(table)) => sql.write == write && any(list, table),
+    };
+    let function = match (effect, &what.function, sql.functions) {
+        (Effect::Deny, _, Functions::Unreadable) | (Effect::Deny, None, _) => true,
+        (Effect::Allow, Some(_), Functions::Unreadable) => false,
+        (Effect::Allow, None, Functions::Unreadable) => unknown,
+        (Effect::Deny, Some(list), Functions::Known(all)) => {
+            all.iter().any(|function| any(list, function.name))
+        }
+        (Effect::Allow, None, Functions::Known(all)) => !all.iter().any(|function| !function.plain),
+        (Effect::Allow, Some(list), Functions::Known(all)) => {
+            let outside = |one: &SqlFunction<'_>| !any(list, one.name);
+            all.iter().any(|one| !outside(one)) && !all.iter().any(|one| !one.plain && outside(one))
+        }
+    };
+    let missing = match (what.missing_where, unknown) {
+        (false, _) => true,
+        (true, true) => *effect == Effect::Deny,
+        (true, false) => sql.missing_where,
+    };
+    statement
+        && attr(rule, what.table.as_ref(), sql.table)
+        && used(&what.reads, false)
+        && used(&what.writes, true)
+        && function
+        && missing
 }
 
 pub(super) fn interpret(rules: &[RuleSpec], who: &Who<'_>, action: &Action<'_>) -> Said {
-    let matching: Vec<&RuleSpec> = rules.iter().filter(|rule| matches(rule, who, action)).collect();
-    if matching.iter().any(|rule| rule.effect == Effect::Deny) {
+    interpret_all(rules, who, std::slice::from_ref(action))
+}
+
+/// Of several actions: a deny rule on one of them, else what stops the first that is stopped.
+pub(super) fn interpret_all(rules: &[RuleSpec], who: &Who<'_>, actions: &[Action<'_>]) -> Said {
+    let of = |action| rules.iter().filter(move |rule| matches(rule, who, action));
+    let all: Vec<Vec<&RuleSpec>> = actions.iter().map(|action| of(action).collect()).collect();
+    if all.iter().flatten().any(|rule| rule.effect == Effect::Deny) {
         return Err(DenialKind::Rule);
     }
+    let mut known = None;
+    for matching in &all {
+        if matching.is_empty() {
+            return Err(DenialKind::NoRule);
+        }
+        for credential in matching.iter().filter_map(|rule| rule.then.credential) {
+            if *known.get_or_insert(credential) != credential {
+                return Err(DenialKind::ConflictingCredential);
+            }
+        }
+    }
+    let matching: Vec<&RuleSpec> = all.into_iter().flatten().collect();
     if matching.is_empty() {
         return Err(DenialKind::NoRule);
-    }
-    let mut credentials: Vec<CredentialId> =
-        matching.iter().filter_map(|rule| rule.then.credential).collect();
-    credentials.sort();
-    credentials.dedup();
-    if credentials.len() > 1 {
-        return Err(DenialKind::ConflictingCredential);
     }
     let full = matching.iter().any(|rule| rule.then.record == RecordLevel::Full);
     let each = matching.iter().any(|rule| rule.then.durable == Durable::Each);
     Ok(Obligations {
         masks: matching.iter().fold(MaskSet::EMPTY, |all, rule| all.union(rule.then.masks)),
         record: if full { RecordLevel::Full } else { RecordLevel::Meta },
-        credential: credentials.first().copied(),
+        credential: known,
         durable: if each { Durable::Each } else { Durable::Window },
     })
 }
@@ -126,6 +188,8 @@ const PATHS: &[&str] = &[
     "",
 ];
 const MODELS: &[&str] = &["gpt-4", "gpt-4-mini", "gpt-5", "claude", ""];
+const TABLES: &[&str] = &["public.orders", "public.items", "secret.cards", "pg_catalog.pg_class"];
+const FUNCTIONS: &[&str] = &["lower", "pg_sleep", "lo_get", "public.pay", "secret.open"];
 const PATTERNS: &[&str] = &[
     "*",
     "?",
@@ -158,6 +222,22 @@ const PATTERNS: &[&str] = &[
     "claude",
     "**4*",
 ];
+const SQL_PATTERNS: &[&str] = &[
+    "*",
+    "unknown",
+    "un*",
+    "select",
+    "delete",
+    "*t*",
+    "copy_?n",
+    "public.*",
+    "public.orders",
+    "*.orders",
+    "secret.*",
+    "pg_*",
+    "lo_*",
+    "lower",
+];
 
 pub(super) fn random_rules(dice: &mut Dice, count: usize) -> Vec<RuleSpec> {
     (0..count)
@@ -178,9 +258,13 @@ pub(super) fn random_rules(dice: &mut Dice, count: usize) -> Vec<RuleSpec> {
                     (0..=dice.below(2)).map(|_| ResourceId(dice.below(RESOURCES) as u16)).collect(),
                 );
             }
-            rule.what.method = dice.patterns(3, PATTERNS);
-            rule.what.path = dice.patterns(2, PATTERNS);
-            rule.what.model = dice.patterns(4, PATTERNS);
+            if dice.one_in(3) {
+                random_sql(dice, &mut rule.what);
+            } else {
+                rule.what.method = dice.patterns(3, PATTERNS);
+                rule.what.path = dice.patterns(2, PATTERNS);
+                rule.what.model = dice.patterns(4, PATTERNS);
+            }
             if !deny {
                 if dice.one_in(3) {
                     rule.then.masks = MaskSet::EMPTY.with(MaskId(dice.below(64) as u16));
@@ -200,6 +284,30 @@ pub(super) fn random_rules(dice: &mut Dice, count: usize) -> Vec<RuleSpec> {
         .collect()
 }
 
+fn random_sql(dice: &mut Dice, what: &mut What) {
+    what.statement = dice.patterns(2, SQL_PATTERNS);
+    what.table = dice.patterns(4, SQL_PATTERNS);
+    if dice.one_in(2) {
+        what.reads = dice.patterns(3, SQL_PATTERNS);
+    } else {
+        what.writes = dice.patterns(3, SQL_PATTERNS);
+    }
+    what.function = dice.patterns(4, SQL_PATTERNS);
+    what.missing_where = dice.one_in(6);
+}
+
+fn random_statement(dice: &mut Dice) -> CaseSql {
+    let mut sql = CaseSql::new(dice.pick(&STATEMENTS)).expect("a kind");
+    sql.table = (!dice.one_in(4)).then(|| dice.pick(TABLES).to_owned());
+    sql.table_unreadable = dice.one_in(5);
+    sql.write = dice.one_in(2);
+    sql.functions =
+        (0..dice.below(3)).map(|_| (dice.pick(FUNCTIONS).to_owned(), dice.one_in(2))).collect();
+    sql.functions_unreadable = dice.one_in(5);
+    sql.missing_where = dice.one_in(3);
+    sql
+}
+
 pub(super) fn random_case(dice: &mut Dice) -> Case {
     let who = CaseWho {
         issuer: [None, Some(IssuerId(0)), Some(IssuerId(1)), Some(IssuerId(9))]
@@ -217,13 +325,29 @@ pub(super) fn random_case(dice: &mut Dice) -> Case {
         path: dice.pick(PATHS).to_owned(),
         model: dice.one_in(2).then(|| dice.pick(MODELS).to_owned()),
         unreadable: dice.one_in(6),
+        sql: None,
+    };
+    let action = match dice.one_in(2) {
+        true => CaseAction {
+            method: String::new(),
+            path: String::new(),
+            model: None,
+            unreadable: false,
+            sql: Some(random_statement(dice)),
+            ..action
+        },
+        false => action,
     };
     Case { who, action, expect: Expect::Allow, rule: None }
 }
 
 /// The table's answer in the interpreter's form.
 pub(super) fn said(table: &Table, case: &Case) -> Said {
-    case.lend(|who, action| match table.decide(&table.row_of(who), action) {
+    case.lend(|who, action| told(table.decide(&table.row_of(who), action)))
+}
+
+fn told(decision: Decision) -> Said {
+    match decision {
         Decision::Deny(denial) => Err(denial.kind),
         Decision::Permit(grant) => Ok(Obligations {
             masks: grant.masks(),
@@ -231,7 +355,7 @@ pub(super) fn said(table: &Table, case: &Case) -> Said {
             credential: grant.credential(),
             durable: grant.durable(),
         }),
-    })
+    }
 }
 
 #[cfg(test)]
@@ -283,7 +407,8 @@ mod tests {
                         let anything =
                             What { resource: rule.what.resource.clone(), ..What::default() };
                         let rule = RuleSpec { what: anything, ..(*rule).clone() };
-                        known && rule.effect == Effect::Allow && matches(&rule, who, action)
+                        let anything = Action { sql: None, ..*action };
+                        known && rule.effect == Effect::Allow && matches(&rule, who, &anything)
                     };
                     let met = rules.iter().filter(meets);
                     let all = met.fold(MaskSet::EMPTY, |all, rule| all.union(rule.then.masks));
@@ -293,6 +418,41 @@ mod tests {
         }
         assert!(decisions >= 100_000);
         assert!((10_000..110_000).contains(&permits), "the draw is not one-sided: {permits}");
+    }
+
+    /// Lends the actions of all cases at once.
+    fn lend_all(cases: &[Case], so_far: &[Action<'_>], check: &mut dyn FnMut(&[Action<'_>])) {
+        let Some((case, rest)) = cases.split_first() else { return check(so_far) };
+        case.lend(|_, action| {
+            let all: Vec<Action<'_>> = so_far.iter().copied().chain([*action]).collect();
+            lend_all(rest, &all, check);
+        });
+    }
+
+    #[test]
+    fn several_actions_are_permitted_when_each_of_them_is() {
+        let (mut permits, mut mixed) = (0, 0);
+        for_each(200, 60, |dice, rules, case| {
+            let table = Table::compile(rules.to_vec(), RESOURCES, 1).unwrap();
+            let resource = ResourceId(dice.below(RESOURCES) as u16);
+            let count = dice.below(4);
+            let mut cases: Vec<Case> = (0..count).map(|_| random_case(dice)).collect();
+            cases.iter_mut().for_each(|case| case.action.resource = resource);
+            case.lend(|who, _| {
+                let row = table.row_of(who);
+                lend_all(&cases, &[], &mut |actions| {
+                    let expected = interpret_all(rules, who, actions);
+                    let found = told(table.decide_all(&row, actions.iter().copied()));
+                    assert_eq!(found, expected, "seed {SEED:#x}\n{cases:#?}\n{rules:#?}");
+                    let one = |action| told(table.decide(&row, action)).is_ok();
+                    let each = actions.iter().filter(|action| one(action)).count();
+                    assert!(found.is_err() || each == actions.len() && each > 0);
+                    permits += usize::from(found.is_ok() && each > 1);
+                    mixed += usize::from(found.is_err() && each > 0);
+                });
+            });
+        });
+        assert!(permits > 200 && mixed > 200, "the draw is not one-sided: {permits} {mixed}");
     }
 
     #[test]
@@ -386,7 +546,11 @@ mod tests {
             let table = Table::compile(rules.to_vec(), RESOURCES, 1).unwrap();
             case.lend(|who, action| {
                 let row = table.row_of(who);
-                if !table.could_match(&row, action.resource) {
+                let never = match action.sql {
+                    Some(_) => !table.could_match_sql(&row, action.resource),
+                    None => !table.could_match(&row, action.resource),
+                };
+                if never {
                     assert!(matches!(table.decide(&row, action), Decision::Deny(_)));
                 }
             });

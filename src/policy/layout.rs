@@ -67,6 +67,17 @@ impl<'r> Layout<'r> {
         row
     }
 
+    /// The rules that name what only statements have.
+    pub(super) fn names_sql(&self) -> Vec<u64> {
+        let mut row = vec![0; self.words];
+        for (place, rule) in self.rules.iter().enumerate() {
+            if rule.what.names_sql() {
+                set(&mut row, self.bit(place));
+            }
+        }
+        row
+    }
+
     /// One row for each issuer that some rule names.
     pub(super) fn issuers(&self) -> BTreeMap<IssuerId, Vec<u64>> {
         let mut rows = BTreeMap::new();
@@ -79,6 +90,9 @@ impl<'r> Layout<'r> {
         rows
     }
 }
+
+/// Tag of `where = "missing"`, far behind those of the lists of patterns.
+const MISSING_WHERE: u8 = 0x80;
 
 /// Every field is tagged and has its length, so that no two policies feed the same bytes.
 pub(super) fn digest(rules: &[RuleSpec]) -> [u8; 32] {
@@ -109,6 +123,9 @@ pub(super) fn digest(rules: &[RuleSpec]) -> [u8; 32] {
         }
         for (tag, (_, list)) in (6..).zip(rule.patterns()) {
             list.into_iter().flatten().for_each(|pattern| feed(&mut context, tag, pattern.text()));
+        }
+        if rule.what.missing_where {
+            feed(&mut context, MISSING_WHERE, &[]);
         }
     }
     let mut digest = [0; 32];

@@ -7,7 +7,8 @@
 //! Each rule is one bit; deny rules have the low words, allow rules the high ones. Each dimension
 //! (`method`, `path`, ...) maps a value to a row of bits: the rules that this value satisfies or
 //! that do not name the dimension. The rows of who-dimensions are ANDed once per token ([`Row`]);
-//! a decision ANDs the four what-rows, word by word, and allocates nothing.
+//! a decision ANDs the four what-rows, word by word, and allocates nothing. What a statement of a
+//! database does has no rows: see `sql`.
 //!
 //! What this module does not know: tokens (it sees a verified `Principal`), masks and
 //! credentials (it names them by id), protocols, files, clocks.
@@ -23,6 +24,7 @@ mod index;
 mod layout;
 mod pattern;
 mod rule;
+mod sql;
 mod table;
 mod who;
 
@@ -32,7 +34,7 @@ mod interpreter;
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests;
 
-pub use case::{Case, CaseAction, CaseFailure, CaseWho, Expect};
+pub use case::{Case, CaseAction, CaseFailure, CaseSql, CaseWho, Expect};
 pub use decision::{Decision, Denial, DenialKind, Grant, Obligations};
 pub use explain::{Dimension, Explanation, Nearest};
 pub use pattern::Pattern;
@@ -40,5 +42,6 @@ pub use rule::{
     Durable, Effect, PATTERN_LEN_MAX, RULES_MAX, RecordLevel, RuleError, RuleFault, RuleSpec, Then,
     What, WhoRule,
 };
+pub use sql::{Functions, STATEMENTS, Sql, SqlFunction};
 pub use table::{Action, Attr, Row, Table};
 pub use who::Who;

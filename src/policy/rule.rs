@@ -65,6 +65,36 @@ pub struct What {
     pub path: Option<Vec<Pattern>>,
     /// Model that the request asks for.
     pub model: Option<Vec<Pattern>>,
+    /// Kind of a statement; see [`STATEMENTS`](super::STATEMENTS). `unknown` is allowed by that
+    /// word only.
+    pub statement: Option<Vec<Pattern>>,
+    /// Table that a statement reads or writes, as `schema.name`.
+    pub table: Option<Vec<Pattern>>,
+    /// Table that a statement reads.
+    pub reads: Option<Vec<Pattern>>,
+    /// Table that a statement writes.
+    pub writes: Option<Vec<Pattern>>,
+    /// Function that a statement calls: `name` of `pg_catalog`, else `schema.name`. A deny rule
+    /// matches by any function of the statement, an allow rule when it names all special ones,
+    /// and one at least.
+    pub function: Option<Vec<Pattern>>,
+    /// `where = "missing"`: a statement that changes or deletes every row.
+    pub missing_where: bool,
+}
+
+impl What {
+    /// Whether it names anything that only statements have.
+    #[must_use]
+    pub fn names_sql(&self) -> bool {
+        let lists = [&self.statement, &self.table, &self.reads, &self.writes, &self.function];
+        self.missing_where || lists.iter().any(|list| list.is_some())
+    }
+
+    /// Whether it names anything that only requests have.
+    #[must_use]
+    pub fn names_http(&self) -> bool {
+        [&self.method, &self.path, &self.model].iter().any(|list| list.is_some())
+    }
 }
 
 /// Obligations of an allow rule.
@@ -109,7 +139,7 @@ impl RuleSpec {
     }
 
     /// The lists of patterns with their keys.
-    pub(super) fn patterns(&self) -> [(&'static str, Option<&[Pattern]>); 8] {
+    pub(super) fn patterns(&self) -> [(&'static str, Option<&[Pattern]>); 13] {
         [
             ("sub", self.who.sub.as_deref()),
             ("groups", self.who.groups.as_deref()),
@@ -119,6 +149,11 @@ impl RuleSpec {
             ("method", self.what.method.as_deref()),
             ("path", self.what.path.as_deref()),
             ("model", self.what.model.as_deref()),
+            ("statement", self.what.statement.as_deref()),
+            ("table", self.what.table.as_deref()),
+            ("reads", self.what.reads.as_deref()),
+            ("writes", self.what.writes.as_deref()),
+            ("function", self.what.function.as_deref()),
         ]
     }
 
@@ -147,6 +182,12 @@ impl RuleSpec {
             if list.iter().any(|id| id.index() >= resources) {
                 faults.push(RuleFault::UnknownResource);
             }
+        }
+        if self.what.names_http() && self.what.names_sql() {
+            faults.push(RuleFault::MixedKeys);
+        }
+        if self.what.reads.is_some() && self.what.writes.is_some() {
+            faults.push(RuleFault::ReadsAndWrites);
         }
         if self.effect == Effect::Deny && self.then != Then::default() {
             faults.push(RuleFault::DenyWithObligations);
@@ -183,6 +224,10 @@ pub enum RuleFault {
     PatternTooLong(&'static str),
     /// A resource id outside the config.
     UnknownResource,
+    /// Keys of requests and keys of statements: nothing has both.
+    MixedKeys,
+    /// `reads` and `writes`: a statement does one thing with one table at a time.
+    ReadsAndWrites,
     /// A deny has nothing to oblige.
     DenyWithObligations,
     /// More than [`RULES_MAX`] rules.
@@ -199,6 +244,14 @@ impl fmt::Display for RuleFault {
                 write!(f, "a pattern of `{key}` is longer than {PATTERN_LEN_MAX} bytes")
             }
             Self::UnknownResource => f.write_str("the rule names a resource that does not exist"),
+            Self::MixedKeys => f.write_str(
+                "the rule names `method`, `path` or `model` and what only statements have, so it \
+                 would match nothing",
+            ),
+            Self::ReadsAndWrites => f.write_str(
+                "the rule names `reads` and `writes` and would match nothing: write two rules, or \
+                 `table`",
+            ),
             Self::DenyWithObligations => {
                 f.write_str("a deny rule has `then`, but nothing happens after a deny")
             }

@@ -18,7 +18,8 @@ fn who<'a>(groups: &'a [Box<str>], actors: &'a [&'a str]) -> Who<'a> {
 }
 
 fn chat(model: Attr<'_>) -> Action<'_> {
-    Action { resource: ResourceId(0), method: b"POST", path: b"/v1/chat/completions", model }
+    let path = b"/v1/chat/completions";
+    Action { resource: ResourceId(0), method: b"POST", path, model, sql: None }
 }
 
 fn analysts() -> RuleSpec {
@@ -135,7 +136,13 @@ fn faults_of_rules_are_all_named() {
     deny.then.record = RecordLevel::Meta;
     let mut long = RuleSpec::new("twice", Effect::Allow);
     long.what.path = patterns(&["x".repeat(PATTERN_LEN_MAX + 1).as_str()]);
-    let errors = Table::compile(vec![empty, deny, long], 2, 0).unwrap_err();
+    let mut mixed = RuleSpec::new("mixed", Effect::Deny);
+    mixed.what.path = patterns(&["*"]);
+    mixed.what.missing_where = true;
+    let mut both = RuleSpec::new("both", Effect::Deny);
+    both.what.reads = patterns(&["*"]);
+    both.what.writes = Some(vec![]);
+    let errors = Table::compile(vec![empty, deny, long, mixed, both], 2, 0).unwrap_err();
     let found: Vec<(usize, RuleFault)> =
         errors.into_iter().map(|error| (error.rule, error.fault)).collect();
     assert_eq!(
@@ -147,6 +154,9 @@ fn faults_of_rules_are_all_named() {
             (1, RuleFault::DenyWithObligations),
             (2, RuleFault::PatternTooLong("path")),
             (2, RuleFault::DuplicateId),
+            (3, RuleFault::MixedKeys),
+            (4, RuleFault::EmptyList("writes")),
+            (4, RuleFault::ReadsAndWrites),
         ]
     );
 }
@@ -162,6 +172,7 @@ fn cases_run_and_a_failing_one_is_named() {
             path: "/v1/chat/completions".to_owned(),
             model: Some("gpt-4".to_owned()),
             unreadable: false,
+            sql: None,
         },
         expect,
         rule: rule.map(str::to_owned),

@@ -54,6 +54,7 @@ impl Multiplex {
             method: b"CALL",
             path: b"/",
             model: Attr::Value(b"gpt-4"),
+            sql: None,
         };
         let snapshot = std::sync::Arc::clone(&worker.snapshot);
         let Decision::Permit(grant) = gate::decide(&snapshot.policy, &who.0, &who.1.row, &action)

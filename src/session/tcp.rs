@@ -255,7 +255,7 @@ impl Session {
         let resource = listener.resource.ok_or(Refusal::NoResource)?;
         let view = snapshot.resource(resource).ok_or(Refusal::NoResource)?;
         let row = snapshot.policy.row(principal);
-        let action = Action { resource, method: b"", path: b"", model: Attr::Absent };
+        let action = Action { resource, method: b"", path: b"", model: Attr::Absent, sql: None };
         let (grant, rule) = match gate::decide(&snapshot.policy, principal, &row, &action) {
             Decision::Permit(grant) if grant.masks().is_empty() => {
                 let rule = grant.rule();

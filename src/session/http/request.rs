@@ -251,7 +251,7 @@ impl Session {
         let (Some((principal, known)), Some(resource)) = (&exchange.who, exchange.resource) else {
             return Flow::Refuse(Refusal::Unauthenticated);
         };
-        let action = Action { resource, method: &self.method, path: &self.path, model };
+        let action = Action { resource, method: &self.method, path: &self.path, model, sql: None };
         let decision = gate::decide(&snapshot.policy, principal, &known.row, &action);
         let (grant, rule) = match decision {
             Decision::Permit(grant) => {
