@@ -24,6 +24,7 @@ mod settings;
 mod source;
 mod types;
 mod units;
+mod upstreams;
 mod url;
 
 #[cfg(test)]
