@@ -229,6 +229,7 @@ impl Gateway {
                 id: ListenerId(place),
                 address: listener.address,
                 tls: tls.clone(),
+                opening: runtime::Opening::Direct,
             })
             .collect();
         let listeners: Vec<_> = config
