@@ -9,6 +9,7 @@
 
 mod cases;
 mod credentials;
+mod databases;
 mod issuers;
 mod limits;
 mod listeners;

@@ -1,13 +1,14 @@
 //! `[[resource]]`: what is behind the gateway.
 
 use super::credentials;
+use super::databases::{self, PASSWORD};
 use super::limits;
 use super::names::Names;
 use super::reader::{Section, Text, choose};
 use super::report::{Report, Spot};
 use super::source::Source;
-use super::types::{CredentialKind, CredentialSpec, Protocol, Resource, UpstreamTls};
-use super::upstreams::{upstream, upstream_tls};
+use super::types::{CredentialKind, CredentialSpec, PROTOCOLS, Protocol, Resource, UpstreamTls};
+use super::upstreams::{Found, upstream, upstream_tls};
 use crate::base::{CredentialId, Limits};
 use crate::mask::Shape;
 use toml::de::DeValue;
@@ -17,6 +18,8 @@ pub(super) struct Around<'c, 'a> {
     pub(super) names: &'c Names<'a>,
     pub(super) credential_names: &'c mut Names<'a>,
     pub(super) credentials: &'c mut Vec<CredentialSpec>,
+    /// Credentials that have errors of their own.
+    pub(super) broken_credentials: &'c [u16],
     pub(super) limits: &'c Limits,
     pub(super) source: &'c dyn Source,
 }
@@ -31,15 +34,6 @@ pub(super) fn resources<'a>(
     for (place, mut section) in (0..).zip(sections) {
         let name = around.names.name(place).to_owned();
         let protocol = section.required("protocol", report);
-        if let Some(text) = protocol.filter(|text| text.text == "postgres") {
-            report.error(
-                text.spot,
-                "protocol `postgres` is not in this build",
-                "http and tcp are; leave the resource out",
-            );
-            resources.push(None);
-            continue;
-        }
         resources.push(resource(&mut section, &name, protocol, around, report));
         section.finish(report);
     }
@@ -53,19 +47,30 @@ fn resource<'a>(
     around: &mut Around<'_, 'a>,
     report: &mut Report,
 ) -> Option<Resource> {
-    let words = [("http", Protocol::Http), ("tcp", Protocol::Tcp)];
-    let protocol = protocol.and_then(|text| choose("protocol", text, &words, report));
+    let protocol = protocol.and_then(|text| choose("protocol", text, &PROTOCOLS, report));
     let tls = section.table("tls", report).map(|tls| upstream_tls(tls, around.source, report));
     let insecure = section.flag("insecure", report).unwrap_or(false);
     let written = section.required("upstream", report);
-    let upstream = written.zip(protocol).and_then(|(text, protocol)| {
+    let found = written.zip(protocol).and_then(|(text, protocol)| {
         upstream(text, protocol, name, tls.is_some(), insecure, report)
     });
+    if protocol == Some(Protocol::Postgres)
+        && insecure
+        && found.as_ref().is_some_and(|found| !found.is_exposed())
+    {
+        report.warn(
+            section.spot_of("insecure"),
+            format!("`insecure` changes nothing for the upstream of `{name}`"),
+            "with `tls` its certificate is verified all the same; on loopback no key is needed",
+        );
+    }
+    let exposed = found.as_ref().is_some_and(Found::is_exposed);
+    let auth = protocol.map(|protocol| databases::auth(section, name, protocol, exposed, report));
     let shape = shape(section, protocol, report);
     let credential = credential(section, name, protocol, around, report);
     let own = section.table("limits", report);
-    let limits = limits::of_resource(own, around.limits, report);
-    let (upstream, is_tls) = upstream?;
+    let limits = protocol.map(|protocol| limits::of_resource(own, protocol, around.limits, report));
+    let Found { upstream, database, is_tls } = found?;
     let tls = is_tls.then(|| {
         let (ca, server_name) = tls.unwrap_or_default();
         let server_name = server_name.unwrap_or_else(|| upstream.host.clone());
@@ -75,10 +80,12 @@ fn resource<'a>(
         name: name.to_owned(),
         protocol: protocol?,
         upstream,
+        database,
         shape: shape?,
         credential: credential?,
+        auth: auth?,
         tls,
-        limits,
+        limits: limits?,
     })
 }
 
@@ -88,6 +95,10 @@ fn shape(
     report: &mut Report,
 ) -> Option<Shape> {
     let Some(text) = section.text("shape", report) else { return Some(Shape::Plain) };
+    if protocol == Some(Protocol::Postgres) {
+        report.error(text.spot, "a postgres resource has no shape", "leave `shape` out");
+        return None;
+    }
     if let "gemini" | "mcp" = text.text {
         report.error(
             text.spot,
@@ -123,17 +134,40 @@ fn credential<'a>(
             let text = section.text("credential", report)?;
             around.credential_names.refer(text, report)?
         }
+        None if protocol == Some(Protocol::Postgres) => {
+            report.error(spot, format!("resource `{name}` needs `credential`"), PASSWORD);
+            return None;
+        }
         None => inline(name, CredentialKind::None, spot, around, report),
     };
+    if around.broken_credentials.contains(&id) {
+        return None;
+    }
     let kind = around.credentials.get(usize::from(id)).map(|credential| &credential.kind);
-    if protocol == Some(Protocol::Tcp) && kind.is_some_and(|kind| *kind != CredentialKind::None) {
-        report.error(
-            spot,
-            "a tcp resource has no place for a credential",
-            "leave `credential` out, or write { kind = \"none\" }",
-        );
+    if let (Some(protocol), Some(kind)) = (protocol, kind)
+        && !kind.suits(protocol)
+    {
+        unsuited(spot, protocol, report);
     }
     Some(CredentialId(id))
+}
+
+/// Says what a resource takes in place of a credential that has no place in its protocol.
+fn unsuited(spot: Spot<'_>, protocol: Protocol, report: &mut Report) {
+    let (message, help) = match protocol {
+        Protocol::Http => (
+            "an http resource has no place for a credential of kind `password`",
+            "it takes bearer, header, basic or none",
+        ),
+        Protocol::Tcp => (
+            "a tcp resource has no place for a credential",
+            "leave `credential` out, or write { kind = \"none\" }",
+        ),
+        Protocol::Postgres => {
+            ("a postgres resource takes a credential of kind `password` only", PASSWORD)
+        }
+    };
+    report.error(spot, message, help);
 }
 
 fn inline<'a>(

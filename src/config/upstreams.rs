@@ -1,14 +1,30 @@
 //! Where a resource is, and the TLS that is spoken with it.
 
+use super::databases::PASSWORD;
 use super::issuers::readable;
 use super::reader::{Section, Text};
 use super::report::Report;
 use super::settings::plain_beyond_loopback;
 use super::source::Source;
 use super::types::{Protocol, Upstream};
-use super::url::{self, Scheme, is_host};
+use super::url::{self, Fault, Scheme, is_host};
 
-/// The upstream, and whether TLS is spoken with it.
+/// What an `upstream` says.
+pub(super) struct Found {
+    pub(super) upstream: Upstream,
+    /// Empty but for a database.
+    pub(super) database: String,
+    pub(super) is_tls: bool,
+}
+
+impl Found {
+    /// Whether what is sent there can be read on its way.
+    pub(super) fn is_exposed(&self) -> bool {
+        !self.is_tls && !url::is_loopback(&self.upstream.host)
+    }
+}
+
+/// Reads where the resource `name` is.
 pub(super) fn upstream(
     text: Text<'_>,
     protocol: Protocol,
@@ -16,57 +32,77 @@ pub(super) fn upstream(
     has_tls: bool,
     insecure: bool,
     report: &mut Report,
-) -> Option<(Upstream, bool)> {
-    let example = match protocol {
-        Protocol::Http => "write `https://HOST`, `https://HOST:PORT/PATH` or `http://...`",
-        Protocol::Tcp => "write `tcp://HOST:PORT`; `tls = {}` makes it TLS",
-    };
-    let mut wrong = |fault: &str| {
-        report.error(text.spot, format!("the upstream of `{name}` {fault}"), example);
+) -> Option<Found> {
+    let mut wrong = |fault: &str, instead: &str| {
+        report.error(text.spot, format!("the upstream of `{name}` {fault}"), instead);
+        None
     };
     let url = match url::parse(text.text) {
         Ok(url) => url,
-        Err(fault) => {
-            wrong(fault);
-            return None;
-        }
+        Err(fault) => return wrong(fault.says(), &instead(protocol, Some(fault))),
     };
+    let example = instead(protocol, None);
     let (is_tls, port) = match (protocol, url.scheme) {
         (Protocol::Http, Scheme::Https) => (true, url.port.unwrap_or(443)),
         (Protocol::Http, Scheme::Http) if has_tls => {
-            wrong("is http, but has `tls`");
-            return None;
+            return wrong("is http, but has `tls`", &example);
         }
         (Protocol::Http, Scheme::Http) => (false, url.port.unwrap_or(80)),
         (Protocol::Tcp, Scheme::Tcp) => match url.port {
             Some(port) if url.path.is_empty() => (has_tls, port),
-            Some(_) => {
-                wrong("has a path");
-                return None;
-            }
-            None => {
-                wrong("has no port");
-                return None;
-            }
+            Some(_) => return wrong("has a path", &example),
+            None => return wrong("has no port", &example),
         },
-        _ => {
-            wrong("has a scheme of another protocol");
-            return None;
-        }
+        (Protocol::Postgres, Scheme::Postgres) => (has_tls, url.port.unwrap_or(POSTGRES_PORT)),
+        _ => return wrong("has a scheme of another protocol", &example),
     };
-    if !is_tls && !url::is_loopback(&url.host) {
-        plain_beyond_loopback(text.spot, insecure, &format!("the upstream of `{name}`"), report);
-    }
     // The scheme's own port is left out of `Host` (RFC 9110, section 4.2.3).
-    let own = if is_tls { 443 } else { 80 };
-    let authority = match url.port {
-        Some(port) if port == own && protocol == Protocol::Http => {
-            let end = url.authority.rfind(':').unwrap_or(url.authority.len());
-            url.authority.get(..end).unwrap_or_default().to_owned()
-        }
-        _ => url.authority,
+    let own = match protocol {
+        Protocol::Http if is_tls => Some(443),
+        Protocol::Http => Some(80),
+        Protocol::Postgres => Some(POSTGRES_PORT),
+        Protocol::Tcp => None,
     };
-    Some((Upstream { host: url.host, port, base_path: url.path, authority }, is_tls))
+    let authority = if url.port.is_some() && url.port == own {
+        let end = url.authority.rfind(':').unwrap_or(url.authority.len());
+        url.authority.get(..end).unwrap_or_default().to_owned()
+    } else {
+        url.authority
+    };
+    let upstream = Upstream { host: url.host, port, base_path: url.path, authority };
+    let found = Found { upstream, database: url.database, is_tls };
+    if found.is_exposed() {
+        let how = if protocol == Protocol::Http { "https" } else { "`tls = {}`" };
+        plain_beyond_loopback(
+            text.spot,
+            insecure,
+            &format!("the upstream of `{name}`"),
+            how,
+            report,
+        );
+    }
+    Some(found)
+}
+
+/// What to write in place of an `upstream` that cannot be read, or is another protocol's.
+fn instead(protocol: Protocol, fault: Option<Fault>) -> String {
+    match (protocol, fault) {
+        (Protocol::Http, _) => {
+            "write `https://HOST`, `https://HOST:PORT/PATH` or `http://...`".to_owned()
+        }
+        (Protocol::Tcp, _) => "write `tcp://HOST:PORT`; `tls = {}` makes it TLS".to_owned(),
+        (Protocol::Postgres, Some(Fault::UserInfo)) => {
+            format!("{PASSWORD}; an `@` in the database's name is `%40`")
+        }
+        (Protocol::Postgres, Some(Fault::Query)) => {
+            "leave it out, and write `tls = {}` for `sslmode=verify-full`; \
+             in the database's name `?` is `%3F`, `#` is `%23`"
+                .to_owned()
+        }
+        (Protocol::Postgres, _) => "write `postgres://HOST:PORT/DATABASE`, the name \
+                                    percent-encoded; `tls = {}` makes it TLS"
+            .to_owned(),
+    }
 }
 
 pub(super) type Tls = (Option<std::path::PathBuf>, Option<String>);
@@ -84,3 +120,5 @@ pub(super) fn upstream_tls(mut tls: Section<'_>, source: &dyn Source, report: &m
     tls.finish(report);
     (ca, server_name)
 }
+
+const POSTGRES_PORT: u16 = 5432;
