@@ -10,10 +10,10 @@
 use super::token;
 use std::sync::{Arc, OnceLock};
 use weirgate::base::{
-    ConnectionId, CredentialId, ExchangeId, Limits, ListenerId, MaskId, MaskSet, Now, ResourceId,
-    Secret,
+    ConnectionId, CredentialId, ExchangeId, Limits, ListenerId, MaskId, MaskSet, Now, Protocol,
+    ResourceId, Secret,
 };
-use weirgate::credential::{Credential, Form};
+use weirgate::credential::{AuthMethods, Credential, Form};
 use weirgate::identity::dev::DevKey;
 use weirgate::identity::{KeySnapshot, Verifier};
 use weirgate::mask::{Detector, JsonPath, MaskSpec, Operators, Plan, Plans, Shape, clear_value};
@@ -611,15 +611,27 @@ fn snapshot() -> Snapshot {
         plans: Plans::new(vec![spec]).expect("a sound mask"),
         resources: vec![ResourceView {
             name: "llm".to_owned(),
+            protocol: Protocol::Http,
             shape: Shape::OpenAi,
             credential: CredentialId(0),
             base_path: "/base".to_owned(),
             authority: "llm.internal".to_owned(),
             body_max: 64 << 10,
             cookies: false,
+            database: String::new(),
+            auth: AuthMethods::NONE,
+            sql_text_max: 0,
+            message_max: 0,
         }],
         names: [("llm".to_owned(), ResourceId(0))].into(),
-        listeners: vec![ListenerView { name: "api".to_owned(), resource: None, hosts: Vec::new() }],
+        databases: [].into(),
+        listeners: vec![ListenerView {
+            name: "api".to_owned(),
+            protocol: Protocol::Http,
+            secure: false,
+            resource: None,
+            hosts: Vec::new(),
+        }],
         credentials: vec![Credential::new(
             "llm-key".to_owned(),
             &Form::Bearer(Secret::new(KEY.as_bytes().to_vec())),

@@ -9,10 +9,10 @@
 use super::{cuts, token};
 use std::sync::{Arc, OnceLock};
 use weirgate::base::{
-    ConnectionId, CredentialId, Limits, ListenerId, MaskId, MaskSet, Now, Pieces, ResourceId,
-    Secret,
+    ConnectionId, CredentialId, Limits, ListenerId, MaskId, MaskSet, Now, Pieces, Protocol,
+    ResourceId, Secret,
 };
-use weirgate::credential::{Credential, Form};
+use weirgate::credential::{AuthMethods, Credential, Form};
 use weirgate::identity::dev::{DevClaims, DevKey};
 use weirgate::identity::{KeySnapshot, Verifier};
 use weirgate::mask::{Detector, JsonPath, MaskSpec, Operators, Plans, Shape};
@@ -271,15 +271,27 @@ fn snapshot() -> Snapshot {
         plans: Plans::new(vec![spec]).expect("a sound mask"),
         resources: vec![ResourceView {
             name: "llm".to_owned(),
+            protocol: Protocol::Http,
             shape: Shape::OpenAi,
             credential: CredentialId(0),
             base_path: String::new(),
             authority: "llm.internal".to_owned(),
             body_max: 1 << 20,
             cookies: false,
+            database: String::new(),
+            auth: AuthMethods::NONE,
+            sql_text_max: 0,
+            message_max: 0,
         }],
         names: [("llm".to_owned(), ResourceId(0))].into(),
-        listeners: vec![ListenerView { name: "api".to_owned(), resource: None, hosts: Vec::new() }],
+        databases: [].into(),
+        listeners: vec![ListenerView {
+            name: "api".to_owned(),
+            protocol: Protocol::Http,
+            secure: false,
+            resource: None,
+            hosts: Vec::new(),
+        }],
         credentials: vec![Credential::new(
             "key".to_owned(),
             &Form::Bearer(Secret::new(KEY.to_vec())),

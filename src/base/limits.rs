@@ -37,6 +37,11 @@ pub struct Limits {
     pub interim_max: u32,
     /// Expansion of a compressed body: output bytes per input byte.
     pub expansion_ratio_max: u32,
+    /// The text of one SQL statement, or of several in one message.
+    pub sql_text_max: u32,
+    /// One database message that must be looked at whole: a statement with its values, a row that
+    /// is rebuilt. What passes as it is has no such bound.
+    pub message_max: u32,
     /// Caller connections of one worker.
     pub connections_max: u32,
     /// Addresses of callers whose budgets one worker keeps at a time; 64 bytes each.
@@ -74,10 +79,14 @@ pub struct Limits {
     pub first_byte_ms: u64,
     /// Silence between bytes of an answer.
     pub answer_idle_ms: u64,
-    /// A whole exchange.
+    /// A whole exchange; of a database, one statement.
     pub exchange_ms: u64,
     /// An idle keep-alive connection of a caller.
     pub idle_ms: u64,
+    /// A database session of a caller between two statements; a pool keeps sessions for hours.
+    pub session_idle_ms: u64,
+    /// How long after its token has expired a database session still takes statements.
+    pub token_grace_ms: u64,
     /// An idle pooled connection to an upstream.
     pub upstream_idle_ms: u64,
     /// A write that makes no progress.
@@ -123,6 +132,8 @@ impl Default for Limits {
             event_max: 1 << 20,
             interim_max: 16,
             expansion_ratio_max: 200,
+            sql_text_max: 64 << 10,
+            message_max: 16 << 20,
             connections_max: 10_000,
             addresses_max: 4_096,
             address_handshakes_max: 512,
@@ -143,6 +154,8 @@ impl Default for Limits {
             answer_idle_ms: 60_000,
             exchange_ms: 3_600_000,
             idle_ms: 60_000,
+            session_idle_ms: 28_800_000,
+            token_grace_ms: 0,
             upstream_idle_ms: 30_000,
             write_ms: 30_000,
             drain_ms: 30_000,

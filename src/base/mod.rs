@@ -1,13 +1,14 @@
-//! What every layer may use: ids, bounds, budgets by address, time as a value, secrets, pieces of
-//! a buffer.
+//! What every layer may use: ids, the names of protocols, bounds, budgets by address, time as a
+//! value, secrets, pieces of a buffer.
 //!
-//! Nothing here knows a protocol, a policy or an operating system.
+//! Nothing here knows how a protocol works, a policy or an operating system.
 
 mod budgets;
 mod ids;
 mod limits;
 mod now;
 mod pieces;
+mod protocol;
 mod secret;
 
 pub use budgets::{Budgets, Hold, Pace};
@@ -18,4 +19,5 @@ pub use ids::{
 pub use limits::Limits;
 pub use now::Now;
 pub use pieces::{Piece, Pieces};
+pub use protocol::Protocol;
 pub use secret::Secret;

@@ -6,7 +6,6 @@
 pub(super) const BROKEN: &[(&str, &str, &str, &str, &str)] = &[
     ("[[mask]]", "[[masks]]", "[[masks]]", "unknown key `masks`", "did you mean `mask`"),
     ("kind = \"bearer\"", "kind = \"bearer\"\nkindd = 1", "kindd", "unknown key `kindd` in [[credential]]", "known: name, kind, secret"),
-    ("kind = \"bearer\"", "kind = \"password\"", "kind = \"password\"", "`password` is not in this build", "bearer"),
     ("kind = \"bearer\"", "kind = \"token\"", "kind = \"token\"", "`token` is no credential kind", "known: bearer"),
     ("secret = \"env:KEY\"", "secret = \"sk-1234\"", "sk-1234", "a secret is not written", "env:VARIABLE"),
     ("secret = \"env:KEY\"", "", "[[credential]]", "[[credential]] needs `secret`", "secret = ..."),
@@ -38,7 +37,6 @@ pub(super) const BROKEN: &[(&str, &str, &str, &str, &str)] = &[
     ("address = \"127.0.0.1:8080\"", "address = \"localhost:8080\"", "localhost:8080", "is no address to listen on", "127.0.0.1:8080"),
     ("address = \"127.0.0.1:8080\"\n", "address = \"127.0.0.1:8080\"\ntls = { cert = \"c.pem\" }\n", "tls = ", "`tls` needs `key`", ""),
     ("address = \"127.0.0.1:8080\"\n", "address = \"127.0.0.1:8080\"\ntls = { cert = \"c.pem\", key = \"k\" }\n", "c.pem", "there is no file dir/c.pem", "relative to the file"),
-    ("address = \"127.0.0.1:8080\"\nprotocol = \"http\"", "address = \"127.0.0.1:8080\"\nprotocol = \"postgres\"", "postgres", "protocol `postgres` is not in this build", "http and tcp"),
     ("address = \"127.0.0.1:8080\"\nprotocol = \"http\"", "address = \"127.0.0.1:8080\"\nprotocol = \"tcp\"\nresource = \"raw\"", "[[listener]]", "a tcp listener needs `tls` with `client_ca`", "certificate"),
     ("address = \"127.0.0.1:8080\"\nprotocol = \"http\"", "address = \"127.0.0.1:8080\"\nprotocol = \"http\"\nresource = \"raw\"", "resource = \"raw\"", "does not speak what this listener speaks", "protocol"),
     ("address = \"127.0.0.1:8080\"\nprotocol = \"http\"", "address = \"127.0.0.1:8080\"\nprotocol = \"http\"\nhosts = [\"a:80\"]", "a:80", "`a:80` is no host name", "without scheme and port"),
@@ -50,6 +48,7 @@ pub(super) const BROKEN: &[(&str, &str, &str, &str, &str)] = &[
     ("shape = \"openai\"", "shape = \"gemini\"", "gemini", "shape `gemini` is not in this build", "openai"),
     ("shape = \"openai\"", "shape = \"open-ai\"", "open-ai", "`open-ai` is no shape", "did you mean `openai`"),
     ("shape = \"openai\"", "limits = { head_ms = 5 }", "head_ms", "`head_ms` cannot be set for one resource", "[limits]"),
+    ("tcp://127.0.0.1:7000\"", "tcp://127.0.0.1:7000\"\nlimits = { body_max = 5 }", "body_max", "`body_max` cannot be set for one resource that speaks tcp", "has none"),
     ("[[issuer]]\nname = \"corp\"", "[limits]\nhead_ms = 0\n[[issuer]]\nname = \"corp\"", "head_ms", "`head_ms` is out of range", "from 1"),
     ("[[issuer]]\nname = \"corp\"", "[limits]\nhead_max = 1\n[[issuer]]\nname = \"corp\"", "head_max", "unknown key `head_max` in `limits`", "known:"),
     ("[[issuer]]\nname = \"corp\"", "[limits]\ntoken_max = 20000\n[[issuer]]\nname = \"corp\"", "token_max", "`token_max` (20000) is above `field_max` (17408)", "lower"),

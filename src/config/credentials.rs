@@ -5,19 +5,22 @@ use super::reader::{Section, Text, choose};
 use super::report::Report;
 use super::settings::secret;
 use super::types::{CredentialKind, CredentialSpec, SecretRef};
+use super::url::POSTGRES_NAME_LEN_MAX;
 
 #[derive(Clone, Copy)]
 enum Kind {
     Bearer,
     Header,
     Basic,
+    Password,
     None,
 }
 
-const KINDS: [(&str, Kind); 4] = [
+const KINDS: [(&str, Kind); 5] = [
     ("bearer", Kind::Bearer),
     ("header", Kind::Header),
     ("basic", Kind::Basic),
+    ("password", Kind::Password),
     ("none", Kind::None),
 ];
 
@@ -39,30 +42,28 @@ const NOT_A_CREDENTIAL: [&str; 14] = [
     "via",
 ];
 
+/// All `[[credential]]`, and the places of those that have errors: something stands there, so that
+/// ids stay what they are.
 pub(super) fn named(
     sections: Vec<Section<'_>>,
     names: &Names<'_>,
     report: &mut Report,
-) -> Vec<CredentialSpec> {
+) -> (Vec<CredentialSpec>, Vec<u16>) {
     let mut credentials = Vec::new();
+    let mut broken = Vec::new();
     for (place, section) in (0..).zip(sections) {
-        let kind = kind(section, report).unwrap_or(CredentialKind::None);
+        let kind = kind(section, report).unwrap_or_else(|| {
+            broken.push(place);
+            CredentialKind::None
+        });
         credentials.push(CredentialSpec { name: names.name(place).to_owned(), kind });
     }
-    credentials
+    (credentials, broken)
 }
 
 /// Reads the table of one credential, its name apart.
 pub(super) fn kind(mut section: Section<'_>, report: &mut Report) -> Option<CredentialKind> {
     let text = section.required("kind", report)?;
-    if text.text == "password" {
-        report.error(
-            text.spot,
-            "credential kind `password` is not in this build",
-            "it is for databases; http takes bearer, header, basic or none",
-        );
-        return None;
-    }
     let kind = choose("credential kind", text, &KINDS, report)?;
     let kind = match kind {
         Kind::None => Some(CredentialKind::None),
@@ -77,6 +78,21 @@ pub(super) fn kind(mut section: Section<'_>, report: &mut Report) -> Option<Cred
             required_secret(&mut section, report)
                 .zip(user)
                 .map(|(secret, user)| CredentialKind::Basic { user: user.text.to_owned(), secret })
+        }
+        Kind::Password => {
+            let user = section.required("user", report);
+            let user = user.and_then(|text| database_name("user", text, report));
+            let role = match section.text("role", report) {
+                Some(text) => role(text, report).map(Some),
+                None => Some(None),
+            };
+            let secret = required_secret(&mut section, report);
+            match (secret, user, role) {
+                (Some(secret), Some(user), Some(role)) => {
+                    Some(CredentialKind::Password { user, secret, role })
+                }
+                _ => None,
+            }
         }
         Kind::Header => {
             let name = match section.has("header") {
@@ -98,6 +114,34 @@ pub(super) fn kind(mut section: Section<'_>, report: &mut Report) -> Option<Cred
     };
     section.finish(report);
     kind
+}
+
+/// The name of a user or a role of a database, as the database would keep it.
+fn database_name(key: &str, text: Text<'_>, report: &mut Report) -> Option<String> {
+    let long = text.text.len() > POSTGRES_NAME_LEN_MAX;
+    if long || text.text.is_empty() || text.text.chars().any(char::is_control) {
+        report.error(
+            text.spot,
+            format!("`{key}` is no name of a database user"),
+            format!("1 to {POSTGRES_NAME_LEN_MAX} bytes, without control characters"),
+        );
+        return None;
+    }
+    Some(text.text.to_owned())
+}
+
+/// PostgreSQL takes the role `none`, however it is quoted, for no role at all: a session with it
+/// would have all rights of its user.
+fn role(text: Text<'_>, report: &mut Report) -> Option<String> {
+    if text.text.eq_ignore_ascii_case("none") {
+        report.error(
+            text.spot,
+            "`none` is no role: it gives the session all rights of `user`",
+            "leave `role` out if that is meant",
+        );
+        return None;
+    }
+    database_name("role", text, report)
 }
 
 /// The field's name: `header` in a `[[credential]]`, whose `name` is its own; `name` or `header`

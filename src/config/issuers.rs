@@ -178,7 +178,7 @@ fn fetchable(text: &str, spot: Spot<'_>, what: &str, report: &mut Report) {
         Ok(parsed) if parsed.scheme == url::Scheme::Https => None,
         Ok(parsed) if parsed.scheme == url::Scheme::Http && url::is_loopback(&parsed.host) => None,
         Ok(_) => Some("is neither https nor http on loopback".to_owned()),
-        Err(fault) => Some(fault.to_owned()),
+        Err(fault) => Some(fault.says().to_owned()),
     };
     if let Some(fault) = fault {
         report.error(

@@ -2,7 +2,7 @@
 
 use super::reader::Section;
 use super::report::Report;
-use crate::base::Limits;
+use crate::base::{Limits, Protocol};
 
 /// Reads one key: the number in the file, or what stood there before.
 fn read<N: TryFrom<u64>>(
@@ -62,6 +62,8 @@ limits! {
     event_max 256 .. GIB;
     interim_max 0 .. 1_000;
     expansion_ratio_max 1 .. 100_000;
+    sql_text_max 64 .. 16 * MIB;
+    message_max 1_024 .. GIB;
     connections_max 1 .. 10_000_000;
     addresses_max 8 .. 10_000_000;
     address_handshakes_max 1 .. 10_000_000;
@@ -82,6 +84,8 @@ limits! {
     answer_idle_ms 1 .. DAY_MS;
     exchange_ms 1 .. 30 * DAY_MS;
     idle_ms 1 .. DAY_MS;
+    session_idle_ms 1 .. 30 * DAY_MS;
+    token_grace_ms 0 .. DAY_MS;
     upstream_idle_ms 0 .. DAY_MS;
     write_ms 1 .. DAY_MS;
     drain_ms 0 .. DAY_MS;
@@ -90,8 +94,14 @@ limits! {
 }
 
 /// What a resource may set for itself under `limits`: what sessions ask the resource for. A bound
-/// that only the gateway has would be taken and not hold.
-const OF_RESOURCE: &[&str] = &["body_max"];
+/// that only the gateway has, or only another protocol, would be taken and not hold.
+fn of_protocol(protocol: Protocol) -> &'static [&'static str] {
+    match protocol {
+        Protocol::Http => &["body_max"],
+        Protocol::Tcp => &[],
+        Protocol::Postgres => &["sql_text_max", "message_max"],
+    }
+}
 
 /// `[limits]`
 pub(super) fn global(section: Option<Section<'_>>, report: &mut Report) -> Limits {
@@ -105,33 +115,39 @@ pub(super) fn global(section: Option<Section<'_>>, report: &mut Report) -> Limit
 /// `limits = { .. }` of a resource, over those of the gateway.
 pub(super) fn of_resource(
     section: Option<Section<'_>>,
+    protocol: Protocol,
     gateway: &Limits,
     report: &mut Report,
 ) -> Limits {
     let Some(mut section) = section else { return gateway.clone() };
-    let limits = apply(&mut section, gateway, |key| OF_RESOURCE.contains(&key), report);
-    for key in KEYS.iter().filter(|key| !OF_RESOURCE.contains(key)) {
+    let own = of_protocol(protocol);
+    let limits = apply(&mut section, gateway, |key| own.contains(&key), report);
+    for key in KEYS.iter().filter(|key| !own.contains(key)) {
         if let Some(field) = section.field(key) {
+            let has = if own.is_empty() { "none".to_owned() } else { own.join(", ") };
             report.error(
                 field.spot,
-                format!("`{key}` cannot be set for one resource"),
-                format!("set it under [limits]; a resource has {}", OF_RESOURCE.join(", ")),
+                format!("`{key}` cannot be set for one resource that speaks {}", protocol.label()),
+                format!("set it under [limits]; such a resource has {has}"),
             );
         }
     }
+    consistent(&mut section, &limits, report);
     section.finish(report);
     limits
 }
 
-/// Bounds that contradict each other would refuse everything, or never hold.
+/// Bounds that contradict each other would refuse everything, or never hold. The defaults do not:
+/// one of two that do is written, here or where it has been reported.
 fn consistent(section: &mut Section<'_>, limits: &Limits, report: &mut Report) {
     let pairs = [
         ("request_line_max", limits.request_line_max, "request_head_max", limits.request_head_max),
         ("field_max", limits.field_max, "request_head_max", limits.request_head_max),
         ("token_max", limits.token_max, "field_max", limits.field_max),
+        ("sql_text_max", limits.sql_text_max, "message_max", limits.message_max),
     ];
     for (small, small_value, large, large_value) in pairs {
-        if small_value > large_value {
+        if small_value > large_value && (section.has(small) || section.has(large)) {
             let written = if section.has(small) { small } else { large };
             let spot = section.spot_of(written);
             report.error(

@@ -3,13 +3,14 @@
 use super::issuers::readable;
 use super::names::Names;
 use super::reader::{Section, choose};
-use super::report::Report;
+use super::report::{Report, Spot};
 use super::settings::{path, plain_beyond_loopback, socket_address};
 use super::source::Source;
-use super::types::{CertificateIssuer, Listener, Protocol, Resource, ServerTls};
+use super::types::{CertificateIssuer, Listener, PROTOCOLS, Protocol, Resource, ServerTls};
 use super::url::is_host;
 use crate::base::ResourceId;
 use core::net::SocketAddr;
+use std::path::Path;
 
 /// What a listener is checked against.
 pub(super) struct Around<'c, 'a> {
@@ -57,32 +58,34 @@ fn listener(
     report: &mut Report,
 ) -> Option<Listener> {
     let protocol = section.required("protocol", report)?;
-    if protocol.text == "postgres" {
-        report.error(
-            protocol.spot,
-            "protocol `postgres` is not in this build",
-            "http and tcp are; leave the listener out",
-        );
-        return None;
-    }
-    let words = [("http", Protocol::Http), ("tcp", Protocol::Tcp)];
-    let protocol = choose("protocol", protocol, &words, report);
+    let protocol = choose("protocol", protocol, &PROTOCOLS, report);
     let address = section.required("address", report);
     let address = address.and_then(|text| socket_address(text, report));
     let tls = section.table("tls", report).map(|tls| server_tls(tls, around.source, report));
     let insecure = section.flag("insecure", report).unwrap_or(false);
-    if let (Some(address), None) = (address, &tls)
-        && !address.ip().is_loopback()
-    {
-        let what = format!("listener `{name}`");
-        plain_beyond_loopback(section.spot_of("address"), insecure, &what, report);
-    } else if insecure {
-        let spot = section.spot_of("insecure");
-        report.warn(spot, format!("`insecure` changes nothing for listener `{name}`"), "");
+    let spot = section.spot_of("address");
+    match (address, &tls) {
+        (Some(address), None) if protocol == Some(Protocol::Postgres) => {
+            plain_password(spot, address, insecure, name, report);
+        }
+        (Some(address), None) if !address.ip().is_loopback() => {
+            plain_beyond_loopback(spot, insecure, &format!("listener `{name}`"), "`tls`", report);
+        }
+        _ if insecure => {
+            let spot = section.spot_of("insecure");
+            report.warn(spot, format!("`insecure` changes nothing for listener `{name}`"), "");
+        }
+        _ => {}
     }
     let resource = pinned(section, protocol, around, report);
-    if protocol == Some(Protocol::Tcp) {
-        tcp_needs(section, tls.as_ref(), around, report);
+    match protocol {
+        Some(Protocol::Tcp) => tcp_needs(section, tls.as_ref(), around, report),
+        Some(Protocol::Postgres) => {
+            if let Some(ca) = tls.as_ref().and_then(|tls| tls.client_ca.as_ref()) {
+                vouched(section, ca, around, report);
+            }
+        }
+        _ => {}
     }
     let hosts = hosts(section, protocol, report);
     Some(Listener {
@@ -90,9 +93,37 @@ fn listener(
         address: address?,
         protocol: protocol?,
         tls,
+        insecure,
         resource,
         hosts,
     })
+}
+
+/// A token comes as a password in clear text: without TLS whoever hears it holds it. On this machine
+/// that can be asked for; beyond it nothing makes it right.
+fn plain_password(
+    spot: Spot<'_>,
+    address: SocketAddr,
+    insecure: bool,
+    name: &str,
+    report: &mut Report,
+) {
+    const TLS: &str = "write `tls = { cert = \"..\", key = \"..\" }`";
+    if !address.ip().is_loopback() {
+        report.error(
+            spot,
+            format!("listener `{name}` would take tokens in plain text beyond loopback"),
+            format!("{TLS}; `insecure` does not allow it on postgres"),
+        );
+    } else if insecure {
+        report.warn(spot, format!("listener `{name}` takes tokens in plain text"), "");
+    } else {
+        report.error(
+            spot,
+            format!("listener `{name}` would take tokens in plain text"),
+            format!("{TLS}, or `insecure = true` where all of this machine is trusted"),
+        );
+    }
 }
 
 fn server_tls(mut tls: Section<'_>, source: &dyn Source, report: &mut Report) -> ServerTls {
@@ -152,6 +183,11 @@ fn tcp_needs(
              tls = { cert = \"..\", key = \"..\", client_ca = \"..\" }",
         );
     };
+    vouched(section, ca, around, report);
+}
+
+/// A certificate of an authority that no issuer has says nothing about a caller.
+fn vouched(section: &mut Section<'_>, ca: &Path, around: &Around<'_, '_>, report: &mut Report) {
     if !around.certificate_issuers.iter().any(|issuer| issuer.ca == *ca) {
         report.error(
             section.spot_of("tls"),
@@ -167,10 +203,10 @@ fn hosts(
     report: &mut Report,
 ) -> Vec<String> {
     let Some(texts) = section.texts("hosts", report) else { return Vec::new() };
-    if protocol == Some(Protocol::Tcp) {
+    if let Some(protocol) = protocol.filter(|protocol| *protocol != Protocol::Http) {
         report.error(
             section.spot_of("hosts"),
-            "a tcp listener has no `hosts`",
+            format!("a {} listener has no `hosts`", protocol.label()),
             "leave it out: only http names a host",
         );
     }

@@ -134,12 +134,14 @@ fn compile<'a>(
     );
 
     let mut credential_names = Names::read("credential", "name", &mut parts.credentials, report);
-    let mut credentials = credentials::named(parts.credentials, &credential_names, report);
+    let (mut credentials, broken_credentials) =
+        credentials::named(parts.credentials, &credential_names, report);
     let resource_names = Names::read("resource", "name", &mut parts.resources, report);
     let mut around = resources::Around {
         names: &resource_names,
         credential_names: &mut credential_names,
         credentials: &mut credentials,
+        broken_credentials: &broken_credentials,
         limits: &limits,
         source,
     };

@@ -9,6 +9,7 @@
 
 mod cases;
 mod credentials;
+mod databases;
 mod issuers;
 mod limits;
 mod listeners;
@@ -24,6 +25,7 @@ mod settings;
 mod source;
 mod types;
 mod units;
+mod upstreams;
 mod url;
 
 #[cfg(test)]

@@ -1,15 +1,14 @@
 //! `[[resource]]`: what is behind the gateway.
 
 use super::credentials;
-use super::issuers::readable;
+use super::databases::{self, PASSWORD};
 use super::limits;
 use super::names::Names;
 use super::reader::{Section, Text, choose};
 use super::report::{Report, Spot};
-use super::settings::plain_beyond_loopback;
 use super::source::Source;
-use super::types::{CredentialKind, CredentialSpec, Protocol, Resource, Upstream, UpstreamTls};
-use super::url::{self, Scheme, is_host};
+use super::types::{CredentialKind, CredentialSpec, PROTOCOLS, Protocol, Resource, UpstreamTls};
+use super::upstreams::{Found, upstream, upstream_tls};
 use crate::base::{CredentialId, Limits};
 use crate::mask::Shape;
 use toml::de::DeValue;
@@ -19,6 +18,8 @@ pub(super) struct Around<'c, 'a> {
     pub(super) names: &'c Names<'a>,
     pub(super) credential_names: &'c mut Names<'a>,
     pub(super) credentials: &'c mut Vec<CredentialSpec>,
+    /// Credentials that have errors of their own.
+    pub(super) broken_credentials: &'c [u16],
     pub(super) limits: &'c Limits,
     pub(super) source: &'c dyn Source,
 }
@@ -33,15 +34,6 @@ pub(super) fn resources<'a>(
     for (place, mut section) in (0..).zip(sections) {
         let name = around.names.name(place).to_owned();
         let protocol = section.required("protocol", report);
-        if let Some(text) = protocol.filter(|text| text.text == "postgres") {
-            report.error(
-                text.spot,
-                "protocol `postgres` is not in this build",
-                "http and tcp are; leave the resource out",
-            );
-            resources.push(None);
-            continue;
-        }
         resources.push(resource(&mut section, &name, protocol, around, report));
         section.finish(report);
     }
@@ -55,19 +47,30 @@ fn resource<'a>(
     around: &mut Around<'_, 'a>,
     report: &mut Report,
 ) -> Option<Resource> {
-    let words = [("http", Protocol::Http), ("tcp", Protocol::Tcp)];
-    let protocol = protocol.and_then(|text| choose("protocol", text, &words, report));
+    let protocol = protocol.and_then(|text| choose("protocol", text, &PROTOCOLS, report));
     let tls = section.table("tls", report).map(|tls| upstream_tls(tls, around.source, report));
     let insecure = section.flag("insecure", report).unwrap_or(false);
     let written = section.required("upstream", report);
-    let upstream = written.zip(protocol).and_then(|(text, protocol)| {
+    let found = written.zip(protocol).and_then(|(text, protocol)| {
         upstream(text, protocol, name, tls.is_some(), insecure, report)
     });
+    if protocol == Some(Protocol::Postgres)
+        && insecure
+        && found.as_ref().is_some_and(|found| !found.is_exposed())
+    {
+        report.warn(
+            section.spot_of("insecure"),
+            format!("`insecure` changes nothing for the upstream of `{name}`"),
+            "with `tls` its certificate is verified all the same; on loopback no key is needed",
+        );
+    }
+    let exposed = found.as_ref().is_some_and(Found::is_exposed);
+    let auth = protocol.map(|protocol| databases::auth(section, name, protocol, exposed, report));
     let shape = shape(section, protocol, report);
     let credential = credential(section, name, protocol, around, report);
     let own = section.table("limits", report);
-    let limits = limits::of_resource(own, around.limits, report);
-    let (upstream, is_tls) = upstream?;
+    let limits = protocol.map(|protocol| limits::of_resource(own, protocol, around.limits, report));
+    let Found { upstream, database, is_tls } = found?;
     let tls = is_tls.then(|| {
         let (ca, server_name) = tls.unwrap_or_default();
         let server_name = server_name.unwrap_or_else(|| upstream.host.clone());
@@ -77,89 +80,13 @@ fn resource<'a>(
         name: name.to_owned(),
         protocol: protocol?,
         upstream,
+        database,
         shape: shape?,
         credential: credential?,
+        auth: auth?,
         tls,
-        limits,
+        limits: limits?,
     })
-}
-
-/// The upstream, and whether TLS is spoken with it.
-fn upstream(
-    text: Text<'_>,
-    protocol: Protocol,
-    name: &str,
-    has_tls: bool,
-    insecure: bool,
-    report: &mut Report,
-) -> Option<(Upstream, bool)> {
-    let example = match protocol {
-        Protocol::Http => "write `https://HOST`, `https://HOST:PORT/PATH` or `http://...`",
-        Protocol::Tcp => "write `tcp://HOST:PORT`; `tls = {}` makes it TLS",
-        Protocol::Postgres => "write `postgres://HOST:PORT/DATABASE`",
-    };
-    let mut wrong = |fault: &str| {
-        report.error(text.spot, format!("the upstream of `{name}` {fault}"), example);
-    };
-    let url = match url::parse(text.text) {
-        Ok(url) => url,
-        Err(fault) => {
-            wrong(fault);
-            return None;
-        }
-    };
-    let (is_tls, port) = match (protocol, url.scheme) {
-        (Protocol::Http, Scheme::Https) => (true, url.port.unwrap_or(443)),
-        (Protocol::Http, Scheme::Http) if has_tls => {
-            wrong("is http, but has `tls`");
-            return None;
-        }
-        (Protocol::Http, Scheme::Http) => (false, url.port.unwrap_or(80)),
-        (Protocol::Tcp, Scheme::Tcp) => match url.port {
-            Some(port) if url.path.is_empty() => (has_tls, port),
-            Some(_) => {
-                wrong("has a path");
-                return None;
-            }
-            None => {
-                wrong("has no port");
-                return None;
-            }
-        },
-        _ => {
-            wrong("has a scheme of another protocol");
-            return None;
-        }
-    };
-    if !is_tls && !url::is_loopback(&url.host) {
-        plain_beyond_loopback(text.spot, insecure, &format!("the upstream of `{name}`"), report);
-    }
-    // The scheme's own port is left out of `Host` (RFC 9110, section 4.2.3).
-    let own = if is_tls { 443 } else { 80 };
-    let authority = match url.port {
-        Some(port) if port == own && protocol == Protocol::Http => {
-            let end = url.authority.rfind(':').unwrap_or(url.authority.len());
-            url.authority.get(..end).unwrap_or_default().to_owned()
-        }
-        _ => url.authority,
-    };
-    Some((Upstream { host: url.host, port, base_path: url.path, authority }, is_tls))
-}
-
-type Tls = (Option<std::path::PathBuf>, Option<String>);
-
-fn upstream_tls(mut tls: Section<'_>, source: &dyn Source, report: &mut Report) -> Tls {
-    let ca = readable(&mut tls, "ca", source, report);
-    let server_name = tls.text("server_name", report).and_then(|text| {
-        let name = text.text.to_ascii_lowercase();
-        let good = is_host(&name) || name.parse::<core::net::IpAddr>().is_ok();
-        if !good {
-            report.error(text.spot, "`server_name` is no host name", "as in `db.internal`");
-        }
-        good.then_some(name)
-    });
-    tls.finish(report);
-    (ca, server_name)
 }
 
 fn shape(
@@ -168,6 +95,10 @@ fn shape(
     report: &mut Report,
 ) -> Option<Shape> {
     let Some(text) = section.text("shape", report) else { return Some(Shape::Plain) };
+    if protocol == Some(Protocol::Postgres) {
+        report.error(text.spot, "a postgres resource has no shape", "leave `shape` out");
+        return None;
+    }
     if let "gemini" | "mcp" = text.text {
         report.error(
             text.spot,
@@ -203,17 +134,40 @@ fn credential<'a>(
             let text = section.text("credential", report)?;
             around.credential_names.refer(text, report)?
         }
+        None if protocol == Some(Protocol::Postgres) => {
+            report.error(spot, format!("resource `{name}` needs `credential`"), PASSWORD);
+            return None;
+        }
         None => inline(name, CredentialKind::None, spot, around, report),
     };
+    if around.broken_credentials.contains(&id) {
+        return None;
+    }
     let kind = around.credentials.get(usize::from(id)).map(|credential| &credential.kind);
-    if protocol == Some(Protocol::Tcp) && kind.is_some_and(|kind| *kind != CredentialKind::None) {
-        report.error(
-            spot,
-            "a tcp resource has no place for a credential",
-            "leave `credential` out, or write { kind = \"none\" }",
-        );
+    if let (Some(protocol), Some(kind)) = (protocol, kind)
+        && !kind.suits(protocol)
+    {
+        unsuited(spot, protocol, report);
     }
     Some(CredentialId(id))
+}
+
+/// Says what a resource takes in place of a credential that has no place in its protocol.
+fn unsuited(spot: Spot<'_>, protocol: Protocol, report: &mut Report) {
+    let (message, help) = match protocol {
+        Protocol::Http => (
+            "an http resource has no place for a credential of kind `password`",
+            "it takes bearer, header, basic or none",
+        ),
+        Protocol::Tcp => (
+            "a tcp resource has no place for a credential",
+            "leave `credential` out, or write { kind = \"none\" }",
+        ),
+        Protocol::Postgres => {
+            ("a postgres resource takes a credential of kind `password` only", PASSWORD)
+        }
+    };
+    report.error(spot, message, help);
 }
 
 fn inline<'a>(

@@ -47,31 +47,34 @@ impl Config {
     /// part of the secret.
     ///
     /// # Errors
-    /// Every secret that is missing, too short, too long, too open or not fit for a header. No
+    /// Every secret that is missing, too short, too long, too open or not fit for where it goes. No
     /// message holds a byte of a secret.
     pub fn resolve_secrets(&self, source: &dyn Source) -> Result<Secrets, Vec<Diagnostic>> {
         let mut errors = Vec::new();
-        let mut open =
-            |secret: &SecretRef, in_header: bool| match resolve(secret, in_header, source) {
-                Ok(secret) => Some(secret),
-                Err(error) => {
-                    errors.push(error);
-                    None
-                }
-            };
+        let mut open = |secret: &SecretRef, fit: Fit| match resolve(secret, fit, source) {
+            Ok(secret) => Some(secret),
+            Err(error) => {
+                errors.push(error);
+                None
+            }
+        };
         let mut credentials = Vec::new();
         for credential in &self.credentials {
-            let in_header = !matches!(credential.kind, CredentialKind::Basic { .. });
-            credentials.push(credential.kind.secret().and_then(|secret| open(secret, in_header)));
+            let fit = match credential.kind {
+                CredentialKind::Basic { .. } => Fit::Any,
+                CredentialKind::Password { .. } => Fit::Password,
+                _ => Fit::Header,
+            };
+            credentials.push(credential.kind.secret().and_then(|secret| open(secret, fit)));
         }
         let mut masks = Vec::new();
         for mask in &self.masks {
-            let key = mask.key.as_ref().and_then(|key| open(key, false));
+            let key = mask.key.as_ref().and_then(|key| open(key, Fit::Any));
             let key = key.unwrap_or_else(|| Secret::new(Vec::new()));
             masks.push(MaskSpec { key, ..mask.spec.clone() });
         }
         let admin = self.admin.as_ref().and_then(|admin| admin.token.as_ref());
-        let admin_token = admin.and_then(|token| open(token, true));
+        let admin_token = admin.and_then(|token| open(token, Fit::Header));
         if errors.is_empty() {
             Ok(Secrets { credentials, masks, admin_token })
         } else {
@@ -80,7 +83,18 @@ impl Config {
     }
 }
 
-fn resolve(secret: &SecretRef, in_header: bool, source: &dyn Source) -> Result<Secret, Diagnostic> {
+/// What a secret must be fit for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    /// It is encoded, or never sent.
+    Any,
+    /// It stands in a header as it is.
+    Header,
+    /// It goes before a zero byte.
+    Password,
+}
+
+fn resolve(secret: &SecretRef, fit: Fit, source: &dyn Source) -> Result<Secret, Diagnostic> {
     let wrong = |message: String, help: &str| secret.place.says(message, help);
     let (value, name) = match &secret.from {
         SecretFrom::Env(name) => {
@@ -116,7 +130,10 @@ fn resolve(secret: &SecretRef, in_header: bool, source: &dyn Source) -> Result<S
         return Err(wrong(format!("{name} holds {} bytes", value.len()), &help));
     }
     let visible = |byte: &u8| (b' '..=b'~').contains(byte);
-    if in_header && !value.expose().iter().all(visible) {
+    if fit == Fit::Password && value.expose().contains(&0) {
+        return Err(wrong(format!("{name} holds a zero byte"), "it would end the password there"));
+    }
+    if fit == Fit::Header && !value.expose().iter().all(visible) {
         return Err(wrong(
             format!("{name} holds a byte that cannot be in a header"),
             "printable ASCII, in one line",

@@ -42,7 +42,7 @@ pub(super) fn admin(
     if let Some(address) = address
         && !address.ip().is_loopback()
     {
-        plain_beyond_loopback(section.spot_of("address"), insecure, "[admin]", report);
+        plain_beyond_loopback(section.spot_of("address"), insecure, "[admin]", "TLS", report);
     }
     let issuer = section.text("issuer", report).and_then(|text| {
         if certificate_issuers.find(text.text).is_some() {
@@ -171,11 +171,13 @@ pub(super) fn socket_address(text: Text<'_>, report: &mut Report) -> Option<Sock
     address
 }
 
-/// Plain text that leaves the machine: an error, or a warning where it is asked for.
+/// Plain text that leaves the machine: an error, or a warning where it is asked for. `tls` is how
+/// it would be avoided.
 pub(super) fn plain_beyond_loopback(
     spot: Spot<'_>,
     insecure: bool,
     what: &str,
+    tls: &str,
     report: &mut Report,
 ) {
     if insecure {
@@ -184,7 +186,10 @@ pub(super) fn plain_beyond_loopback(
         report.error(
             spot,
             format!("{what} would be in plain text beyond loopback"),
-            "use TLS or a loopback address, or write `insecure = true` where the network is trusted",
+            format!(
+                "use {tls} or a loopback address, \
+                 or write `insecure = true` where the network is trusted"
+            ),
         );
     }
 }

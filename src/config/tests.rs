@@ -1,5 +1,7 @@
 //! Does a config compile, and does a broken one say what is wrong and where?
 
+mod databases;
+
 use super::broken::BROKEN;
 use super::load::load_with;
 use super::report::Report;
@@ -201,10 +203,15 @@ fn a_config_is_typed_owned_and_by_id() {
 
 #[test]
 fn a_broken_config_says_what_is_wrong_and_where() {
+    broken(GOOD, BROKEN);
+}
+
+/// Makes each change to a good config, and looks for what must be said then.
+fn broken(good: &str, changes: &[(&str, &str, &str, &str, &str)]) {
     let mut wrong = Vec::new();
-    for (from, to, at, message, help) in BROKEN {
-        assert!(GOOD.contains(from), "`{from}` is not in the good config");
-        let text = GOOD.replacen(from, to, 1);
+    for (from, to, at, message, help) in changes {
+        assert!(good.contains(from), "`{from}` is not in the good config");
+        let text = good.replacen(from, to, 1);
         let errors = check(&text).expect_err(&format!("accepted: {to}"));
         let at = text
             .lines()

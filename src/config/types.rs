@@ -5,12 +5,15 @@
 
 use super::report::{Diagnostic, Place};
 use crate::base::{CredentialId, IssuerId, Limits, ListenerId, MaskId, ResourceId};
+use crate::credential::AuthMethods;
 use crate::identity::{CertificateRules, IssuerRules, Verifier};
 use crate::mask::{MaskSpec, Shape};
 use crate::policy::{Case, Table};
 use crate::record::OnFull;
 use core::net::SocketAddr;
 use std::path::PathBuf;
+
+pub use crate::base::Protocol;
 
 /// Everything that a gateway is started with.
 #[derive(Debug)]
@@ -198,17 +201,12 @@ pub struct CertificateIssuer {
     pub ca: PathBuf,
 }
 
-/// What is spoken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Protocol {
-    /// HTTP/1.1.
-    Http,
-    /// Bytes.
-    Tcp,
-    /// PostgreSQL's frontend and backend protocol, version 3.
-    Postgres,
-}
+/// The protocols by their words.
+pub(super) const PROTOCOLS: [(&str, Protocol); 3] = [
+    (Protocol::Http.label(), Protocol::Http),
+    (Protocol::Postgres.label(), Protocol::Postgres),
+    (Protocol::Tcp.label(), Protocol::Tcp),
+];
 
 /// A `[[listener]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -219,11 +217,14 @@ pub struct Listener {
     pub address: SocketAddr,
     /// What callers speak.
     pub protocol: Protocol,
-    /// TLS towards callers; plain text without.
+    /// TLS towards callers; plain text without. On postgres each caller must speak it then.
     pub tls: Option<ServerTls>,
-    /// The only resource; else the first path segment names it. Always there for tcp.
+    /// Plain text was asked for where it needs that: beyond loopback, and always on postgres.
+    pub insecure: bool,
+    /// The only resource; else the first path segment names it, or the database of the start-up
+    /// packet. Always there for tcp.
     pub resource: Option<ResourceId>,
-    /// Accepted host names, lower case, without port; empty for any.
+    /// Accepted host names, lower case, without port; empty for any. Only on http.
     pub hosts: Vec<String>,
 }
 
@@ -234,7 +235,7 @@ pub struct ServerTls {
     pub cert: PathBuf,
     /// Private key of the leaf.
     pub key: PathBuf,
-    /// Authority of client certificates. On http a certificate may then be shown, on tcp it must.
+    /// Authority of client certificates. On tcp a certificate must then be shown, else it may.
     pub client_ca: Option<PathBuf>,
 }
 
@@ -272,13 +273,13 @@ pub enum CredentialKind {
         /// Password.
         secret: SecretRef,
     },
-    /// A user of a database.
+    /// A database user.
     Password {
-        /// User.
+        /// The user to log in as.
         user: String,
-        /// Password.
+        /// Its password.
         secret: SecretRef,
-        /// The role that is set and kept for the session.
+        /// The role that the session takes on after the login, and keeps.
         role: Option<String>,
     },
     /// The upstream wants none; the caller's is removed all the same.
@@ -295,6 +296,16 @@ impl CredentialKind {
             | Self::Basic { secret, .. }
             | Self::Password { secret, .. } => Some(secret),
             Self::None => None,
+        }
+    }
+
+    /// Whether a resource that speaks `protocol` has a place for it.
+    #[must_use]
+    pub fn suits(&self, protocol: Protocol) -> bool {
+        match protocol {
+            Protocol::Http => !matches!(self, Self::Password { .. }),
+            Protocol::Tcp => *self == Self::None,
+            Protocol::Postgres => matches!(self, Self::Password { .. }),
         }
     }
 }
@@ -326,10 +337,14 @@ pub struct Resource {
     pub protocol: Protocol,
     /// Where it is.
     pub upstream: Upstream,
-    /// What its bodies mean; plain for tcp.
+    /// The database there; empty but for postgres.
+    pub database: String,
+    /// What its bodies mean; plain for tcp and postgres.
     pub shape: Shape,
     /// What is put in unless a rule says otherwise.
     pub credential: CredentialId,
+    /// How it may ask for the password, on postgres.
+    pub auth: AuthMethods,
     /// TLS towards it; plain text without.
     pub tls: Option<UpstreamTls>,
     /// The gateway's bounds, with those that the resource sets for itself.
@@ -345,7 +360,7 @@ pub struct Upstream {
     pub port: u16,
     /// Path before that of a request: empty, or with a slash at its start and none at its end.
     pub base_path: String,
-    /// Value of the `Host` field: brackets round IPv6, no port where it is the scheme's own.
+    /// Host and port as in `Host`: brackets round IPv6, no port where it is the scheme's own.
     pub authority: String,
 }
 

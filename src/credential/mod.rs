@@ -4,8 +4,10 @@
 //! code path without a decision can reach the bytes.
 
 mod echo;
+mod methods;
 
 pub use echo::{Echo, EchoFound, EchoState, EchoStep};
+pub use methods::{AuthMethod, AuthMethods};
 
 use crate::base::Secret;
 use crate::policy::Grant;
@@ -31,6 +33,15 @@ pub enum Form {
         user: String,
         /// The password.
         secret: Secret,
+    },
+    /// A database user with its password.
+    Password {
+        /// The user to log in as.
+        user: String,
+        /// The password.
+        secret: Secret,
+        /// The role to take on after the login, for good.
+        role: Option<String>,
     },
     /// Nothing is placed.
     None,
@@ -59,7 +70,8 @@ impl Credential {
             Secret::new(bytes)
         };
         let (line, echo) = match form {
-            Form::None => (Secret::new(Vec::new()), None),
+            // It is no header line.
+            Form::None | Form::Password { .. } => (Secret::new(Vec::new()), None),
             Form::Bearer(secret) => (
                 line("authorization", &[b"Bearer ", secret.expose()]),
                 Some(Echo::new(&[secret.expose()])),

@@ -1,13 +1,14 @@
 //! From a config with its secrets to what the workers decide by and connect to.
 
 use super::StartError;
-use crate::base::{CredentialId, Limits, ResourceId};
-use crate::config::{Config, CredentialKind, Listener, Protocol, SecretFrom, Secrets, Source};
+use crate::base::{CredentialId, Limits, Protocol, ResourceId};
+use crate::config::{Config, CredentialKind, Listener, Resource, SecretFrom, Secrets, Source};
 use crate::credential::{Credential, Form};
 use crate::identity::CertificateRules;
 use crate::mask::Plans;
-use crate::runtime::{Upstream, Upstreams, listener_tls, upstream_tls};
+use crate::runtime::{Opening, Upstream, Upstreams, listener_tls, upstream_tls};
 use crate::session::{ListenerView, ResourceView, Snapshot};
+use ahash::AHashMap;
 use rustls::ServerConfig;
 use rustls_pki_types::ServerName;
 use std::path::{Path, PathBuf};
@@ -34,36 +35,15 @@ pub(super) fn snapshot(
                 CredentialKind::Basic { user, .. } => {
                     Form::Basic { user: user.clone(), secret: secret()? }
                 }
-                CredentialKind::Password { .. } => return Err(StartError::Secret),
+                CredentialKind::Password { user, role, .. } => {
+                    Form::Password { user: user.clone(), secret: secret()?, role: role.clone() }
+                }
                 CredentialKind::None => Form::None,
             };
             Ok(Credential::new(spec.name.clone(), &form))
         })
         .collect::<Result<_, StartError>>()?;
     let plans = Plans::new(secrets.masks().to_vec()).map_err(StartError::Mask)?;
-    let resources: Vec<ResourceView> = config
-        .resources
-        .iter()
-        .map(|resource| ResourceView {
-            name: resource.name.clone(),
-            shape: resource.shape,
-            credential: resource.credential,
-            base_path: resource.upstream.base_path.clone(),
-            authority: resource.upstream.authority.clone(),
-            body_max: resource.limits.body_max,
-            cookies: false,
-        })
-        .collect();
-    let names = resources
-        .iter()
-        .enumerate()
-        .filter(|(place, _)| {
-            config.resources.get(*place).is_some_and(|one| one.protocol == Protocol::Http)
-        })
-        .filter_map(|(place, view)| {
-            u16::try_from(place).ok().map(|place| (view.name.clone(), ResourceId(place)))
-        })
-        .collect();
     Ok(Snapshot {
         generation,
         limits: config.limits.clone(),
@@ -71,16 +51,53 @@ pub(super) fn snapshot(
         verifier: config.verifier(),
         policy: config.table.clone().with_generation(generation),
         plans,
-        resources,
-        names,
+        resources: config.resources.iter().map(resource_view).collect(),
+        names: speaking(config, Protocol::Http),
+        databases: speaking(config, Protocol::Postgres),
         listeners: config.listeners.iter().map(listener_view).collect(),
         credentials,
     })
 }
 
+fn resource_view(resource: &Resource) -> ResourceView {
+    ResourceView {
+        name: resource.name.clone(),
+        protocol: resource.protocol,
+        shape: resource.shape,
+        credential: resource.credential,
+        base_path: resource.upstream.base_path.clone(),
+        authority: resource.upstream.authority.clone(),
+        body_max: resource.limits.body_max,
+        cookies: false,
+        database: resource.database.clone(),
+        auth: resource.auth,
+        sql_text_max: resource.limits.sql_text_max,
+        message_max: resource.limits.message_max,
+    }
+}
+
+/// The resources that speak `protocol`, by name. A caller of one protocol finds none of another.
+fn speaking(config: &Config, protocol: Protocol) -> AHashMap<String, ResourceId> {
+    let places = (0u16..).map(ResourceId).zip(&config.resources);
+    places
+        .filter(|(_, resource)| resource.protocol == protocol)
+        .map(|(id, resource)| (resource.name.clone(), id))
+        .collect()
+}
+
+/// How TLS begins on a connection of a protocol.
+pub(super) fn opening(protocol: Protocol) -> Opening {
+    match protocol {
+        Protocol::Postgres => Opening::Postgres,
+        Protocol::Http | Protocol::Tcp => Opening::Direct,
+    }
+}
+
 fn listener_view(listener: &Listener) -> ListenerView {
     ListenerView {
         name: listener.name.clone(),
+        protocol: listener.protocol,
+        secure: listener.tls.is_some(),
         resource: listener.resource,
         hosts: listener.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
     }
@@ -92,28 +109,28 @@ pub(super) fn upstreams(
     source: &dyn Source,
     generation: u64,
 ) -> Result<Upstreams, StartError> {
-    let list = config
-        .resources
-        .iter()
-        .map(|resource| {
-            let tls = match &resource.tls {
-                None => None,
-                Some(tls) => {
-                    let ca = tls.ca.as_deref().map(|path| read(source, path)).transpose()?;
-                    let made = upstream_tls(ca.as_deref()).map_err(|error| {
-                        StartError::Tls(format!("resource `{}`: {error}", resource.name))
-                    })?;
-                    let name = ServerName::try_from(tls.server_name.clone()).map_err(|error| {
-                        StartError::Tls(format!("resource `{}`: {error}", resource.name))
-                    })?;
-                    Some((made, name))
-                }
-            };
-            let (host, port) = (resource.upstream.host.clone(), resource.upstream.port);
-            Ok(Upstream { host, port, tls })
-        })
-        .collect::<Result<_, StartError>>()?;
-    Ok(Upstreams::new(generation, list))
+    let each = config.resources.iter().map(|resource| upstream(resource, source));
+    Ok(Upstreams::new(generation, each.collect::<Result<_, _>>()?))
+}
+
+/// Where one resource is.
+pub(super) fn upstream(resource: &Resource, source: &dyn Source) -> Result<Upstream, StartError> {
+    let opening = opening(resource.protocol);
+    let wrong = |error: &dyn std::fmt::Display| {
+        StartError::Tls(format!("resource `{}`: {error}", resource.name))
+    };
+    let tls = match &resource.tls {
+        None => None,
+        Some(tls) => {
+            let ca = tls.ca.as_deref().map(|path| read(source, path)).transpose()?;
+            let made = upstream_tls(ca.as_deref(), opening).map_err(|error| wrong(&error))?;
+            let name =
+                ServerName::try_from(tls.server_name.clone()).map_err(|error| wrong(&error))?;
+            Some((made, name))
+        }
+    };
+    let (host, port) = (resource.upstream.host.clone(), resource.upstream.port);
+    Ok(Upstream { host, port, tls, opening })
 }
 
 /// What a listener shows.
@@ -124,7 +141,7 @@ pub(super) fn server(
     let Some(tls) = &listener.tls else { return Ok(None) };
     let (cert, key) = (read(source, &tls.cert)?, read(source, &tls.key)?);
     let ca = tls.client_ca.as_deref().map(|path| read(source, path)).transpose()?;
-    listener_tls(&cert, &key, ca.as_deref())
+    listener_tls(&cert, &key, ca.as_deref(), opening(listener.protocol))
         .map(Some)
         .map_err(|error| StartError::Tls(format!("listener `{}`: {error}", listener.name)))
 }

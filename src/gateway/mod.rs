@@ -11,6 +11,10 @@ mod restart;
 mod sessions;
 mod stamps;
 
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+mod tests;
+
 use crate::base::{ListenerId, Secret};
 use crate::config::{Config, Diagnostic, Source};
 use crate::control::drain::{self, Drain, DrainError, Files, Settings, Storage};
@@ -229,6 +233,7 @@ impl Gateway {
                 id: ListenerId(place),
                 address: listener.address,
                 tls: tls.clone(),
+                opening: compile::opening(listener.protocol),
             })
             .collect();
         let listeners: Vec<_> = config

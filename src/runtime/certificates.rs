@@ -1,7 +1,8 @@
 //! TLS settings from PEM: what a listener shows and asks for, whom an upstream must be.
 //!
-//! One provider (ring), TLS 1.3 and 1.2, ALPN `http/1.1` only, no early data.
+//! One provider (ring), TLS 1.3 and 1.2, one name for ALPN, no early data.
 
+use super::upstreams::Opening;
 use rustls::crypto::ring::default_provider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -57,6 +58,7 @@ pub fn listener_tls(
     certificate_pem: &[u8],
     key_pem: &[u8],
     client_ca_pem: Option<&[u8]>,
+    opening: Opening,
 ) -> Result<Arc<ServerConfig>, CertificateError> {
     let chain = certificates(certificate_pem)?;
     if chain.is_empty() {
@@ -80,7 +82,7 @@ pub fn listener_tls(
         }
     };
     let mut config = builder.with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![opening.alpn().to_vec()];
     config.max_early_data_size = 0;
     config.ticketer = rustls::crypto::ring::Ticketer::new()?;
     Ok(Arc::new(config))
@@ -90,7 +92,10 @@ pub fn listener_tls(
 ///
 /// # Errors
 /// See [`CertificateError`].
-pub fn upstream_tls(ca_pem: Option<&[u8]>) -> Result<Arc<ClientConfig>, CertificateError> {
+pub fn upstream_tls(
+    ca_pem: Option<&[u8]>,
+    opening: Opening,
+) -> Result<Arc<ClientConfig>, CertificateError> {
     let roots = match ca_pem {
         Some(pem) => roots(pem)?,
         None => system_roots()?,
@@ -99,7 +104,7 @@ pub fn upstream_tls(ca_pem: Option<&[u8]>) -> Result<Arc<ClientConfig>, Certific
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![opening.alpn().to_vec()];
     config.enable_early_data = false;
     Ok(Arc::new(config))
 }
@@ -134,16 +139,28 @@ mod tests {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         let (pem, key) = (made.cert.pem(), made.signing_key.serialize_pem());
         let (pem, key) = (pem.as_bytes(), key.as_bytes());
-        assert!(listener_tls(pem, key, None).is_ok());
-        assert!(listener_tls(pem, key, Some(pem)).is_ok());
-        assert!(matches!(listener_tls(b"", key, None), Err(CertificateError::NoCertificate)));
-        assert!(matches!(listener_tls(pem, b"", None), Err(CertificateError::NoKey)));
-        assert!(matches!(listener_tls(pem, key, Some(b"")), Err(CertificateError::NoRoots)));
-        assert!(matches!(upstream_tls(Some(b"nothing")), Err(CertificateError::NoRoots)));
+        assert!(listener_tls(pem, key, None, Opening::Direct).is_ok());
+        assert!(listener_tls(pem, key, Some(pem), Opening::Direct).is_ok());
+        assert!(matches!(
+            listener_tls(b"", key, None, Opening::Direct),
+            Err(CertificateError::NoCertificate)
+        ));
+        assert!(matches!(
+            listener_tls(pem, b"", None, Opening::Direct),
+            Err(CertificateError::NoKey)
+        ));
+        assert!(matches!(
+            listener_tls(pem, key, Some(b""), Opening::Direct),
+            Err(CertificateError::NoRoots)
+        ));
+        assert!(matches!(
+            upstream_tls(Some(b"nothing"), Opening::Direct),
+            Err(CertificateError::NoRoots)
+        ));
         let other = rcgen::generate_simple_self_signed(vec!["b".to_owned()]).unwrap();
         let other = other.signing_key.serialize_pem();
-        assert!(listener_tls(pem, other.as_bytes(), None).is_err());
-        let config = listener_tls(pem, key, None).unwrap();
+        assert!(listener_tls(pem, other.as_bytes(), None, Opening::Direct).is_err());
+        let config = listener_tls(pem, key, None, Opening::Direct).unwrap();
         assert_eq!(config.alpn_protocols, [b"http/1.1".to_vec()]);
         assert_eq!(config.max_early_data_size, 0);
     }

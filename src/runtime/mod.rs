@@ -39,7 +39,7 @@ pub use counters::{BUFFER_SIZES, Count, Counters};
 pub use driver::{DriverKind, Probe, probe};
 pub use latency::{BOUNDS, Histogram, Latency, Stage};
 pub use published::Published;
-pub use upstreams::{Addresses, Upstream, Upstreams};
+pub use upstreams::{Addresses, Opening, Upstream, Upstreams};
 pub use worker::{ListenerPlan, Worker, WorkerPlan};
 
 use crate::base::{ListenerId, Now};

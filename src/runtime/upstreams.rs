@@ -7,6 +7,26 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+/// How TLS begins on a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Opening {
+    /// With the handshake.
+    #[default]
+    Direct,
+    /// After an SSLRequest in plain text (PostgreSQL, Message Flow, SSL Session Encryption).
+    Postgres,
+}
+
+impl Opening {
+    /// What is spoken inside, as ALPN names it.
+    pub(super) const fn alpn(self) -> &'static [u8] {
+        match self {
+            Self::Direct => b"http/1.1",
+            Self::Postgres => b"postgresql",
+        }
+    }
+}
+
 /// Where one resource is.
 #[derive(Clone, Debug)]
 pub struct Upstream {
@@ -16,6 +36,8 @@ pub struct Upstream {
     pub port: u16,
     /// The handshake's settings and the name that the certificate must bear, for TLS.
     pub tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    /// How TLS begins.
+    pub opening: Opening,
 }
 
 /// All resources, by [`ResourceId`], of one generation of the config.
@@ -89,7 +111,12 @@ mod tests {
 
     #[test]
     fn a_literal_needs_no_resolver_and_a_name_does() {
-        let upstream = |host: &str| Upstream { host: host.to_owned(), port: 9, tls: None };
+        let upstream = |host: &str| Upstream {
+            host: host.to_owned(),
+            port: 9,
+            tls: None,
+            opening: Opening::Direct,
+        };
         let mut addresses = Addresses::default();
         assert_eq!(addresses.of(&upstream("127.0.0.1")).len(), 1);
         assert_eq!(addresses.of(&upstream("::1")).len(), 1);

@@ -11,7 +11,7 @@ use super::reactor::{Descriptor, Join, Reactor};
 use super::shared::Shared;
 use super::signal::Phase;
 use super::sys::Work;
-use super::upstreams::{Addresses, Upstreams};
+use super::upstreams::{Addresses, Opening, Upstreams};
 use super::{Sessions, accept, bell, clock, sys};
 use crate::base::{Limits, ListenerId};
 use rustls::ServerConfig;
@@ -35,6 +35,8 @@ pub struct ListenerPlan {
     pub address: SocketAddr,
     /// What it shows; a swap holds for handshakes that start after it.
     pub tls: Option<Arc<Published<ServerConfig>>>,
+    /// How callers begin it.
+    pub opening: Opening,
 }
 
 /// What a worker is to be.

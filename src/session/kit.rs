@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::worker::{ListenerView, ResourceView, Snapshot, Worker};
-use crate::base::{CredentialId, Limits, MaskId, MaskSet, Now, ResourceId, Secret};
-use crate::credential::{Credential, Form};
+use crate::base::{CredentialId, Limits, MaskId, MaskSet, Now, Protocol, ResourceId, Secret};
+use crate::credential::{AuthMethods, Credential, Form};
 use crate::identity::dev::{DevClaims, DevKey};
 use crate::identity::{
     Algorithm, IssuerRules, KeySet, KeySnapshot, Profile, SKEW_S_DEFAULT, Verifier,
@@ -80,15 +80,27 @@ fn snapshot(limits: Limits) -> Snapshot {
         plans: Plans::new(vec![spec]).unwrap(),
         resources: vec![ResourceView {
             name: "llm".into(),
+            protocol: Protocol::Http,
             shape: Shape::OpenAi,
             credential: CredentialId(0),
             base_path: "/base".into(),
             authority: "llm.internal".into(),
             body_max: 1 << 20,
             cookies: false,
+            database: String::new(),
+            auth: AuthMethods::NONE,
+            sql_text_max: 0,
+            message_max: 0,
         }],
         names: [("llm".to_owned(), ResourceId(0))].into(),
-        listeners: vec![ListenerView { name: "api".into(), resource: None, hosts: Vec::new() }],
+        databases: [].into(),
+        listeners: vec![ListenerView {
+            name: "api".into(),
+            protocol: Protocol::Http,
+            secure: false,
+            resource: None,
+            hosts: Vec::new(),
+        }],
         credentials: vec![Credential::new("llm-key".into(), &form)],
     }
 }

@@ -5,9 +5,9 @@ use super::gate::Counted;
 use super::refusal::Refusal;
 use super::watch::Watch;
 use crate::base::{
-    Budgets, ConnectionId, CredentialId, ExchangeId, Limits, ListenerId, Now, ResourceId,
+    Budgets, ConnectionId, CredentialId, ExchangeId, Limits, ListenerId, Now, Protocol, ResourceId,
 };
-use crate::credential::Credential;
+use crate::credential::{AuthMethods, Credential};
 use crate::identity::{Cached, KeySnapshot, Principal, TokenCache, TokenError, Verifier};
 use crate::mask::{Content, Filter, MaskError, Plan, Plans, Shape};
 use crate::policy::{Row, Table};
@@ -25,8 +25,10 @@ pub type Held = Rc<Arc<Snapshot>>;
 /// A resource, as a session sees it.
 #[derive(Debug)]
 pub struct ResourceView {
-    /// Its name, the first path segment.
+    /// Its name: the first path segment, or the database that callers connect to.
     pub name: String,
+    /// What is spoken with it.
+    pub protocol: Protocol,
     /// How its bodies are built.
     pub shape: Shape,
     /// The credential where no rule names another.
@@ -39,6 +41,14 @@ pub struct ResourceView {
     pub body_max: u64,
     /// Whether cookies pass in either direction.
     pub cookies: bool,
+    /// The database at the upstream; empty but on postgres.
+    pub database: String,
+    /// How the upstream may ask for the password, on postgres.
+    pub auth: AuthMethods,
+    /// Bytes of a statement's text.
+    pub sql_text_max: u32,
+    /// Bytes of a database message that must be looked at whole.
+    pub message_max: u32,
 }
 
 /// A listener, as a session sees it.
@@ -46,6 +56,10 @@ pub struct ResourceView {
 pub struct ListenerView {
     /// Its name.
     pub name: String,
+    /// What callers speak.
+    pub protocol: Protocol,
+    /// Whether callers speak TLS; each of them does then.
+    pub secure: bool,
     /// The resource that it is pinned to.
     pub resource: Option<ResourceId>,
     /// Host names served, lower case; empty: any well-formed one.
@@ -69,8 +83,10 @@ pub struct Snapshot {
     pub plans: Plans,
     /// By [`ResourceId`].
     pub resources: Vec<ResourceView>,
-    /// First path segment to resource.
+    /// First path segment to resource that speaks http.
     pub names: AHashMap<String, ResourceId>,
+    /// Database that a caller connects to, to resource that speaks postgres.
+    pub databases: AHashMap<String, ResourceId>,
     /// By [`ListenerId`].
     pub listeners: Vec<ListenerView>,
     /// By [`CredentialId`].

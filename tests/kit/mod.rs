@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use weirgate::base::{
     ConnectionId, CredentialId, ExchangeId, Limits, ListenerId, MaskId, MaskSet, Now, Pieces,
-    ResourceId, Secret,
+    Protocol, ResourceId, Secret,
 };
-use weirgate::credential::{Credential, Form};
+use weirgate::credential::{AuthMethods, Credential, Form};
 use weirgate::identity::Verifier;
 use weirgate::identity::dev::{DevClaims, DevKey};
 use weirgate::mask::{Detector, JsonPath, MaskSpec, Operator, Operators, Plans, Shape};
@@ -45,12 +45,17 @@ impl Site {
     pub(crate) fn snapshot(self, generation: u64) -> Snapshot {
         let view = |(name, shape): &(String, Shape)| ResourceView {
             name: name.clone(),
+            protocol: Protocol::Http,
             shape: *shape,
             credential: CredentialId(0),
             base_path: "/base".to_owned(),
             authority: format!("{name}.internal"),
             body_max: 1 << 20,
             cookies: false,
+            database: String::new(),
+            auth: AuthMethods::NONE,
+            sql_text_max: 0,
+            message_max: 0,
         };
         let id = |(place, (name, _)): (usize, &(String, Shape))| {
             (name.clone(), ResourceId(u16::try_from(place).unwrap()))
@@ -69,8 +74,11 @@ impl Site {
             plans: Plans::new(self.masks).unwrap(),
             resources: self.resources.iter().map(view).collect(),
             names: self.resources.iter().enumerate().map(id).collect(),
+            databases: [].into(),
             listeners: vec![ListenerView {
                 name: "api".to_owned(),
+                protocol: Protocol::Http,
+                secure: false,
                 resource: None,
                 hosts: Vec::new(),
             }],

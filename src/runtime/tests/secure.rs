@@ -39,11 +39,12 @@ impl Authority {
     fn listener(&self, name: &str, client_ca: Option<&Self>) -> Arc<ServerConfig> {
         let (certificate, key) = self.issue(name);
         let client_ca = client_ca.map(|ca| ca.pem.as_bytes());
-        listener_tls(certificate.as_bytes(), key.as_bytes(), client_ca).expect("settings")
+        listener_tls(certificate.as_bytes(), key.as_bytes(), client_ca, super::Opening::Direct)
+            .expect("settings")
     }
 
     fn client(&self) -> Arc<ClientConfig> {
-        upstream_tls(Some(self.pem.as_bytes())).expect("settings")
+        upstream_tls(Some(self.pem.as_bytes()), super::Opening::Direct).expect("settings")
     }
 }
 
@@ -67,7 +68,12 @@ fn upstream_over_tls(config: Arc<ServerConfig>) -> super::peers::Peer {
 fn over_tls(plan: &mut WorkerPlan, address: SocketAddr, ca: &Authority, name: &'static str) {
     let name = ServerName::try_from(name).expect("a name");
     let tls = Some((ca.client(), name));
-    let there = Upstream { host: address.ip().to_string(), port: address.port(), tls };
+    let there = Upstream {
+        host: address.ip().to_string(),
+        port: address.port(),
+        tls,
+        opening: super::Opening::Direct,
+    };
     plan.upstreams = Published::new(Upstreams::new(1, vec![there]));
 }
 
