@@ -6,7 +6,7 @@ use crate::config::{Config, CredentialKind, Listener, Protocol, SecretFrom, Secr
 use crate::credential::{Credential, Form};
 use crate::identity::CertificateRules;
 use crate::mask::Plans;
-use crate::runtime::{Upstream, Upstreams, listener_tls, upstream_tls};
+use crate::runtime::{Opening, Upstream, Upstreams, listener_tls, upstream_tls};
 use crate::session::{ListenerView, ResourceView, Snapshot};
 use rustls::ServerConfig;
 use rustls_pki_types::ServerName;
@@ -99,7 +99,7 @@ pub(super) fn upstreams(
                 None => None,
                 Some(tls) => {
                     let ca = tls.ca.as_deref().map(|path| read(source, path)).transpose()?;
-                    let made = upstream_tls(ca.as_deref()).map_err(|error| {
+                    let made = upstream_tls(ca.as_deref(), Opening::Direct).map_err(|error| {
                         StartError::Tls(format!("resource `{}`: {error}", resource.name))
                     })?;
                     let name = ServerName::try_from(tls.server_name.clone()).map_err(|error| {
@@ -109,7 +109,7 @@ pub(super) fn upstreams(
                 }
             };
             let (host, port) = (resource.upstream.host.clone(), resource.upstream.port);
-            Ok(Upstream { host, port, tls })
+            Ok(Upstream { host, port, tls, opening: Opening::Direct })
         })
         .collect::<Result<_, StartError>>()?;
     Ok(Upstreams::new(generation, list))
@@ -123,7 +123,7 @@ pub(super) fn server(
     let Some(tls) = &listener.tls else { return Ok(None) };
     let (cert, key) = (read(source, &tls.cert)?, read(source, &tls.key)?);
     let ca = tls.client_ca.as_deref().map(|path| read(source, path)).transpose()?;
-    listener_tls(&cert, &key, ca.as_deref())
+    listener_tls(&cert, &key, ca.as_deref(), Opening::Direct)
         .map(Some)
         .map_err(|error| StartError::Tls(format!("listener `{}`: {error}", listener.name)))
 }

@@ -15,7 +15,7 @@ use crate::base::{ListenerId, Secret};
 use crate::config::{Config, Diagnostic, Source};
 use crate::control::drain::{self, Drain, DrainError, Files, Settings, Storage};
 use crate::runtime::map::RingJournal;
-use crate::runtime::{self, Counters, ListenerPlan, Published, Worker, WorkerPlan};
+use crate::runtime::{self, Counters, ListenerPlan, Opening, Published, Worker, WorkerPlan};
 use crate::session::{Counts, Snapshot};
 use control::Control;
 use rustls::ServerConfig;
@@ -229,6 +229,7 @@ impl Gateway {
                 id: ListenerId(place),
                 address: listener.address,
                 tls: tls.clone(),
+                opening: Opening::Direct,
             })
             .collect();
         let listeners: Vec<_> = config

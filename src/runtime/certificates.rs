@@ -1,7 +1,8 @@
 //! TLS settings from PEM: what a listener shows and asks for, whom an upstream must be.
 //!
-//! One provider (ring), TLS 1.3 and 1.2, ALPN `http/1.1` only, no early data.
+//! One provider (ring), TLS 1.3 and 1.2, one name for ALPN, no early data.
 
+use super::opening::Opening;
 use rustls::crypto::ring::default_provider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -50,6 +51,7 @@ impl From<rustls::Error> for CertificateError {
 }
 
 /// What a listener shows, and with `client_ca` asks of callers: a certificate is then required.
+/// A caller that names another protocol than that of `opening` is refused (RFC 7301).
 ///
 /// # Errors
 /// See [`CertificateError`].
@@ -57,6 +59,7 @@ pub fn listener_tls(
     certificate_pem: &[u8],
     key_pem: &[u8],
     client_ca_pem: Option<&[u8]>,
+    opening: Opening,
 ) -> Result<Arc<ServerConfig>, CertificateError> {
     let chain = certificates(certificate_pem)?;
     if chain.is_empty() {
@@ -80,7 +83,7 @@ pub fn listener_tls(
         }
     };
     let mut config = builder.with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![opening.alpn().to_vec()];
     config.max_early_data_size = 0;
     config.ticketer = rustls::crypto::ring::Ticketer::new()?;
     Ok(Arc::new(config))
@@ -90,7 +93,10 @@ pub fn listener_tls(
 ///
 /// # Errors
 /// See [`CertificateError`].
-pub fn upstream_tls(ca_pem: Option<&[u8]>) -> Result<Arc<ClientConfig>, CertificateError> {
+pub fn upstream_tls(
+    ca_pem: Option<&[u8]>,
+    opening: Opening,
+) -> Result<Arc<ClientConfig>, CertificateError> {
     let roots = match ca_pem {
         Some(pem) => roots(pem)?,
         None => system_roots()?,
@@ -99,7 +105,7 @@ pub fn upstream_tls(ca_pem: Option<&[u8]>) -> Result<Arc<ClientConfig>, Certific
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![opening.alpn().to_vec()];
     config.enable_early_data = false;
     Ok(Arc::new(config))
 }
@@ -129,22 +135,34 @@ fn system_roots() -> Result<RootCertStore, CertificateError> {
 mod tests {
     use super::*;
 
+    const DIRECT: Opening = Opening::Direct;
+
     #[test]
     fn broken_pem_is_an_error_and_not_an_empty_store() {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         let (pem, key) = (made.cert.pem(), made.signing_key.serialize_pem());
         let (pem, key) = (pem.as_bytes(), key.as_bytes());
-        assert!(listener_tls(pem, key, None).is_ok());
-        assert!(listener_tls(pem, key, Some(pem)).is_ok());
-        assert!(matches!(listener_tls(b"", key, None), Err(CertificateError::NoCertificate)));
-        assert!(matches!(listener_tls(pem, b"", None), Err(CertificateError::NoKey)));
-        assert!(matches!(listener_tls(pem, key, Some(b"")), Err(CertificateError::NoRoots)));
-        assert!(matches!(upstream_tls(Some(b"nothing")), Err(CertificateError::NoRoots)));
+        assert!(listener_tls(pem, key, None, DIRECT).is_ok());
+        assert!(listener_tls(pem, key, Some(pem), DIRECT).is_ok());
+        assert!(matches!(
+            listener_tls(b"", key, None, DIRECT),
+            Err(CertificateError::NoCertificate)
+        ));
+        assert!(matches!(listener_tls(pem, b"", None, DIRECT), Err(CertificateError::NoKey)));
+        assert!(matches!(
+            listener_tls(pem, key, Some(b""), DIRECT),
+            Err(CertificateError::NoRoots)
+        ));
+        assert!(matches!(upstream_tls(Some(b"nothing"), DIRECT), Err(CertificateError::NoRoots)));
         let other = rcgen::generate_simple_self_signed(vec!["b".to_owned()]).unwrap();
         let other = other.signing_key.serialize_pem();
-        assert!(listener_tls(pem, other.as_bytes(), None).is_err());
-        let config = listener_tls(pem, key, None).unwrap();
+        assert!(listener_tls(pem, other.as_bytes(), None, DIRECT).is_err());
+        let config = listener_tls(pem, key, None, DIRECT).unwrap();
         assert_eq!(config.alpn_protocols, [b"http/1.1".to_vec()]);
         assert_eq!(config.max_early_data_size, 0);
+        let config = listener_tls(pem, key, None, Opening::Postgres).unwrap();
+        assert_eq!(config.alpn_protocols, [b"postgresql".to_vec()]);
+        let config = upstream_tls(Some(pem), Opening::Postgres).unwrap();
+        assert_eq!(config.alpn_protocols, [b"postgresql".to_vec()]);
     }
 }

@@ -1,5 +1,6 @@
 //! Where resources are: a table of the config, and addresses as control's resolver found them.
 
+use super::opening::Opening;
 use crate::base::ResourceId;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
@@ -16,6 +17,8 @@ pub struct Upstream {
     pub port: u16,
     /// The handshake's settings and the name that the certificate must bear, for TLS.
     pub tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    /// How connections begin. Without TLS nothing is said or asked before the session.
+    pub opening: Opening,
 }
 
 /// All resources, by [`ResourceId`], of one generation of the config.
@@ -89,7 +92,12 @@ mod tests {
 
     #[test]
     fn a_literal_needs_no_resolver_and_a_name_does() {
-        let upstream = |host: &str| Upstream { host: host.to_owned(), port: 9, tls: None };
+        let upstream = |host: &str| Upstream {
+            host: host.to_owned(),
+            port: 9,
+            tls: None,
+            opening: Opening::Direct,
+        };
         let mut addresses = Addresses::default();
         assert_eq!(addresses.of(&upstream("127.0.0.1")).len(), 1);
         assert_eq!(addresses.of(&upstream("::1")).len(), 1);

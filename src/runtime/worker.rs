@@ -6,6 +6,7 @@
 use super::buffer::Class;
 use super::counters::Counters;
 use super::driver::{self, DriverKind};
+use super::opening::Opening;
 use super::published::Published;
 use super::reactor::{Descriptor, Join, Reactor};
 use super::shared::Shared;
@@ -35,6 +36,8 @@ pub struct ListenerPlan {
     pub address: SocketAddr,
     /// What it shows; a swap holds for handshakes that start after it.
     pub tls: Option<Arc<Published<ServerConfig>>>,
+    /// How its connections begin.
+    pub opening: Opening,
 }
 
 /// What a worker is to be.

@@ -6,13 +6,14 @@ mod attacks;
 mod ends;
 mod fake;
 mod leaks;
+mod opening;
 mod peers;
 mod plain;
 mod relay;
 mod secure;
 
 use super::{
-    Addresses, ListenerPlan, Published, Sessions, Upstream, Upstreams, Worker, WorkerPlan,
+    Addresses, ListenerPlan, Opening, Published, Sessions, Upstream, Upstreams, Worker, WorkerPlan,
 };
 use crate::base::{Limits, ListenerId};
 use std::net::SocketAddr;
@@ -25,8 +26,13 @@ fn on_both_drivers(test: impl Fn(bool)) {
     test(true);
 }
 
+fn at(upstream: SocketAddr) -> Upstream {
+    let (host, port) = (upstream.ip().to_string(), upstream.port());
+    Upstream { host, port, tls: None, opening: Opening::Direct }
+}
+
 fn plan(upstream: SocketAddr, force_legacy: bool) -> WorkerPlan {
-    let there = Upstream { host: upstream.ip().to_string(), port: upstream.port(), tls: None };
+    let there = at(upstream);
     WorkerPlan {
         name: "worker-test".to_owned(),
         core: None,
@@ -36,6 +42,7 @@ fn plan(upstream: SocketAddr, force_legacy: bool) -> WorkerPlan {
             id: ListenerId(0),
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             tls: None,
+            opening: Opening::Direct,
         }],
         upstreams: Published::new(Upstreams::new(1, vec![there])),
         addresses: Published::new(Addresses::default()),
