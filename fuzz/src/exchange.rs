@@ -138,7 +138,7 @@ impl Run {
                     self.tell_plain(part);
                 }
             }
-            b'c' => self.with_connection(Input::Connected),
+            b'c' => self.with_connection(|id| Input::Connected(id, None)),
             b'f' => {
                 let faults = [
                     UpstreamFault::Unresolved,

@@ -6,7 +6,7 @@ use crate::control::drain::DrainHandle;
 use crate::control::keys::{Asker, Format};
 use crate::identity::{CertificateRules, KeySnapshot, Principal, from_certificate};
 use crate::runtime::map::RingJournal;
-use crate::runtime::{self, Disk, Published};
+use crate::runtime::{self, CallerLink, Disk, Published};
 use crate::session::{self, Counts, Input, Interest, Out, Snapshot, Worker};
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -110,26 +110,24 @@ impl<F: Format<Snapshot = KeySnapshot>> Drop for Sessions<F> {
 impl<F: Format<Snapshot = KeySnapshot>> runtime::Sessions for Sessions<F> {
     type S = Session<F>;
 
-    fn open(
-        &self,
-        peer: SocketAddr,
-        listener: ListenerId,
-        client_cert: Option<Vec<u8>>,
-        sni: Option<String>,
-    ) -> Session<F> {
+    fn open(&self, peer: SocketAddr, listener: ListenerId, link: CallerLink) -> Session<F> {
         let now = runtime::now();
         let connection = self.shared.worker.borrow_mut().next_connection();
         let found = self.shared.listeners.get(listener.index());
         let flow = match found {
             Some((Protocol::Tcp, rules)) => {
-                let principal = principal(rules.as_ref(), client_cert.as_deref(), now);
+                let principal = principal(rules.as_ref(), link.certificate.as_deref(), now);
                 let peer = peer.to_string();
                 Flow::Tcp(Box::new(session::tcp::Session::new(
                     listener, connection, peer, principal, now,
                 )))
             }
             _ => Flow::Http(Box::new(session::http::Session::new(
-                listener, connection, peer, sni, now,
+                listener,
+                connection,
+                peer,
+                link.server_name,
+                now,
             ))),
         };
         Session { shared: Rc::clone(&self.shared), flow }

@@ -2,6 +2,7 @@
 //!
 //! An accept is never dropped in flight: the loop ends because its listening socket is shut down.
 
+use super::opening::{self, Agreed, Opening};
 use super::park::{self, Seat};
 use super::published::Watch;
 use super::reactor::Descriptor;
@@ -15,7 +16,7 @@ use rustls::ServerConfig;
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -56,25 +57,19 @@ pub(super) async fn accept_loop<K: Sessions + 'static>(
                     continue;
                 }
                 let settings = settings.as_mut().map(|watch| Arc::clone(watch.get().0));
-                let settings = match settings {
-                    None => None,
-                    Some(settings) => match shared.handshake(peer.ip()) {
-                        Some(handshake) => Some((settings, handshake)),
-                        None => {
-                            // Not louder: it is said for each connection of a flood.
-                            tracing::debug!(%peer, "too many handshakes of an address");
-                            shared.counters.handshakes_spent.add();
-                            sys::reset(stream.as_raw_fd());
-                            continue;
-                        }
-                    },
+                let Some(entry) = Entry::of(settings, plan.opening, &shared, peer.ip()) else {
+                    // Not louder: it is said for each connection of a flood.
+                    tracing::debug!(%peer, "too many handshakes of an address");
+                    shared.counters.handshakes_spent.add();
+                    sys::reset(stream.as_raw_fd());
+                    continue;
                 };
                 shared.connections.set(open.saturating_add(1));
                 shared.counters.accepted.add();
                 shared.counters.open.set(u64::from(open.saturating_add(1)));
                 let open = Open { shared: Rc::clone(&shared), counted: Cell::new(true) };
                 let sessions = Rc::clone(&sessions);
-                let task = admit(stream, peer, plan.id, settings, open, sessions);
+                let task = admit(stream, peer, plan.id, entry, open, sessions);
                 shared.reactor.spawn(caught(Rc::clone(&shared), Box::pin(task)));
             }
             Err(error) if is_shortage(&error) => {
@@ -110,45 +105,53 @@ impl Drop for Open {
     }
 }
 
+/// How a connection that was accepted begins.
+enum Entry {
+    Plain,
+    /// Its handshake counts from the accept on.
+    Tls(Arc<ServerConfig>, Handshake),
+    /// Its handshake counts once there is one.
+    Postgres(Option<Arc<ServerConfig>>),
+}
+
+impl Entry {
+    /// `None`: the address makes too many handshakes.
+    fn of(
+        settings: Option<Arc<ServerConfig>>,
+        opening: Opening,
+        shared: &Rc<Shared>,
+        from: IpAddr,
+    ) -> Option<Self> {
+        match (opening, settings) {
+            (Opening::Postgres, settings) => Some(Self::Postgres(settings)),
+            (Opening::Direct, None) => Some(Self::Plain),
+            (Opening::Direct, Some(settings)) => {
+                shared.handshake(from).map(|in_flight| Self::Tls(settings, in_flight))
+            }
+        }
+    }
+}
+
 /// Handshake, then the session.
 async fn admit<K: Sessions>(
     stream: TcpStream,
     peer: SocketAddr,
     listener: ListenerId,
-    settings: Option<(Arc<ServerConfig>, Handshake)>,
+    entry: Entry,
     open: Open,
     sessions: Rc<K>,
 ) {
     let shared = Rc::clone(&open.shared);
     socket::send_at_once(&stream);
     let mut socket = Socket::new(shared.reactor.adopt(stream));
-    let (mut certificate, mut name) = (None, None);
-    if let Some((settings, in_flight)) = settings {
-        let Ok(made) = tls::server(&settings) else { return };
-        socket.tls = Some(Box::new(made));
-        let within = Duration::from_millis(shared.limits.handshake_ms);
+    if !matches!(entry, Entry::Plain) {
         // Boxed, so that it takes no room of the connection once it is over.
-        let handshake = socket::handshake(&shared, &mut socket);
-        let handshake = Box::pin(shared.reactor.within(within, handshake));
-        match shared.signal.unless_stopped(handshake).await {
-            Some(Some(Ok(()))) => {}
-            Some(Some(Err(error))) => {
-                shared.counters.handshakes_failed.add();
-                tracing::debug!(%peer, %error, "a caller's handshake failed");
-                return;
-            }
-            Some(None) => {
-                shared.counters.handshakes_failed.add();
-                tracing::debug!(%peer, "a caller's handshake took too long");
-                return;
-            }
-            None => return,
+        let entered = Box::pin(enter(&shared, &mut socket, peer, entry));
+        if !entered.await {
+            return;
         }
-        drop(in_flight);
-        certificate = socket.tls.as_ref().and_then(|tls| tls.peer_certificate());
-        name = socket.tls.as_ref().and_then(|tls| tls.server_name());
     }
-    let session = sessions.open(peer, listener, certificate, name);
+    let session = sessions.open(peer, listener, socket.link());
     drop(sessions);
     let mut seat = Seat::new(socket, session);
     // Boxed, so that a connection that is idle for long holds no room for operations.
@@ -157,6 +160,65 @@ async fn admit<K: Sessions>(
         park::wait(&shared, &mut seat).await;
     }
     drop(open);
+}
+
+/// Everything before the session, within one time. Returns whether there is to be a session.
+async fn enter(shared: &Rc<Shared>, socket: &mut Socket, peer: SocketAddr, entry: Entry) -> bool {
+    let within = Duration::from_millis(shared.limits.handshake_ms);
+    let opened = shared.reactor.within(within, secure(shared, socket, peer.ip(), entry));
+    let Some(opened) = shared.signal.unless_stopped(opened).await else { return false };
+    let error = match opened {
+        Some(Ok(())) => return true,
+        Some(Err(error)) => error,
+        None => io::ErrorKind::TimedOut.into(),
+    };
+    if error.kind() == io::ErrorKind::QuotaExceeded {
+        tracing::debug!(%peer, "too many handshakes of an address");
+        shared.counters.handshakes_spent.add();
+        sys::reset(socket.fd);
+    } else {
+        shared.counters.handshakes_failed.add();
+        tracing::debug!(%peer, %error, "a caller's handshake failed");
+    }
+    false
+}
+
+/// Agrees on encryption where that is the custom, and shakes hands.
+///
+/// # Errors
+/// `QuotaExceeded` where the address makes too many handshakes; else see [`opening::agree`] and
+/// [`socket::handshake`].
+async fn secure(
+    shared: &Rc<Shared>,
+    socket: &mut Socket,
+    from: IpAddr,
+    entry: Entry,
+) -> io::Result<()> {
+    let (settings, in_flight, direct) = match entry {
+        Entry::Plain => return Ok(()),
+        Entry::Tls(settings, in_flight) => (settings, in_flight, false),
+        Entry::Postgres(settings) => {
+            let agreed = opening::agree(shared, socket, settings.is_some()).await?;
+            let Some(settings) = settings.filter(|_| agreed != Agreed::Plain) else {
+                return Ok(());
+            };
+            let in_flight = shared.handshake(from).ok_or(io::ErrorKind::QuotaExceeded)?;
+            if agreed == Agreed::Asked {
+                opening::grant(socket).await?;
+            }
+            (settings, in_flight, agreed == Agreed::Direct)
+        }
+    };
+    socket.tls = Some(Box::new(tls::server(&settings).map_err(io::Error::other)?));
+    socket::handshake(shared, socket).await?;
+    drop(in_flight);
+    // Whoever began without a word may speak any protocol under TLS; ours must be named, or an
+    // attacker could bring a browser to speak to a database (ALPACA).
+    let named = Opening::Postgres.alpn();
+    if direct && !socket.tls.as_ref().is_some_and(|tls| tls.speaks(named)) {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    Ok(())
 }
 
 /// Bytes that a connection takes between requests, beside its session.

@@ -2,7 +2,7 @@
 //!
 //! One provider (ring), TLS 1.3 and 1.2, one name for ALPN, no early data.
 
-use super::upstreams::Opening;
+use super::opening::Opening;
 use rustls::crypto::ring::default_provider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -51,6 +51,7 @@ impl From<rustls::Error> for CertificateError {
 }
 
 /// What a listener shows, and with `client_ca` asks of callers: a certificate is then required.
+/// A caller that names another protocol than that of `opening` is refused (RFC 7301).
 ///
 /// # Errors
 /// See [`CertificateError`].
@@ -134,34 +135,34 @@ fn system_roots() -> Result<RootCertStore, CertificateError> {
 mod tests {
     use super::*;
 
+    const DIRECT: Opening = Opening::Direct;
+
     #[test]
     fn broken_pem_is_an_error_and_not_an_empty_store() {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         let (pem, key) = (made.cert.pem(), made.signing_key.serialize_pem());
         let (pem, key) = (pem.as_bytes(), key.as_bytes());
-        assert!(listener_tls(pem, key, None, Opening::Direct).is_ok());
-        assert!(listener_tls(pem, key, Some(pem), Opening::Direct).is_ok());
+        assert!(listener_tls(pem, key, None, DIRECT).is_ok());
+        assert!(listener_tls(pem, key, Some(pem), DIRECT).is_ok());
         assert!(matches!(
-            listener_tls(b"", key, None, Opening::Direct),
+            listener_tls(b"", key, None, DIRECT),
             Err(CertificateError::NoCertificate)
         ));
+        assert!(matches!(listener_tls(pem, b"", None, DIRECT), Err(CertificateError::NoKey)));
         assert!(matches!(
-            listener_tls(pem, b"", None, Opening::Direct),
-            Err(CertificateError::NoKey)
-        ));
-        assert!(matches!(
-            listener_tls(pem, key, Some(b""), Opening::Direct),
+            listener_tls(pem, key, Some(b""), DIRECT),
             Err(CertificateError::NoRoots)
         ));
-        assert!(matches!(
-            upstream_tls(Some(b"nothing"), Opening::Direct),
-            Err(CertificateError::NoRoots)
-        ));
+        assert!(matches!(upstream_tls(Some(b"nothing"), DIRECT), Err(CertificateError::NoRoots)));
         let other = rcgen::generate_simple_self_signed(vec!["b".to_owned()]).unwrap();
         let other = other.signing_key.serialize_pem();
-        assert!(listener_tls(pem, other.as_bytes(), None, Opening::Direct).is_err());
-        let config = listener_tls(pem, key, None, Opening::Direct).unwrap();
+        assert!(listener_tls(pem, other.as_bytes(), None, DIRECT).is_err());
+        let config = listener_tls(pem, key, None, DIRECT).unwrap();
         assert_eq!(config.alpn_protocols, [b"http/1.1".to_vec()]);
         assert_eq!(config.max_early_data_size, 0);
+        let config = listener_tls(pem, key, None, Opening::Postgres).unwrap();
+        assert_eq!(config.alpn_protocols, [b"postgresql".to_vec()]);
+        let config = upstream_tls(Some(pem), Opening::Postgres).unwrap();
+        assert_eq!(config.alpn_protocols, [b"postgresql".to_vec()]);
     }
 }

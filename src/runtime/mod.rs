@@ -19,6 +19,7 @@ mod driver;
 mod flow;
 mod latency;
 pub mod map;
+mod opening;
 mod park;
 mod published;
 mod reactor;
@@ -38,8 +39,9 @@ pub use clock::now;
 pub use counters::{BUFFER_SIZES, Count, Counters};
 pub use driver::{DriverKind, Probe, probe};
 pub use latency::{BOUNDS, Histogram, Latency, Stage};
+pub use opening::Opening;
 pub use published::Published;
-pub use upstreams::{Addresses, Opening, Upstream, Upstreams};
+pub use upstreams::{Addresses, Upstream, Upstreams};
 pub use worker::{ListenerPlan, Worker, WorkerPlan};
 
 use crate::base::{ListenerId, Now};
@@ -81,21 +83,24 @@ pub enum Disk {
     Reached(Position),
 }
 
+/// What is known of a caller's connection when its session begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallerLink {
+    /// The caller's leaf certificate in DER, verified.
+    pub certificate: Option<Vec<u8>>,
+    /// The name that it asked for (SNI).
+    pub server_name: Option<String>,
+    /// Whether it is under TLS.
+    pub secure: bool,
+}
+
 /// Makes the sessions of one worker, on that worker's thread.
 pub trait Sessions {
     /// What it makes.
     type S: Session;
 
     /// A session for a connection that was accepted, after its handshake.
-    ///
-    /// `client_cert` is the caller's leaf certificate in DER, verified; `sni` the name it asked for.
-    fn open(
-        &self,
-        peer: SocketAddr,
-        listener: ListenerId,
-        client_cert: Option<Vec<u8>>,
-        sni: Option<String>,
-    ) -> Self::S;
+    fn open(&self, peer: SocketAddr, listener: ListenerId, link: CallerLink) -> Self::S;
 
     /// What tells, by a byte for each time, that the disk got further; asked for once. Blocking.
     fn bell(&self) -> Option<UnixStream> {

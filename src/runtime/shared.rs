@@ -193,10 +193,11 @@ impl Shared {
                 Some(Box::new(made))
             }
         };
+        let opening = upstream.opening;
         drop(upstreams);
         let place = self.place(key.resource)?;
         let within = Duration::from_millis(self.limits.connect_ms);
-        Ok(Found::Connect(ConnectJob { addresses, tls, place, within }))
+        Ok(Found::Connect(ConnectJob { addresses, tls, opening, place, within }))
     }
 
     /// Keeps a connection for another exchange, or closes it when there are enough.

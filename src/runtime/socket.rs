@@ -1,11 +1,12 @@
 //! One transport connection, and the operations on it as values that own what they touch.
 
 use super::buffer::{Buffer, Class};
-use super::clock;
+use super::opening::{self, Opening};
 use super::reactor::{Descriptor, Op};
 use super::shared::{Place, Shared};
 use super::sys::{Done, Gather, Work};
 use super::tls::Tls;
+use super::{CallerLink, clock};
 use crate::session::io::UpstreamFault;
 use socket2::{Domain, Protocol, SockRef, Type};
 use std::io;
@@ -39,6 +40,16 @@ impl Socket {
     pub(super) fn peek(&self) -> io::Result<usize> {
         let half = self.read.as_ref().or(self.write.as_ref());
         half.map_or_else(|| Err(io::ErrorKind::NotConnected.into()), |half| half.peek())
+    }
+
+    /// What a session may know of it, once its handshake is over.
+    pub(super) fn link(&self) -> CallerLink {
+        let tls = self.tls.as_ref();
+        CallerLink {
+            certificate: tls.and_then(|tls| tls.peer_certificate()).map(<[u8]>::to_vec),
+            server_name: tls.and_then(|tls| tls.server_name()),
+            secure: tls.is_some(),
+        }
     }
 
     /// Whether no operation is in flight on it.
@@ -150,9 +161,31 @@ pub(super) async fn handshake(shared: &Shared, socket: &mut Socket) -> io::Resul
 
 /// Writes the records that wait.
 async fn flush(socket: &mut Socket) -> io::Result<()> {
-    let Some(tls) = socket.tls.as_mut().filter(|tls| tls.wants_write()) else { return Ok(()) };
-    let mut gather = Box::<Gather>::default();
-    tls.seal(&mut gather)?;
+    if !socket.tls.as_ref().is_some_and(|tls| tls.wants_write()) {
+        return Ok(());
+    }
+    send(socket, Box::default()).await
+}
+
+/// Waits until there is something to read, or an end.
+///
+/// # Errors
+/// The socket's.
+pub(super) async fn readable(socket: &mut Socket) -> io::Result<()> {
+    let Some(half) = socket.read.take() else { return Err(io::ErrorKind::NotConnected.into()) };
+    let done = half.start(Work::Readable).await;
+    socket.read = Some(half);
+    done.result.map(drop)
+}
+
+/// Writes a message whole, and the records that wait before it.
+///
+/// # Errors
+/// The socket's.
+pub(super) async fn send(socket: &mut Socket, mut gather: Box<Gather>) -> io::Result<()> {
+    if let Some(tls) = socket.tls.as_mut() {
+        tls.seal(&mut gather)?;
+    }
     while !gather.is_empty() {
         let Some(half) = socket.write.take() else {
             return Err(io::ErrorKind::NotConnected.into());
@@ -174,13 +207,15 @@ async fn flush(socket: &mut Socket) -> io::Result<()> {
 pub(super) struct ConnectJob {
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) tls: Option<Box<Tls>>,
+    pub(super) opening: Opening,
     pub(super) place: Place,
     pub(super) within: Duration,
 }
 
-/// Makes a connection: the addresses in turn, then the handshake, all within one deadline.
+/// Makes a connection: the addresses in turn, then the handshake, all within one deadline. Where
+/// there is to be TLS there is TLS or no connection.
 pub(super) async fn connect(shared: Rc<Shared>, job: ConnectJob) -> Result<Socket, UpstreamFault> {
-    let ConnectJob { addresses, tls, place, within } = job;
+    let ConnectJob { addresses, tls, opening, place, within } = job;
     let reactor = &shared.reactor;
     let until_ns = clock::mono_ns().saturating_add(nanos(within));
     let attempt = async {
@@ -207,8 +242,10 @@ pub(super) async fn connect(shared: Rc<Shared>, job: ConnectJob) -> Result<Socke
     };
     let whole = async {
         let mut socket = Socket::new(attempt.await?);
-        socket.tls = tls;
-        handshake(&shared, &mut socket).await.map_err(|_| UpstreamFault::Tls)?;
+        encrypt(&shared, &mut socket, tls, opening).await.map_err(|error| {
+            tracing::debug!(%error, "an upstream's handshake failed");
+            UpstreamFault::Tls
+        })?;
         Ok(socket)
     };
     match reactor.within(within, whole).await {
@@ -218,6 +255,20 @@ pub(super) async fn connect(shared: Rc<Shared>, job: ConnectJob) -> Result<Socke
         }),
         None => Err(UpstreamFault::TimedOut),
     }
+}
+
+/// Asks for encryption where that is the custom, and shakes hands.
+async fn encrypt(
+    shared: &Shared,
+    socket: &mut Socket,
+    tls: Option<Box<Tls>>,
+    opening: Opening,
+) -> io::Result<()> {
+    if tls.is_some() && opening == Opening::Postgres {
+        opening::ask(socket).await?;
+    }
+    socket.tls = tls;
+    handshake(shared, socket).await
 }
 
 /// Connects to one address.

@@ -148,9 +148,14 @@ impl Tls {
     }
 
     /// Certificate of the peer, DER.
-    pub(super) fn peer_certificate(&self) -> Option<Vec<u8>> {
+    pub(super) fn peer_certificate(&self) -> Option<&[u8]> {
         let chain = self.connection.peer_certificates()?;
-        chain.first().map(|certificate| certificate.as_ref().to_vec())
+        chain.first().map(|certificate| certificate.as_ref())
+    }
+
+    /// Whether both ends named `protocol` in the handshake (RFC 7301).
+    pub(super) fn speaks(&self, protocol: &[u8]) -> bool {
+        self.connection.alpn_protocol() == Some(protocol)
     }
 
     /// The name that a caller asked for.

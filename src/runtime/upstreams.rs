@@ -1,31 +1,12 @@
 //! Where resources are: a table of the config, and addresses as control's resolver found them.
 
+use super::opening::Opening;
 use crate::base::ResourceId;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-
-/// How TLS begins on a connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Opening {
-    /// With the handshake.
-    #[default]
-    Direct,
-    /// After an SSLRequest in plain text (PostgreSQL, Message Flow, SSL Session Encryption).
-    Postgres,
-}
-
-impl Opening {
-    /// What is spoken inside, as ALPN names it.
-    pub(super) const fn alpn(self) -> &'static [u8] {
-        match self {
-            Self::Direct => b"http/1.1",
-            Self::Postgres => b"postgresql",
-        }
-    }
-}
 
 /// Where one resource is.
 #[derive(Clone, Debug)]
@@ -36,7 +17,7 @@ pub struct Upstream {
     pub port: u16,
     /// The handshake's settings and the name that the certificate must bear, for TLS.
     pub tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
-    /// How TLS begins.
+    /// How connections begin. Without TLS nothing is said or asked before the session.
     pub opening: Opening,
 }
 

@@ -6,12 +6,13 @@
 use super::buffer::Class;
 use super::counters::Counters;
 use super::driver::{self, DriverKind};
+use super::opening::Opening;
 use super::published::Published;
 use super::reactor::{Descriptor, Join, Reactor};
 use super::shared::Shared;
 use super::signal::Phase;
 use super::sys::Work;
-use super::upstreams::{Addresses, Opening, Upstreams};
+use super::upstreams::{Addresses, Upstreams};
 use super::{Sessions, accept, bell, clock, sys};
 use crate::base::{Limits, ListenerId};
 use rustls::ServerConfig;
@@ -35,7 +36,7 @@ pub struct ListenerPlan {
     pub address: SocketAddr,
     /// What it shows; a swap holds for handshakes that start after it.
     pub tls: Option<Arc<Published<ServerConfig>>>,
-    /// How callers begin it.
+    /// How its connections begin.
     pub opening: Opening,
 }
 

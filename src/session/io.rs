@@ -20,8 +20,9 @@ pub enum Input<'a> {
     CallerEnd,
     /// The caller is gone: reset, or a write failed.
     CallerGone,
-    /// The upstream connection for this exchange stands.
-    Connected(ExchangeId),
+    /// The upstream connection for this exchange stands; under TLS with the upstream's leaf
+    /// certificate, DER, verified.
+    Connected(ExchangeId, Option<&'a [u8]>),
     /// No upstream connection could be made, or the pool is full.
     ConnectFailed(ExchangeId, UpstreamFault),
     /// Bytes of the upstream, in plain text: all that are unconsumed so far.

@@ -414,11 +414,14 @@ impl<S: Session> Connection<S> {
             return false;
         }
         let Some(socket) = self.connected.take() else { return false };
-        self.upstream = Some(socket);
+        let socket = self.upstream.insert(socket);
         self.lap.connected(now, &self.shared.counters.latency);
         self.up.dead = false;
         self.down.restart_in();
-        self.tell(Input::Connected(exchange), now);
+        let certificate = socket.tls.as_ref().and_then(|tls| tls.peer_certificate());
+        let input = Input::Connected(exchange, certificate);
+        self.session.handle(input, now, &mut self.out);
+        self.after(From::Other, 0, now);
         true
     }
 

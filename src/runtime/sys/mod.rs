@@ -171,11 +171,19 @@ pub(super) fn reset(fd: RawFd) {
     }
 }
 
-/// Reads what is there at once; `peek` leaves it there. Zero is the end.
+/// Whether the peer will send no more, whatever of it still stands in the socket.
+pub(super) fn is_hung_up(fd: RawFd) -> bool {
+    let mut asked = libc::pollfd { fd, events: libc::POLLRDHUP, revents: 0 };
+    // SAFETY: the pointer is to one structure, which outlives the call.
+    unsafe { libc::poll(&raw mut asked, 1, 0) > 0 }
+}
+
+/// Reads what is there at once; `peek` leaves it there. Zero is the end. Only where no read is in
+/// flight or was, since a standing one takes what comes.
 ///
 /// # Errors
 /// `WouldBlock` when nothing is there; else the socket's error.
-fn receive_now(fd: RawFd, into: &mut [u8], peek: bool) -> io::Result<usize> {
+pub(super) fn receive_now(fd: RawFd, into: &mut [u8], peek: bool) -> io::Result<usize> {
     let flags = libc::MSG_DONTWAIT | if peek { libc::MSG_PEEK } else { 0 };
     // SAFETY: the pointer and length are those of `into`.
     let count = unsafe { libc::recv(fd, into.as_mut_ptr().cast(), into.len(), flags) };
@@ -320,8 +328,12 @@ mod tests {
         io::Write::write_all(&mut one, b"x").expect("write");
         while receive_now(fd, &mut byte, true).is_err() {}
         assert_eq!(receive_now(fd, &mut byte, false).expect("there"), 1);
+        io::Write::write_all(&mut one, b"y").expect("write");
+        assert!(!is_hung_up(fd));
         drop(one);
-        while receive_now(fd, &mut byte, true).is_err() {}
+        // The end shows behind what was not read.
+        while !is_hung_up(fd) {}
+        assert_eq!(receive_now(fd, &mut byte, false).expect("there"), 1);
         assert_eq!(receive_now(fd, &mut byte, true).expect("the end"), 0);
     }
 }

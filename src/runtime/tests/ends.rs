@@ -47,12 +47,8 @@ fn a_name_without_an_address_is_told() {
     on_both_drivers(|legacy| {
         let fakes = Fakes::new();
         let mut plan = plan(refused_address(), legacy);
-        let there = super::Upstream {
-            host: "nowhere.example".to_owned(),
-            port: 1,
-            tls: None,
-            opening: super::Opening::Direct,
-        };
+        let mut there = super::at(refused_address());
+        there.host = "nowhere.example".to_owned();
         plan.upstreams = super::Published::new(super::Upstreams::new(1, vec![there]));
         let addresses = std::sync::Arc::clone(&plan.addresses);
         let (worker, address) = start(plan, &fakes);

@@ -6,7 +6,7 @@
 //! `onetwo` with a pause of as many milliseconds as the body says.
 
 use crate::base::{CredentialId, ExchangeId, ListenerId, Now, Pieces, ResourceId};
-use crate::runtime::{Session, Sessions};
+use crate::runtime::{CallerLink, Session, Sessions};
 use crate::session::io::{Act, Input, Interest, Out};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -31,19 +31,15 @@ impl Fakes {
 impl Sessions for Fakes {
     type S = Fake;
 
-    fn open(
-        &self,
-        _peer: SocketAddr,
-        _listener: ListenerId,
-        client_cert: Option<Vec<u8>>,
-        sni: Option<String>,
-    ) -> Fake {
-        if let Some(sni) = sni {
-            self.log.lock().expect("log").push(format!("sni {sni}"));
+    fn open(&self, _peer: SocketAddr, _listener: ListenerId, link: CallerLink) -> Fake {
+        if let Some(name) = link.server_name {
+            self.log.lock().expect("log").push(format!("sni {name}"));
         }
-        if client_cert.is_some() {
+        if link.certificate.is_some() {
             self.log.lock().expect("log").push("certificate".to_owned());
         }
+        let word = if link.secure { "secure" } else { "plain" };
+        self.log.lock().expect("log").push(word.to_owned());
         Fake {
             log: Arc::clone(&self.log),
             state: State::Idle,
@@ -167,7 +163,10 @@ impl Session for Fake {
                 return self.upstream(bytes, out);
             }
             Input::Durable(_) => {}
-            Input::Connected(_) => self.note("connected"),
+            Input::Connected(_, None) => self.note("connected"),
+            Input::Connected(_, Some(certificate)) => {
+                self.note(format!("connected to {certificate:02x?}"));
+            }
             Input::ConnectFailed(_, fault) => self.fail(&format!("{fault:?}"), out),
             Input::UpstreamEnd(_, ending) => self.fail(&format!("upstream {ending:?}"), out),
             Input::CallerEnd => {

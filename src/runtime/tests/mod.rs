@@ -6,6 +6,7 @@ mod attacks;
 mod ends;
 mod fake;
 mod leaks;
+mod opening;
 mod peers;
 mod plain;
 mod relay;
@@ -25,13 +26,13 @@ fn on_both_drivers(test: impl Fn(bool)) {
     test(true);
 }
 
+fn at(upstream: SocketAddr) -> Upstream {
+    let (host, port) = (upstream.ip().to_string(), upstream.port());
+    Upstream { host, port, tls: None, opening: Opening::Direct }
+}
+
 fn plan(upstream: SocketAddr, force_legacy: bool) -> WorkerPlan {
-    let there = Upstream {
-        host: upstream.ip().to_string(),
-        port: upstream.port(),
-        tls: None,
-        opening: Opening::Direct,
-    };
+    let there = at(upstream);
     WorkerPlan {
         name: "worker-test".to_owned(),
         core: None,

@@ -3,7 +3,7 @@
 use super::peers::{PATIENCE, dial, pattern};
 use super::{on_both_drivers, plan, start};
 use crate::base::{CredentialId, ExchangeId, ListenerId, Now, ResourceId};
-use crate::runtime::{Session, Sessions};
+use crate::runtime::{CallerLink, Session, Sessions};
 use crate::session::io::{Act, Ending, Input, Interest, Out};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -18,7 +18,7 @@ struct Relays;
 impl Sessions for Relays {
     type S = Relay;
 
-    fn open(&self, _: SocketAddr, _: ListenerId, _: Option<Vec<u8>>, _: Option<String>) -> Relay {
+    fn open(&self, _: SocketAddr, _: ListenerId, _: CallerLink) -> Relay {
         Relay { started: false, connected: false, caller: true, upstream: true, closed: false }
     }
 }
@@ -54,7 +54,7 @@ impl Session for Relay {
                     fresh: true,
                 });
             }
-            Input::Connected(_) => self.connected = true,
+            Input::Connected(..) => self.connected = true,
             Input::Caller(bytes) => {
                 out.test_upstream().source(0..bytes.len());
                 return bytes.len();

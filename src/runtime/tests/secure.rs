@@ -3,7 +3,9 @@
 use super::fake::Fakes;
 use super::peers::{PATIENCE, Stream, ask, dial, pattern, receive, send, upstream, upstream_with};
 use super::{eventually, on_both_drivers, plan, start};
-use crate::runtime::{Published, Upstream, Upstreams, WorkerPlan, listener_tls, upstream_tls};
+use crate::runtime::{
+    Opening, Published, Upstream, Upstreams, WorkerPlan, listener_tls, upstream_tls,
+};
 use rcgen::{CertificateParams, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection, StreamOwned};
@@ -14,13 +16,13 @@ use std::thread;
 use std::time::Duration;
 
 /// A certificate authority of one test.
-struct Authority {
+pub(super) struct Authority {
     pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -37,14 +39,26 @@ impl Authority {
     }
 
     fn listener(&self, name: &str, client_ca: Option<&Self>) -> Arc<ServerConfig> {
+        self.server(name, client_ca, Opening::Direct)
+    }
+
+    pub(super) fn server(
+        &self,
+        name: &str,
+        client_ca: Option<&Self>,
+        opening: Opening,
+    ) -> Arc<ServerConfig> {
         let (certificate, key) = self.issue(name);
         let client_ca = client_ca.map(|ca| ca.pem.as_bytes());
-        listener_tls(certificate.as_bytes(), key.as_bytes(), client_ca, super::Opening::Direct)
-            .expect("settings")
+        listener_tls(certificate.as_bytes(), key.as_bytes(), client_ca, opening).expect("settings")
     }
 
     fn client(&self) -> Arc<ClientConfig> {
-        upstream_tls(Some(self.pem.as_bytes()), super::Opening::Direct).expect("settings")
+        self.caller(Opening::Direct)
+    }
+
+    pub(super) fn caller(&self, opening: Opening) -> Arc<ClientConfig> {
+        upstream_tls(Some(self.pem.as_bytes()), opening).expect("settings")
     }
 }
 
@@ -68,16 +82,14 @@ fn upstream_over_tls(config: Arc<ServerConfig>) -> super::peers::Peer {
 fn over_tls(plan: &mut WorkerPlan, address: SocketAddr, ca: &Authority, name: &'static str) {
     let name = ServerName::try_from(name).expect("a name");
     let tls = Some((ca.client(), name));
-    let there = Upstream {
-        host: address.ip().to_string(),
-        port: address.port(),
-        tls,
-        opening: super::Opening::Direct,
-    };
+    let there = Upstream { tls, ..super::at(address) };
     plan.upstreams = Published::new(Upstreams::new(1, vec![there]));
 }
 
-fn shown(plan: &mut WorkerPlan, config: Arc<ServerConfig>) -> Arc<Published<ServerConfig>> {
+pub(super) fn shown(
+    plan: &mut WorkerPlan,
+    config: Arc<ServerConfig>,
+) -> Arc<Published<ServerConfig>> {
     let published = Published::from_arc(config);
     plan.listeners[0].tls = Some(Arc::clone(&published));
     published

@@ -293,7 +293,7 @@ impl Session {
                 self.abandon(now, worker, out);
                 0
             }
-            Input::Connected(_) => {
+            Input::Connected(..) => {
                 self.last_ns = now.mono_ns;
                 0
             }
