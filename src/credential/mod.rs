@@ -1,17 +1,28 @@
-//! How a secret is placed in a request, and how its echo is found in an answer.
+//! How a secret is placed in a request, or proved to a database, and how its echo is found in an
+//! answer.
 //!
 //! A [`Credential`] is compiled once, when its secret is resolved. Only a `&Grant` opens it: no
 //! code path without a decision can reach the bytes.
 
 mod echo;
+mod endpoint;
+mod error;
+mod login;
 mod methods;
+mod scram;
 
 pub use echo::{Echo, EchoFound, EchoState, EchoStep};
+pub use endpoint::server_end_point;
+pub use error::ScramError;
 pub use methods::{AuthMethod, AuthMethods};
+pub use scram::{
+    ITERATIONS_MAX, ITERATIONS_MIN, NONCE_LEN, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, Scram,
+};
 
 use crate::base::Secret;
 use crate::policy::Grant;
 use base64::Engine as _;
+use login::Login;
 
 /// What a credential is, with its secret.
 #[derive(Debug)]
@@ -34,13 +45,13 @@ pub enum Form {
         /// The password.
         secret: Secret,
     },
-    /// A database user with its password.
+    /// A login of a database: nothing is placed in a head.
     Password {
-        /// The user to log in as.
+        /// The user.
         user: String,
         /// The password.
         secret: Secret,
-        /// The role to take on after the login, for good.
+        /// The role that a session takes on after the login, and keeps.
         role: Option<String>,
     },
     /// Nothing is placed.
@@ -55,6 +66,7 @@ pub struct Credential {
     /// Bytes of the field's name, at the start of `line`.
     field_len: usize,
     echo: Option<Echo>,
+    login: Option<Login>,
 }
 
 impl Credential {
@@ -69,9 +81,13 @@ impl Credential {
             bytes.extend_from_slice(b"\r\n");
             Secret::new(bytes)
         };
+        let mut login = None;
         let (line, echo) = match form {
-            // It is no header line.
-            Form::None | Form::Password { .. } => (Secret::new(Vec::new()), None),
+            Form::Password { user, secret, role } => {
+                login = Some(Login::new(user.clone(), secret.clone(), role.clone()));
+                (Secret::new(Vec::new()), Some(Echo::new(&[secret.expose()])))
+            }
+            Form::None => (Secret::new(Vec::new()), None),
             Form::Bearer(secret) => (
                 line("authorization", &[b"Bearer ", secret.expose()]),
                 Some(Echo::new(&[secret.expose()])),
@@ -94,7 +110,7 @@ impl Credential {
             }
         };
         let field_len = memchr::memchr(b':', line.expose()).unwrap_or(0);
-        Self { name, line, field_len, echo }
+        Self { name, line, field_len, echo, login }
     }
 
     /// Its name; never secret.
@@ -109,15 +125,71 @@ impl Credential {
         self.line.expose().get(..self.field_len).unwrap_or_default()
     }
 
-    /// What to look for in answers; `None` where nothing is placed.
+    /// The user of a login, who is not secret; `None` for other forms.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        self.login.as_ref().map(|login| login.user.as_str())
+    }
+
+    /// The role that a session takes on after the login.
+    #[must_use]
+    pub fn role(&self) -> Option<&str> {
+        self.login.as_ref().and_then(|login| login.role.as_deref())
+    }
+
+    /// What to look for in answers; `None` where there is no secret.
     #[must_use]
     pub fn echo(&self) -> Option<&Echo> {
         self.echo.as_ref()
     }
 
-    /// Appends the header line that carries the secret, with its line end. The grant is the
-    /// proof that a decision was made.
+    /// Appends the header line that carries the secret, with its line end; nothing for a login. The
+    /// grant is the proof that a decision was made.
     pub fn place(&self, _grant: &Grant, head: &mut Vec<u8>) {
         head.extend_from_slice(self.line.expose());
+    }
+
+    /// Appends the password of a login as it is, for a server that asks for clear text: only over
+    /// TLS that was verified, and only where the configuration allows it. Nothing for other forms.
+    /// Who lends the buffer wipes it.
+    pub fn password(&self, _grant: &Grant, to: &mut Vec<u8>) {
+        if let Some(login) = &self.login {
+            to.extend_from_slice(login.secret.expose());
+        }
+    }
+
+    /// Appends the answer to a server that asks for MD5 with this salt; nothing for other forms. A
+    /// weak proof: who hears it can guess the password at leisure, and a rogue server can ask for
+    /// it under the salt of the true one and pass it on. So the same holds as for
+    /// [`Self::password`].
+    pub fn md5(&self, _grant: &Grant, salt: [u8; 4], to: &mut Vec<u8>) {
+        if let Some(login) = &self.login {
+            login.md5(salt, to);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_puts_nothing_in_a_head_and_its_echo_is_found() {
+        let secret = Secret::new(b"hunter2-hunter2".to_vec());
+        let form = Form::Password { user: "app".into(), secret, role: Some("reader".into()) };
+        let login = Credential::new("orders".into(), &form);
+        assert_eq!((login.line.len(), login.field()), (0, &b""[..]));
+        assert_eq!((login.user(), login.role()), (Some("app"), Some("reader")));
+        let echo = login.echo().map(|echo| echo.in_text(b"role \"app\", hunter2-hunter2"));
+        assert_eq!(echo, Some(true));
+        assert!(!format!("{form:?} {login:?}").contains("hunter"));
+    }
+
+    #[test]
+    fn other_forms_have_no_login() {
+        for form in [Form::None, Form::Bearer(Secret::new(b"sk-12345678".to_vec()))] {
+            let other = Credential::new("x".into(), &form);
+            assert!(other.login.is_none() && other.user().is_none() && other.role().is_none());
+        }
     }
 }

@@ -5,4 +5,5 @@
 
 pub mod coding;
 pub mod http1;
+pub mod postgres;
 pub mod sse;
