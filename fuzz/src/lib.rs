@@ -15,6 +15,7 @@ pub mod json;
 pub mod mask;
 pub mod segment;
 pub mod session;
+pub mod sql;
 pub mod sse;
 pub mod token;
 
@@ -32,6 +33,7 @@ pub const TARGETS: &[Target] = &[
     ("mask", mask::run),
     ("segment", segment::run),
     ("session", session::run),
+    ("sql", sql::run),
     ("sse", sse::run),
     ("token", token::run),
 ];
