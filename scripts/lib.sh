@@ -35,7 +35,8 @@ need_build_tools() {
 need_libclang() {
     [ -z "${LIBCLANG_PATH:-}" ] || return 0
     local library headers
-    library=$(compgen -G '/usr/lib*/llvm*/lib/libclang*.so*' || compgen -G '/usr/lib*/libclang.so*') || true
+    library=$(compgen -G '/usr/lib*/llvm*/lib/libclang.so*' \
+        || compgen -G '/usr/lib*/libclang.so*') || true
     headers=$(compgen -G '/usr/lib*/llvm*/lib/clang/*/include/stddef.h' \
         || compgen -G '/usr/lib*/clang/*/include/stddef.h') || true
     [ -n "$library" ] && [ -n "$headers" ] || install_package libclang libclang-dev

@@ -10,6 +10,7 @@
 //! - The grammar is that of PostgreSQL 18 with `standard_conforming_strings = on`. An older
 //!   server refuses what it does not know; the setting must be pinned. libpg_query refuses a
 //!   literal that goes on behind a comment and a line end, which the server takes.
+//!   What has become syntax since (`json_value(...)`) is a call of a function on an older one.
 //! - Names are as written. Which table or function an unqualified one means is the
 //!   `search_path`'s business, and a view, a trigger, a rule, a default or a cast runs code that
 //!   no text shows. `t.f` may be the call `f(t)` of a function that takes a row of `t`, and an
@@ -30,7 +31,7 @@ mod walk;
 pub use builtins::is_plain;
 pub use error::SqlError;
 pub use kind::{Kind, Kinds};
-pub use statement::{Access, Act, Function, Name, Statement};
+pub use statement::{Access, Act, Function, Name, Setting, Statement};
 
 use ffi::Tree;
 use pg_raw_parse::Node;

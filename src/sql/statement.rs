@@ -49,6 +49,15 @@ pub struct Function {
     pub plain: bool,
 }
 
+/// A call of `set_config`: SET by another name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Setting {
+    /// The setting, in lower case; `None` when the text does not tell.
+    pub name: Option<Box<str>>,
+    /// The value; `None` when the text does not tell.
+    pub value: Option<Box<str>>,
+}
+
 /// What a statement does to the state of its session or to the protocol.
 ///
 /// Names of settings are in lower case, as the server compares them so; names of statements,
@@ -208,6 +217,8 @@ pub struct Statement {
     pub functions: Vec<Function>,
     /// Types of a schema other than `pg_catalog` that the text names with the schema; sorted.
     pub types: Vec<Name>,
+    /// Calls of `set_config`, at any depth, as they come.
+    pub settings: Vec<Setting>,
     /// An UPDATE or DELETE without WHERE, at any depth, or a TRUNCATE.
     pub missing_where: bool,
     /// What it does to its session.
@@ -225,6 +236,7 @@ impl Statement {
             accesses: Vec::new(),
             functions: Vec::new(),
             types: Vec::new(),
+            settings: Vec::new(),
             missing_where: false,
             act: Act::None,
             start,

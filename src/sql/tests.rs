@@ -222,6 +222,22 @@ fn types_are_named_with_their_schema() {
 }
 
 #[test]
+fn set_config_is_a_set_by_another_name() {
+    let found = one(
+        "SELECT set_config('JIT', 'off', false), f(pg_catalog.set_config('x' || a, b, true)), \
+         set_config(new_value => 'a', setting_name => 'b', is_local => true), \
+         s.set_config('c', 'd', true) FROM t",
+    );
+    let told: Vec<_> = found
+        .settings
+        .iter()
+        .map(|setting| (setting.name.as_deref(), setting.value.as_deref()))
+        .collect();
+    assert_eq!(told, [(Some("jit"), Some("off")), (None, None), (None, None)]);
+    assert!(found.functions.iter().filter(|function| !function.plain).count() == 4);
+}
+
+#[test]
 fn what_cannot_be_read_has_no_statements() {
     let limits = SqlLimits { text_max: 100, ..SqlLimits::default() };
     assert_eq!(parse(&[b' '; 101], &limits), Err(SqlError::TooLong));

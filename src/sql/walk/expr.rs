@@ -126,6 +126,7 @@ impl<'a> Walk<'a> {
             self.met.functions += 1;
         }
         self.function(call.funcname())?;
+        self.note_set_config(call);
         self.each(call.args())?;
         self.each(call.agg_order())?;
         self.node(call.agg_filter())?;

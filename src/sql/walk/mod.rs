@@ -17,7 +17,7 @@ mod query;
 mod set;
 mod utility;
 
-use super::{Access, Act, Function, Kind, Name, SqlError, Statement, is_plain};
+use super::{Access, Act, Function, Kind, Name, Setting, SqlError, Statement, is_plain};
 use pg_raw_parse::{Node, nodes};
 
 /// What each step of the walk returns.

@@ -4,7 +4,7 @@ use super::{Access, Done, Function, Kind, Name, Node, Walk, is_plain, nodes};
 use pg_raw_parse::list::NodeList;
 
 /// The schema of the server's own functions, operators and types.
-const CATALOG: &str = "pg_catalog";
+pub(super) const CATALOG: &str = "pg_catalog";
 
 /// The last two parts of a dotted name; a database before them is dropped. `None` for a list
 /// that is empty or holds anything but strings.

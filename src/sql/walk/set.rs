@@ -1,6 +1,7 @@
 //! Settings and transactions.
 
-use super::{Act, Done, Kind, Node, Walk, nodes, utility::text};
+use super::names::{CATALOG, dotted};
+use super::{Act, Done, Kind, Node, Setting, Walk, nodes, utility::text};
 use pg_raw_parse::list::NodeList;
 use pg_raw_parse::{ConstValue, raw};
 
@@ -60,6 +61,32 @@ impl<'a> Walk<'a> {
         self.found.kinds.insert(kind);
         self.found.act = act;
         Ok(())
+    }
+}
+
+impl<'a> Walk<'a> {
+    /// Writes down what a call of `set_config` sets, as far as the text tells.
+    pub(super) fn note_set_config(&mut self, call: &'a nodes::FuncCall) {
+        let Some((schema, "set_config")) = dotted(call.funcname()) else { return };
+        if schema.is_some_and(|schema| schema != CATALOG) {
+            return;
+        }
+        let mut arguments = call.args().into_iter().map(literal);
+        let name = arguments.next().flatten();
+        let value = arguments.next().flatten();
+        self.found.settings.push(Setting {
+            name: name.map(|name| name.to_ascii_lowercase().into()),
+            value: value.map(Into::into),
+        });
+    }
+}
+
+/// A string literal; not one with a cast or a name (`setting_name => 'x'`).
+fn literal(node: Node<'_>) -> Option<&str> {
+    let Node::A_Const(literal) = node else { return None };
+    match literal.val()? {
+        ConstValue::String(text) => Some(text),
+        _ => None,
     }
 }
 
