@@ -8,11 +8,15 @@ step() { printf '\n== %s\n' "$*"; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
 # need COMMAND PACKAGE: installs the Debian package when the command is missing.
-apt_updated=
 need() {
-    command -v "$1" > /dev/null 2>&1 && return
-    command -v apt-get > /dev/null 2>&1 || fail "\`$1\` is missing: install $2"
-    [ "$(id -u)" = 0 ] || fail "\`$1\` is missing: run \`sudo apt-get install $2\`"
+    command -v "$1" > /dev/null 2>&1 || install_package "\`$1\`" "$2"
+}
+
+# install_package WHAT PACKAGE: WHAT is missing.
+apt_updated=
+install_package() {
+    command -v apt-get > /dev/null 2>&1 || fail "$1 is missing: install $2"
+    [ "$(id -u)" = 0 ] || fail "$1 is missing: run \`sudo apt-get install $2\`"
     if [ -z "$apt_updated" ]; then
         apt-get update -qq
         apt_updated=yes
@@ -23,6 +27,19 @@ need() {
 need_build_tools() {
     command -v cargo > /dev/null 2>&1 || fail "cargo is missing: install Rust $(rust_version) or later"
     need cc gcc
+    need_libclang
+}
+
+# The build of pg_raw_parse, PostgreSQL's parser, reads its C headers by libclang, which brings
+# some headers of its own. An install of another place is named by LIBCLANG_PATH.
+need_libclang() {
+    [ -z "${LIBCLANG_PATH:-}" ] || return 0
+    local library headers
+    library=$(compgen -G '/usr/lib*/llvm*/lib/libclang.so*' \
+        || compgen -G '/usr/lib*/libclang.so*') || true
+    headers=$(compgen -G '/usr/lib*/llvm*/lib/clang/*/include/stddef.h' \
+        || compgen -G '/usr/lib*/clang/*/include/stddef.h') || true
+    [ -n "$library" ] && [ -n "$headers" ] || install_package libclang libclang-dev
 }
 
 rust_version() { sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml; }

@@ -15,4 +15,5 @@ pub mod record;
 pub mod runtime;
 pub mod scan;
 pub mod session;
+pub mod sql;
 pub mod wire;

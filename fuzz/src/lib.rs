@@ -16,6 +16,7 @@ pub mod mask;
 pub mod postgres;
 pub mod segment;
 pub mod session;
+pub mod sql;
 pub mod sse;
 pub mod token;
 
@@ -34,6 +35,7 @@ pub const TARGETS: &[Target] = &[
     ("postgres", postgres::run),
     ("segment", segment::run),
     ("session", session::run),
+    ("sql", sql::run),
     ("sse", sse::run),
     ("token", token::run),
 ];
