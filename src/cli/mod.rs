@@ -184,9 +184,25 @@ struct Explain {
     /// Model.
     #[arg(long)]
     model: Option<String>,
-    /// The model is there and cannot be read.
+    /// The model, or the table of a statement, is there and cannot be read.
     #[arg(long)]
     unreadable: bool,
+    /// Kind of statement, of a database: select, insert, ...
+    #[arg(long, value_name = "KIND")]
+    statement: Option<String>,
+    /// Table that the statement touches.
+    #[arg(long, value_name = "SCHEMA.NAME")]
+    table: Option<String>,
+    /// What it does with the table: read or write; without, what its kind does most.
+    #[arg(long)]
+    access: Option<String>,
+    /// A function that it calls, `name` or `schema.name`; may be given several times. It counts
+    /// as one that does more than to give a result.
+    #[arg(long = "function", value_name = "NAME")]
+    functions: Vec<String>,
+    /// It changes or deletes without a WHERE.
+    #[arg(long)]
+    missing_where: bool,
     /// Ask about a recorded request, by its id: who and what are taken from the record.
     #[arg(long, value_name = "ID")]
     request: Option<String>,
@@ -341,6 +357,11 @@ fn run_policy(act: PolicyAct) -> u8 {
                 path: ask.path,
                 model: ask.model,
                 unreadable: ask.unreadable,
+                statement: ask.statement,
+                table: ask.table,
+                access: ask.access,
+                functions: ask.functions,
+                missing_where: ask.missing_where,
                 json: ask.json,
             };
             if let Some(request) = ask.request

@@ -1,8 +1,8 @@
 //! `weirgate policy explain|test`: why a decision comes out as it does, and the policy's own cases.
 
 use super::check::print_one;
-use crate::config::{Config, Diagnostic, Source, load};
-use crate::policy::{Case, CaseAction, CaseWho, Expect, Explanation, Who};
+use crate::config::{Config, Diagnostic, Protocol, Source, load};
+use crate::policy::{Case, CaseAction, CaseSql, CaseWho, Expect, Explanation, STATEMENTS, Who};
 use serde_json::json;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -30,8 +30,18 @@ pub struct Explain {
     pub path: Option<String>,
     /// Model.
     pub model: Option<String>,
-    /// The model is there and cannot be read.
+    /// The model, or the table, is there and cannot be read.
     pub unreadable: bool,
+    /// Kind of statement.
+    pub statement: Option<String>,
+    /// Table, as `schema.name`.
+    pub table: Option<String>,
+    /// `read` or `write`; `None`: what the kind of statement does most.
+    pub access: Option<String>,
+    /// Functions that do more than to give a result.
+    pub functions: Vec<String>,
+    /// A `WHERE` is missing.
+    pub missing_where: bool,
     /// One JSON object.
     pub json: bool,
 }
@@ -117,6 +127,16 @@ fn question(options: &Explain, config: &Config) -> Result<Case, String> {
         let known: Vec<&str> = config.resources.iter().map(|one| one.name.as_str()).collect();
         format!("no [[resource]] is named `{}`; known: {}", options.resource, known.join(", "))
     })?;
+    let protocol = config.resources.get(resource.index()).map(|one| one.protocol);
+    let sql = statement(options)?;
+    match (protocol, &sql) {
+        (Some(Protocol::Postgres), None) => {
+            let known = STATEMENTS.join(", ");
+            return Err(format!("`{}` needs --statement KIND: {known}", options.resource));
+        }
+        (Some(Protocol::Postgres), _) | (_, None) => {}
+        _ => return Err(format!("`{}` has no statements", options.resource)),
+    }
     let who = CaseWho {
         issuer,
         sub: options.sub.clone(),
@@ -129,10 +149,42 @@ fn question(options: &Explain, config: &Config) -> Result<Case, String> {
         method: options.method.clone().unwrap_or_default(),
         path: options.path.clone().unwrap_or_default(),
         model: options.model.clone(),
-        unreadable: options.unreadable,
-        sql: None,
+        unreadable: options.unreadable && sql.is_none(),
+        sql,
     };
     Ok(Case { who, action, expect: Expect::Allow, rule: None })
+}
+
+/// What is asked about a statement.
+fn statement(options: &Explain) -> Result<Option<CaseSql>, String> {
+    let Some(kind) = &options.statement else {
+        let more = options.table.is_some()
+            || options.access.is_some()
+            || !options.functions.is_empty()
+            || options.missing_where;
+        let fault = "--table, --access, --function and --missing-where need --statement";
+        return if more { Err(fault.to_owned()) } else { Ok(None) };
+    };
+    let known = || STATEMENTS.join(", ");
+    let mut sql = CaseSql::new(kind)
+        .ok_or_else(|| format!("`{kind}` is no kind of statement; known: {}", known()))?;
+    if let Some(table) = &options.table {
+        sql.table = Some(table.clone());
+        sql.table_unreadable = false;
+    }
+    sql.table_unreadable |= options.unreadable;
+    sql.write = match options.access.as_deref() {
+        None => sql.write,
+        Some("read") => false,
+        Some("write") => true,
+        Some(other) => return Err(format!("`{other}` is no access: read or write")),
+    };
+    if !options.functions.is_empty() {
+        sql.functions = options.functions.iter().map(|name| (name.clone(), false)).collect();
+        sql.functions_unreadable = false;
+    }
+    sql.missing_where = options.missing_where;
+    Ok(Some(sql))
 }
 
 fn print_explanation(
@@ -303,12 +355,85 @@ expect = "allow"
         assert_eq!(line["nearest"]["failed"], json!(["what.model"]));
     }
 
+    /// The config with a database in the place of the model's provider.
+    fn database() -> (tempfile::TempDir, Config) {
+        let rules = r#"
+[[rule]]
+id = "reports"
+effect = "allow"
+who = { groups = ["analysts"] }
+what = { statement = ["select"], reads = ["public.*"] }
+[[rule]]
+id = "purge"
+effect = "allow"
+who = { groups = ["analysts"] }
+what = { statement = ["delete"], writes = ["public.old"], function = ["public.age"] }
+"#;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("gw.toml");
+        let text = CONFIG.split("[[rule]]").next().unwrap().to_owned() + rules;
+        std::fs::write(&path, text).unwrap();
+        let mut config = load(&path, &System).unwrap();
+        config.resources[0].protocol = Protocol::Postgres;
+        (dir, config)
+    }
+
+    #[test]
+    fn a_statement_is_explained_by_what_it_does() {
+        let (_dir, config) = database();
+        let asked = |statement: &str, table: Option<&str>| Explain {
+            groups: vec!["analysts".to_owned()],
+            resource: "llm".to_owned(),
+            statement: Some(statement.to_owned()),
+            table: table.map(str::to_owned),
+            ..Explain::default()
+        };
+        let said = |asked: &Explain| {
+            let case = question(asked, &config).unwrap();
+            let explanation = case.explain(&config.table);
+            let mut out = Vec::new();
+            print_explanation(&config, &case, &explanation, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert!(said(&asked("select", Some("public.orders"))).starts_with("allow, rule `reports`"));
+        let text = said(&Explain {
+            access: Some("write".to_owned()),
+            functions: vec!["public.pay".to_owned()],
+            ..asked("select", Some("public.orders"))
+        });
+        assert!(text.contains(
+            "what.reads: the rule wants public.*; there is public.orders, which is written\n    \
+             what.function: the rule wants plain functions only; there is public.pay\n"
+        ));
+        let text = said(&asked("unknown", None));
+        assert!(text.contains("what.statement: the rule wants select; there is unknown\n"));
+        assert!(text.contains("what.reads: the rule wants public.*; there is unreadable\n"));
+        let text = said(&asked("delete", Some("public.old")));
+        assert!(text.contains("what.function: the rule wants public.age; there is none\n"));
+
+        let fault = |asked: Explain| question(&asked, &config).unwrap_err();
+        assert!(
+            fault(Explain { statement: None, ..asked("", None) }).contains("needs --statement")
+        );
+        assert!(
+            fault(asked("drop", None)).starts_with("`drop` is no kind of statement; known: se")
+        );
+        let access = Some("append".to_owned());
+        assert!(fault(Explain { access, ..asked("select", None) }).contains("read or write"));
+        let table = Explain { statement: None, ..asked("", Some("public.old")) };
+        assert!(fault(table).contains("need --statement"));
+    }
+
     #[test]
     fn a_question_about_nothing_cannot_run() {
         let asked = |path| Explain { resource: "x".to_owned(), ..ask(path) };
         let (code, text) =
             with(CONFIG, |path, out, errors| explain(&asked(path), &System, out, errors));
         assert_eq!((code, text.as_str()), (2, "error: no [[resource]] is named `x`; known: llm\n"));
+        let asked = |path| Explain { statement: Some("select".to_owned()), ..ask(path) };
+        let (code, text) =
+            with(CONFIG, |path, out, errors| explain(&asked(path), &System, out, errors));
+        assert_eq!((code, text.as_str()), (2, "error: `llm` has no statements\n"));
     }
 
     #[test]

@@ -2,6 +2,11 @@
 
 mod case;
 mod enforce;
+mod sql;
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests;
 
 pub(super) use case::cases;
 
@@ -96,7 +101,7 @@ fn rule(
     }
     let mut named = Vec::new();
     if let Some(table) = section.table("what", report) {
-        (spec.what, named) = what(table, around, report);
+        (spec.what, named) = what(table, effect, around, report);
     }
     section.refuse("when", "leave it out: times and addresses are not decided on", report);
     let then_spot = section.spot_of("then");
@@ -169,6 +174,7 @@ fn issuer(text: Text<'_>, around: &Around<'_, '_>, report: &mut Report) -> Optio
 /// The what-part, and the resources that it names by their full name.
 fn what(
     mut table: Section<'_>,
+    effect: Effect,
     around: &Around<'_, '_>,
     report: &mut Report,
 ) -> (What, Vec<ResourceId>) {
@@ -224,16 +230,14 @@ fn what(
         }
     }
     let model = table.texts("model", report);
-    for key in ["statement", "table", "reads", "writes", "column", "function", "where"] {
-        table.refuse(key, "it is about databases: leave the rule out", report);
-    }
+    let statements = sql::rule(&mut table, effect, report);
     table.finish(report);
     let what = What {
         resource: resource.filter(|list| !list.is_empty()),
         method: patterns(method),
         path: patterns(path),
         model: patterns(model),
-        ..What::default()
+        ..statements
     };
     (what, named)
 }

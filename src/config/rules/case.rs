@@ -1,10 +1,12 @@
 //! `[[case]]`: what is asked, and what must be answered.
 
-use super::{Around, issuer};
+use super::enforce::word;
+use super::{Around, issuer, sql};
 use crate::base::{IssuerId, ResourceId};
 use crate::config::names::Names;
 use crate::config::reader::{Section, Text, choose};
 use crate::config::report::{Place, Report};
+use crate::config::types::Protocol;
 use crate::policy::{Case, CaseAction, CaseWho, Expect};
 
 pub(in crate::config) fn cases(
@@ -91,18 +93,45 @@ fn case_what(
     report: &mut Report,
 ) -> Option<CaseAction> {
     let owned = |text: Option<Text<'_>>| text.map(|text| text.text.to_owned());
+    let spot = table.spot();
     let resource = table.required("resource", report);
     let resource = resource.and_then(|text| around.resource_names.refer(text, report));
-    let mut unreadable = false;
+    let mut unreadable = Vec::new();
     for text in table.texts("unreadable", report).unwrap_or_default() {
-        unreadable |= choose("attribute", text, &[("model", ())], report).is_some();
+        let words = ["model", "table", "function"].map(|word| (word, word));
+        unreadable.extend(choose("attribute", text, &words, report));
+    }
+    let mut here = |keys: &[&'static str]| -> Vec<&'static str> {
+        let named = |key: &&'static str| table.has(key) || unreadable.contains(key);
+        keys.iter().copied().filter(named).collect()
+    };
+    let http = here(&["method", "path", "model"]);
+    let statement = here(&["statement", "table", "access", "function", "where"]);
+    let found = resource.and_then(|id| around.resources.get(usize::from(id))?.as_ref());
+    if let Some(found) = found {
+        let database = found.protocol == Protocol::Postgres;
+        for key in if database { http } else { statement } {
+            report.error(
+                spot,
+                format!("the case asks for `{key}`, which `{}` does not have", found.name),
+                format!("it speaks {}", word(found.protocol)),
+            );
+        }
+        if database && !table.has("statement") {
+            table.missing("statement", report);
+        }
     }
     let method = owned(table.text("method", report)).unwrap_or_default();
     let path = owned(table.text("path", report)).unwrap_or_default();
     let model = owned(table.text("model", report));
-    for key in ["statement", "table", "reads", "writes", "column", "function", "where"] {
-        table.refuse(key, "it is about databases: leave the case out", report);
-    }
+    let sql = sql::case(&mut table, &unreadable, report);
     table.finish(report);
-    Some(CaseAction { resource: ResourceId(resource?), method, path, model, unreadable, sql: None })
+    Some(CaseAction {
+        resource: ResourceId(resource?),
+        method,
+        path,
+        model,
+        unreadable: unreadable.contains(&"model"),
+        sql,
+    })
 }
