@@ -143,6 +143,9 @@ async fn admit<K: Sessions>(
 ) {
     let shared = Rc::clone(&open.shared);
     socket::send_at_once(&stream);
+    if matches!(entry, Entry::Postgres(_)) {
+        socket::keep_alive(&stream);
+    }
     let mut socket = Socket::new(shared.reactor.adopt(stream));
     if !matches!(entry, Entry::Plain) {
         // Boxed, so that it takes no room of the connection once it is over.

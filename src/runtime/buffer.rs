@@ -5,6 +5,7 @@
 
 use super::counters::BUFFER_SIZES;
 use super::sys::Pages;
+use crate::session::io::WHOLE_MAX;
 use std::cell::Cell;
 
 /// The size of a buffer for heads and small bodies.
@@ -13,6 +14,8 @@ pub(super) const SMALL: usize = 16 << 10;
 pub(super) const LARGE: usize = 64 << 10;
 /// Above this no buffer grows; a session that still cannot consume anything is broken off.
 pub(super) const MAX: usize = 256 << 10;
+// What a session leaves unconsumed is shown again with as much as a read yields behind it.
+const _: () = assert!(WHOLE_MAX + (LARGE - FRONT) <= MAX - FRONT);
 
 /// Room kept in front of what is read, so that what was left of the read before can be put there.
 const FRONT: usize = 256;

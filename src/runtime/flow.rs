@@ -68,6 +68,11 @@ impl Flow {
         self.queued.is_empty() && self.gather.as_ref().is_some_and(|gather| gather.is_empty())
     }
 
+    /// Whether so much waits behind what is on its way out that no more should be made.
+    pub(super) fn is_backed_up(&self) -> bool {
+        self.queued.len() > QUEUED_MAX
+    }
+
     /// Takes what the session made; `swap` gets it, `base` is where its input started.
     ///
     /// Returns whether the pieces could be kept; they name a buffer that is not there otherwise.
@@ -325,9 +330,9 @@ impl Flow {
     }
 
     /// Opens what came under TLS, as far as there is room for it: several records at once, so
-    /// that they go out in one write.
-    pub(super) fn pump(&mut self, socket: &mut Socket, wanted: bool, shared: &Shared) {
-        let Some(tls) = socket.tls.as_mut() else { return };
+    /// that they go out in one write. Returns whether there will be room for what is left.
+    pub(super) fn pump(&mut self, socket: &mut Socket, wanted: bool, shared: &Shared) -> bool {
+        let Some(tls) = socket.tls.as_mut() else { return true };
         let mut room = self.is_hungry();
         let mut first = true;
         loop {
@@ -336,7 +341,7 @@ impl Flow {
                 if let Some(buffer) = tls.abandon() {
                     shared.put(buffer);
                 }
-                return;
+                return true;
             }
             if let Some(buffer) = tls.spent() {
                 shared.put(buffer);
@@ -345,10 +350,10 @@ impl Flow {
                 self.end = self.end.or(Some(Ending::Clean));
             }
             if tls.opened() == 0 || !wanted || !room {
-                return;
+                return true;
             }
             let buffer = if first { self.room(shared) } else { self.buffer.take() };
-            let Some(mut buffer) = buffer else { return };
+            let Some(mut buffer) = buffer else { return self.lent };
             first = false;
             self.fresh |= tls.read(&mut buffer) > 0;
             room = !buffer.room().is_empty();
@@ -366,5 +371,7 @@ impl Flow {
 
 /// Reads in a row that fill a buffer before a larger one is taken.
 const STREAK: u8 = 2;
+/// Bytes that may wait behind a write before a session is shown no more to answer.
+const QUEUED_MAX: usize = 64 << 10;
 /// Room of an arena that is kept between messages.
 const ARENA_KEEP: usize = 80 << 10;

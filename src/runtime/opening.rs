@@ -35,6 +35,11 @@ pub enum Opening {
 }
 
 impl Opening {
+    /// Whether connections last, also without a word for hours.
+    pub(super) fn lasts(self) -> bool {
+        self == Self::Postgres
+    }
+
     /// The name of what is spoken under TLS (RFC 7301).
     pub(super) fn alpn(self) -> &'static [u8] {
         match self {

@@ -8,7 +8,7 @@ use super::sys::{Done, Gather, Work};
 use super::tls::Tls;
 use super::{CallerLink, clock};
 use crate::session::io::UpstreamFault;
-use socket2::{Domain, Protocol, SockRef, Type};
+use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
@@ -61,6 +61,15 @@ impl Socket {
 /// Small messages go out at once. A peer that is gone already shows at the first read.
 pub(super) fn send_at_once(socket: &impl AsFd) {
     let _ = SockRef::from(socket).set_tcp_nodelay(true);
+}
+
+/// A peer that vanished is found out also where a session lasts for hours and nobody speaks, and
+/// what stands between is kept from forgetting the connection.
+pub(super) fn keep_alive(socket: &impl AsFd) {
+    let settings = TcpKeepalive::new()
+        .with_time(Duration::from_secs(KEEP_ALIVE_S))
+        .with_interval(Duration::from_secs(KEEP_ALIVE_S));
+    let _ = SockRef::from(socket).set_tcp_keepalive(&settings);
 }
 
 /// A read in flight. A drop gives it up first, and the half after it.
@@ -226,7 +235,7 @@ pub(super) async fn connect(shared: Rc<Shared>, job: ConnectJob) -> Result<Socke
             let share_ns = until_ns.saturating_sub(clock::mono_ns()) / turns.max(1);
             turns = turns.saturating_sub(1);
             let share = Duration::from_nanos(share_ns);
-            match reactor.within(share, dial(&shared, address)).await {
+            match reactor.within(share, dial(&shared, address, opening)).await {
                 None => last = UpstreamFault::TimedOut,
                 Some(Ok(descriptor)) => return Ok(descriptor),
                 Some(Err(error)) => {
@@ -272,10 +281,13 @@ async fn encrypt(
 }
 
 /// Connects to one address.
-async fn dial(shared: &Shared, address: SocketAddr) -> io::Result<Descriptor> {
+async fn dial(shared: &Shared, address: SocketAddr, opening: Opening) -> io::Result<Descriptor> {
     let domain = Domain::for_address(address);
     let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
     send_at_once(&socket);
+    if opening.lasts() {
+        keep_alive(&socket);
+    }
     let descriptor = shared.reactor.adopt(OwnedFd::from(socket));
     descriptor.start(Work::Connect(Box::new(address.into()))).await.result?;
     Ok(descriptor)
@@ -284,3 +296,6 @@ async fn dial(shared: &Shared, address: SocketAddr) -> io::Result<Descriptor> {
 fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
+
+/// How long a connection is silent before its peer is asked, and between two tries of that.
+const KEEP_ALIVE_S: u64 = 30;

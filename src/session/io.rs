@@ -7,9 +7,16 @@
 //! Pieces for the upstream name ranges of the caller's buffer and the other way round, so the
 //! buffer of a direction stays lent until what was made from it is written. That is the
 //! back-pressure: one buffer for each direction, read again only after it was written.
+//!
+//! A message may be left unconsumed until it is whole if it is no longer than [`WHOLE_MAX`]. Of a
+//! longer one the session consumes what came, and keeps what it needs.
 
 use crate::base::{CredentialId, ExchangeId, Pieces, ResourceId};
 use crate::record::Position;
+
+/// Bytes that a session may leave unconsumed and see again with more behind them. A session that
+/// leaves more than the largest buffer holds is broken off.
+pub const WHOLE_MAX: usize = 192 << 10;
 
 /// One thing that happened to a session.
 #[derive(Debug)]

@@ -92,7 +92,7 @@ impl<S: Session> Connection<S> {
 
     /// Whether the connection or its time of service ends.
     fn is_ending(&self) -> bool {
-        let is_to_park = self.interest.idle && !self.hot;
+        let is_to_park = self.interest.idle && !self.hot && self.exchange.is_none();
         is_to_park
             || self.over
             || self.closing.is_some()
@@ -122,8 +122,7 @@ impl<S: Session> Connection<S> {
         }
         let Some(linger) = self.lingering.as_mut() else {
             if !self.up.filled(&mut self.caller, buffer, &result, &self.shared) {
-                tracing::warn!("a session takes nothing of a full buffer; its caller is cut");
-                self.gone(now);
+                self.caller_stuck(now);
             }
             return;
         };
@@ -159,8 +158,7 @@ impl<S: Session> Connection<S> {
         };
         upstream.read = Some(half);
         if !self.down.filled(upstream, buffer, &result, &self.shared) {
-            tracing::warn!("a session takes nothing of a full buffer; its upstream is cut");
-            self.down.end = Some(Ending::Cut);
+            self.upstream_stuck();
         }
     }
 

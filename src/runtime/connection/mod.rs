@@ -122,8 +122,8 @@ impl<S: Session> Connection<S> {
         self.check_signal(now);
         self.check_deadlines(now);
         while !self.over {
-            self.pump();
-            if self.closing.is_some() {
+            self.pump(now);
+            if self.over || self.closing.is_some() {
                 break;
             }
             let moved = self.tell_durable(now)
@@ -176,17 +176,36 @@ impl<S: Session> Connection<S> {
         }
     }
 
-    fn pump(&mut self) {
+    fn pump(&mut self, now: Now) {
         let lingering = self.lingering.is_some();
-        self.up.pump(&mut self.caller, self.interest.caller && !lingering, &self.shared);
+        let wanted = self.interest.caller && !lingering;
+        if !self.up.pump(&mut self.caller, wanted, &self.shared) {
+            self.caller_stuck(now);
+        }
         if let Some(upstream) = self.upstream.as_mut() {
             let wanted = self.interest.upstream || self.up.dead;
-            self.down.pump(upstream, wanted, &self.shared);
+            if !self.down.pump(upstream, wanted, &self.shared) {
+                self.upstream_stuck();
+            }
         }
+    }
+
+    fn caller_stuck(&mut self, now: Now) {
+        tracing::warn!("a session takes nothing of a full buffer; its caller is cut");
+        self.gone(now);
+    }
+
+    fn upstream_stuck(&mut self) {
+        tracing::warn!("a session takes nothing of a full buffer; its upstream is cut");
+        self.down.end = Some(Ending::Cut);
     }
 
     fn show_caller(&mut self, now: Now) -> bool {
         if !self.interest.caller || !self.up.fresh || !self.up.is_idle() {
+            return false;
+        }
+        // What the session itself answers needs no upstream to hold it back: its reader does.
+        if self.down.is_backed_up() {
             return false;
         }
         let Some(buffer) = self.up.buffer.as_mut().filter(|buffer| !buffer.is_empty()) else {

@@ -3,6 +3,7 @@
 #![expect(clippy::indexing_slicing, reason = "tests")]
 
 mod attacks;
+mod duplex;
 mod ends;
 mod fake;
 mod leaks;

@@ -33,7 +33,7 @@ fn request(stream: &mut TcpStream, bytes: &[u8]) -> u8 {
     answer[0]
 }
 
-fn secured(
+pub(super) fn secured(
     stream: TcpStream,
     config: Arc<ClientConfig>,
 ) -> StreamOwned<ClientConnection, TcpStream> {
