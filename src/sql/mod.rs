@@ -25,12 +25,14 @@ mod builtins;
 mod error;
 mod ffi;
 mod kind;
+mod relations;
 mod statement;
 mod walk;
 
 pub use builtins::is_plain;
 pub use error::SqlError;
 pub use kind::{Kind, Kinds};
+pub use relations::is_system_table;
 pub use statement::{Access, Act, Function, Name, Setting, Statement};
 
 use ffi::Tree;
