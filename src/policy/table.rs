@@ -13,7 +13,7 @@ use super::fragment::Found;
 use super::index::Index;
 use super::layout::{Layout, digest};
 use super::pattern::Pattern;
-use super::rule::{Effect, RULES_MAX, RuleError, RuleFault, RuleSpec};
+use super::rule::{Effect, RULES_MAX, RecordLevel, RuleError, RuleFault, RuleSpec};
 use super::sql::{self, Sql};
 use super::who::Who;
 use crate::base::{IssuerId, MaskSet, ResourceId, RuleId};
@@ -396,6 +396,44 @@ impl Table {
     #[must_use]
     pub fn could_match_sql(&self, row: &Row, resource: ResourceId) -> bool {
         self.could(row, resource, true)
+    }
+
+    /// Whether this caller may connect to a database: where it could run any statement. The grant
+    /// owes every mask that a statement of the caller could owe, and has the credential that all
+    /// rules that could permit it something name alike; else the resource's own.
+    pub fn decide_connect(&self, row: &Row, resource: ResourceId) -> Decision {
+        if row.generation != self.generation || row.words.len() != self.words {
+            return Decision::Deny(Denial { rule: None, kind: DenialKind::StaleRow });
+        }
+        let met = self.met_by_statements(row, resource);
+        let denies =
+            |rule: &&(RuleId, &RuleSpec)| rule.1.effect == Effect::Deny && !rule.1.what.names_sql();
+        if let Some((rule, _)) = met.iter().find(denies) {
+            return Decision::Deny(Denial { rule: Some(*rule), kind: DenialKind::Rule });
+        }
+        let allows: Vec<_> = met.iter().filter(|rule| rule.1.effect == Effect::Allow).collect();
+        let Some((first, rule)) = allows.first() else {
+            return Decision::Deny(Denial { rule: None, kind: DenialKind::NoRule });
+        };
+        let alike = allows.iter().all(|other| other.1.then.credential == rule.then.credential);
+        let masks = allows.iter().fold(MaskSet::EMPTY, |all, rule| all.union(rule.1.then.masks));
+        let obligations = Obligations {
+            masks,
+            credential: rule.then.credential.filter(|_| alike),
+            record: RecordLevel::Full,
+            ..Obligations::NONE
+        };
+        Decision::Permit(Grant::new(*first, resource, obligations))
+    }
+
+    /// The rules that a statement of this caller could meet.
+    fn met_by_statements(&self, row: &Row, resource: ResourceId) -> Vec<(RuleId, &RuleSpec)> {
+        let about = self.resources.get(resource.index()).map(Vec::as_slice).unwrap_or_default();
+        let met = about.iter().flat_map(|(place, about)| {
+            let fits = about & row.words.get(*place).copied().unwrap_or(0);
+            bits(fits).filter_map(|bit| self.rule_at(*place, bit))
+        });
+        met.filter(|(_, rule)| !rule.what.names_http()).collect()
     }
 
     fn could(&self, row: &Row, resource: ResourceId, sql: bool) -> bool {
