@@ -61,7 +61,7 @@ pub enum Tag {
     MaskHash = 27,
     /// A message head as it was sent, without credentials. Bytes.
     Head = 28,
-    /// Protocol: `http`, `tcp`. Text.
+    /// Protocol: `http`, `tcp`, `postgres`. Text.
     Protocol = 29,
     /// Groups of the caller that counted; repeated. Text.
     Group = 30,
@@ -100,6 +100,16 @@ pub enum Tag {
     Approval = 46,
     /// Content type of a body. Bytes.
     ContentType = 47,
+    /// Statement text. Bytes.
+    Statement = 48,
+    /// SQLSTATE of an error that an exchange ended with. Text.
+    SqlState = 49,
+    /// Rows that went to the caller. Number.
+    Rows = 50,
+    /// User that a caller named, which counts for nothing. Bytes.
+    User = 51,
+    /// Application that a caller named. Bytes.
+    Application = 52,
 }
 
 /// Tag and name of every field.
@@ -151,6 +161,11 @@ const NAMES: &[(Tag, &str)] = &[
     (Tag::Operator, "operator"),
     (Tag::Approval, "approval"),
     (Tag::ContentType, "content_type"),
+    (Tag::Statement, "statement"),
+    (Tag::SqlState, "sqlstate"),
+    (Tag::Rows, "rows"),
+    (Tag::User, "user"),
+    (Tag::Application, "application"),
 ];
 
 impl Tag {
@@ -182,6 +197,7 @@ impl Tag {
                 | Self::PolicyGeneration
                 | Self::WallNs
                 | Self::MonoNs
+                | Self::Rows
         )
     }
 }

@@ -51,6 +51,12 @@ pub struct Row {
     pub path: Option<String>,
     /// Model.
     pub model: Option<String>,
+    /// Statement text, the first one's.
+    pub statement: Option<String>,
+    /// SQLSTATE of an error that it ended with.
+    pub sqlstate: Option<String>,
+    /// Rows that went to the caller.
+    pub rows: Option<u64>,
     /// Credential that was put in.
     pub credential: Option<String>,
     /// Address of the caller.
@@ -88,6 +94,9 @@ impl Row {
             Tag::Method => text(&mut self.method),
             Tag::Path => text(&mut self.path),
             Tag::Model => text(&mut self.model),
+            Tag::Statement if self.statement.is_none() => text(&mut self.statement),
+            Tag::SqlState => text(&mut self.sqlstate),
+            Tag::Rows => self.rows = field.as_number(),
             Tag::Credential => text(&mut self.credential),
             Tag::Peer => text(&mut self.peer),
             Tag::Ending | Tag::Failure => text(&mut self.ending),
