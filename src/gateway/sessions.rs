@@ -8,6 +8,7 @@ use crate::identity::{CertificateRules, KeySnapshot, Principal, from_certificate
 use crate::runtime::map::RingJournal;
 use crate::runtime::{self, CallerLink, Disk, Published};
 use crate::session::{self, Counts, Input, Interest, Out, Snapshot, Worker};
+use ring::rand::{SecureRandom, SystemRandom};
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
@@ -47,7 +48,7 @@ struct Shared<F: Format<Snapshot = KeySnapshot>> {
     seen: std::cell::Cell<(u64, u64)>,
 }
 
-/// A session of either protocol.
+/// A session of any protocol.
 pub(super) struct Session<F: Format<Snapshot = KeySnapshot>> {
     shared: Rc<Shared<F>>,
     flow: Flow,
@@ -56,6 +57,7 @@ pub(super) struct Session<F: Format<Snapshot = KeySnapshot>> {
 enum Flow {
     Http(Box<session::http::Session>),
     Tcp(Box<session::tcp::Session>),
+    Postgres(Box<session::postgres::Session>),
 }
 
 impl<F: Format<Snapshot = KeySnapshot>> Recipe<F> {
@@ -122,6 +124,19 @@ impl<F: Format<Snapshot = KeySnapshot>> runtime::Sessions for Sessions<F> {
                     listener, connection, peer, principal, now,
                 )))
             }
+            Some((Protocol::Postgres, rules)) => {
+                let mut random = [0; 56];
+                let random = SystemRandom::new().fill(&mut random).ok().map(|()| random);
+                let opened = session::postgres::Opened {
+                    listener,
+                    connection,
+                    caller: peer,
+                    secure: link.secure,
+                    principal: principal(rules.as_ref(), link.certificate.as_deref(), now),
+                    random,
+                };
+                Flow::Postgres(Box::new(session::postgres::Session::new(opened, now)))
+            }
             _ => Flow::Http(Box::new(session::http::Session::new(
                 listener,
                 connection,
@@ -168,6 +183,7 @@ impl<F: Format<Snapshot = KeySnapshot>> runtime::Session for Session<F> {
         let used = match &mut self.flow {
             Flow::Http(session) => session.handle(input, now, &mut worker, out),
             Flow::Tcp(session) => session.handle(input, now, &mut worker, out),
+            Flow::Postgres(session) => session.handle(input, now, &mut worker, out),
         };
         if let Some((issuer, name)) = worker.key_wanted.take() {
             // Single flight and rate are control's; the caller's retry finds the key.
@@ -180,6 +196,7 @@ impl<F: Format<Snapshot = KeySnapshot>> runtime::Session for Session<F> {
         match &self.flow {
             Flow::Http(session) => session.interest(),
             Flow::Tcp(session) => session.interest(),
+            Flow::Postgres(session) => session.interest(),
         }
     }
 
@@ -188,6 +205,7 @@ impl<F: Format<Snapshot = KeySnapshot>> runtime::Session for Session<F> {
         match &self.flow {
             Flow::Http(session) => session.deadline(&worker),
             Flow::Tcp(session) => session.deadline(&worker),
+            Flow::Postgres(session) => session.deadline(&worker),
         }
     }
 
@@ -195,6 +213,7 @@ impl<F: Format<Snapshot = KeySnapshot>> runtime::Session for Session<F> {
         let until = match &self.flow {
             Flow::Http(session) => session.waits_for(),
             Flow::Tcp(session) => session.waits_for(),
+            Flow::Postgres(session) => session.waits_for(),
         };
         let Some(until) = until else { return Disk::Idle };
         let durable = self.shared.drain.durable(self.shared.place);
@@ -209,14 +228,15 @@ impl<F: Format<Snapshot = KeySnapshot>> runtime::Session for Session<F> {
         match &self.flow {
             Flow::Http(session) => session.is_closed(),
             Flow::Tcp(session) => session.is_closed(),
+            Flow::Postgres(session) => session.is_closed(),
         }
     }
 
     fn tidy(&mut self) {
         match &mut self.flow {
             Flow::Http(session) => session.tidy(),
-            // It has no exchange to be idle between.
-            Flow::Tcp(_) => {}
+            // They have no exchange to be idle between.
+            Flow::Tcp(_) | Flow::Postgres(_) => {}
         }
     }
 }

@@ -12,7 +12,7 @@
 //! that must be on the disk before their bytes go; `Out` hands nothing out before.
 
 use super::gaps::Books;
-use crate::base::{ConnectionId, ExchangeId, Now, Pieces};
+use crate::base::{ConnectionId, ExchangeId, Now, Pieces, ResourceId};
 use crate::credential::Credential;
 use crate::identity::Principal;
 use crate::mask::Cleared;
@@ -123,6 +123,28 @@ pub fn decide(policy: &Table, _of: &Principal, row: &Row, action: &Action<'_>) -
     policy.decide(row, action)
 }
 
+/// Decides an operation that is several actions at once, a statement on several tables say: each
+/// must be permitted, and their obligations unite.
+pub fn decide_all<'a>(
+    policy: &Table,
+    _of: &Principal,
+    row: &Row,
+    actions: impl IntoIterator<Item = Action<'a>>,
+) -> Decision {
+    policy.decide_all(row, actions)
+}
+
+/// Decides whether a principal may connect to a resource at all: where some rule could permit it
+/// something.
+pub fn decide_connect(
+    policy: &Table,
+    _of: &Principal,
+    row: &Row,
+    resource: ResourceId,
+) -> Decision {
+    policy.decide_connect(row, resource)
+}
+
 /// Writes an entry of facts (who, what, why) that stands before the bytes it speaks of. `masked`
 /// says that a mask changed something in them.
 ///
@@ -193,6 +215,46 @@ impl Admission {
     }
 }
 
+/// Proof that the record has the name of the credential that a login is made with.
+#[must_use]
+pub struct Opened {
+    after: Option<Position>,
+}
+
+/// Opens a credential for a login of several messages; `facts` name it.
+///
+/// # Errors
+/// [`Full`] when the journal has no room; no login may be made then.
+pub fn open(
+    _grant: &Grant,
+    subject: Subject,
+    facts: &[u8],
+    mut books: Books<'_, impl Journal>,
+    now: Now,
+) -> Result<Opened, Full> {
+    let meta = subject.meta(Kind::Credential, false);
+    let position = books.append(meta, std::iter::once(facts), now)?;
+    Ok(Opened { after: subject.after(position) })
+}
+
+impl Opened {
+    /// A message of the login goes. It is in no record: it may hold what proves the secret.
+    ///
+    /// # Errors
+    /// What `write` says; nothing goes then.
+    pub fn say<'p, E>(
+        &self,
+        pieces: &'p mut Pieces,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<Admitted<'p>, E> {
+        pieces.clear();
+        let mut told = Ok(());
+        pieces.write_with(|arena| told = write(arena));
+        told?;
+        Ok(Admitted { pieces, wrap: Wrap::default(), after: self.after })
+    }
+}
+
 /// Records bytes for the caller and lets them go.
 ///
 /// # Errors
@@ -235,6 +297,17 @@ pub fn release_counted<'p>(cleared: Cleared<'p>, _counted: Counted) -> Released<
 pub fn release_framing<'p>(pieces: &'p mut Pieces, text: &'static [u8]) -> Released<'p> {
     pieces.clear();
     pieces.literal(text);
+    Released { pieces, wrap: Wrap::default(), after: None }
+}
+
+/// Lets the gateway's own part of a negotiation go, before it is known who calls: at most the
+/// caller's own words are in it.
+pub fn release_negotiation<'p>(
+    pieces: &'p mut Pieces,
+    write: impl FnOnce(&mut Vec<u8>),
+) -> Released<'p> {
+    pieces.clear();
+    pieces.write_with(write);
     Released { pieces, wrap: Wrap::default(), after: None }
 }
 

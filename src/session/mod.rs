@@ -12,6 +12,7 @@ mod kit;
 mod model;
 #[cfg(test)]
 mod multiplex;
+pub mod postgres;
 mod refusal;
 mod stall;
 pub mod tcp;

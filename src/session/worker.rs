@@ -2,6 +2,7 @@
 
 use super::gaps::{Books, Gaps};
 use super::gate::Counted;
+use super::postgres::Texts;
 use super::refusal::Refusal;
 use super::watch::Watch;
 use crate::base::{
@@ -232,6 +233,8 @@ pub struct Worker<J> {
     pub record_full: bool,
     /// Bytes held for look-ahead by all sessions.
     pub lookahead: u64,
+    /// Statements that were read.
+    pub(super) texts: Texts,
     gaps: Gaps,
     /// Tokens that did not hold, by address.
     failures: Budgets,
@@ -260,7 +263,7 @@ impl<J: Journal> Worker<J> {
         );
         let [high, a, b, c] = seed;
         let hasher = RandomState::with_seeds(high.rotate_left(32), a, b, c);
-        let failures = Budgets::new(limits.addresses_max as usize, hasher);
+        let failures = Budgets::new(limits.addresses_max as usize, hasher.clone());
         let counts = Counts::of(snapshot.resources.len());
         Self {
             tokens,
@@ -271,6 +274,7 @@ impl<J: Journal> Worker<J> {
             key_wanted: None,
             record_full: false,
             lookahead: 0,
+            texts: Texts::new(hasher.clone()),
             gaps: Gaps::default(),
             failures,
             filters: Filters::new(),
@@ -286,6 +290,7 @@ impl<J: Journal> Worker<J> {
     /// A new generation is in force for every exchange that begins from here.
     pub fn reload(&mut self, snapshot: Arc<Snapshot>) {
         self.counts.decisions.resize(snapshot.resources.len(), [0; 2]);
+        self.texts.clear();
         self.snapshot = Rc::new(snapshot);
     }
 
@@ -421,6 +426,17 @@ impl<J: Journal> Worker<J> {
                 Err(Unidentified::Token(error))
             }
         }
+    }
+
+    /// What is known of a principal that a certificate proves.
+    pub(super) fn know(&self, principal: Principal) -> Identified {
+        let known = Rc::new(Known::of(&principal, &self.snapshot.policy));
+        (Rc::new(principal), known)
+    }
+
+    /// The same by the policy in force, of one that was known before.
+    pub(super) fn know_again(&self, principal: &Rc<Principal>) -> Identified {
+        (Rc::clone(principal), Rc::new(Known::of(principal, &self.snapshot.policy)))
     }
 
     /// Counts a refusal of somebody who is not identified.

@@ -1,0 +1,531 @@
+//! The caller's messages: what goes up, what is decided before, and what goes in the place of what
+//! is refused.
+
+use super::cycle::Told;
+use super::denial::Nameless;
+use super::judge::{Analysis, Court, Prepared, Verdict};
+use super::leg::Next;
+use super::queue::Expect;
+use super::refuse::{self, Denied, POISON_NAME};
+use super::{Phase, Session, Skip};
+use crate::base::Now;
+use crate::mask::Cleared;
+use crate::policy::Grant;
+use crate::record::{Journal, Kind};
+use crate::session::gate::{self, Wrap};
+use crate::session::io::{Act, Out};
+use crate::session::refusal::Refusal;
+use crate::session::worker::Worker;
+use crate::sql::SqlLimits;
+use crate::wire::postgres::{Bind, FRAME_HEAD, Frontend, frontend, write};
+use std::rc::Rc;
+
+/// Where the bytes of a message stand.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Bytes<'a> {
+    /// In the input of the call, from this offset on.
+    Shown(&'a [u8], usize),
+    /// Elsewhere: they are copied.
+    Kept(&'a [u8]),
+}
+
+impl<'a> Bytes<'a> {
+    pub(super) fn get(self) -> &'a [u8] {
+        match self {
+            Self::Shown(bytes, _) | Self::Kept(bytes) => bytes,
+        }
+    }
+}
+
+impl Session {
+    /// Takes what the caller sent, as far as it stands whole. Returns how much.
+    pub(super) fn on_caller<J: Journal>(
+        &mut self,
+        bytes: &[u8],
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> usize {
+        let mut at = 0;
+        loop {
+            let rest = bytes.get(at..).unwrap_or_default();
+            match self.phase {
+                Phase::Opening if !rest.is_empty() => {
+                    let used = self.on_opening(rest, now, worker, out);
+                    at += used;
+                    if used == 0 {
+                        return at;
+                    }
+                }
+                Phase::Token(_) if !rest.is_empty() => {
+                    let used = self.on_token(rest, now, worker, out);
+                    at += used;
+                    if used == 0 {
+                        return at;
+                    }
+                }
+                Phase::Ready if !self.queue.is_full() => {
+                    let (used, more) = self.on_message(rest, at, now, worker, out);
+                    at += used;
+                    if !more {
+                        return at;
+                    }
+                }
+                Phase::Closed => return bytes.len(),
+                _ => return at,
+            }
+        }
+    }
+
+    /// One message of a session that is ready. Returns what it took, and whether to go on.
+    fn on_message<J: Journal>(
+        &mut self,
+        rest: &[u8],
+        at: usize,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> (usize, bool) {
+        let len_max = self.message_max(worker);
+        let next = self.up.next(rest, |tag| tag == b'd', len_max);
+        let part = |len: usize| rest.get(..len).unwrap_or_default();
+        match next {
+            Ok(Next::More) => (0, false),
+            Ok(Next::Part(len) | Next::Begins { len, .. }) => {
+                // Data of a COPY, or of one that the upstream skips.
+                if self.skip.is_none() {
+                    self.pass_link(Bytes::Shown(part(len), at), now, worker, out);
+                }
+                (len, true)
+            }
+            Ok(Next::Kept(len)) => (len, true),
+            Ok(Next::Completes(len)) => {
+                let whole = self.up.take();
+                self.on_whole(Bytes::Kept(&whole), now, worker, out);
+                (len, true)
+            }
+            Ok(Next::Whole { len, .. }) => {
+                self.on_whole(Bytes::Shown(part(len), at), now, worker, out);
+                (len, true)
+            }
+            Err(error) => {
+                let denied = match error {
+                    crate::wire::postgres::WireError::TooLong => Denied::of(
+                        Refusal::BodyTooLarge,
+                        "A message is longer than [limits] message_max.",
+                    ),
+                    _ => Denied::of(Refusal::BadRequest, ""),
+                };
+                self.refuse_all(&denied, now, worker, out);
+                (rest.len(), false)
+            }
+        }
+    }
+
+    fn on_whole<J: Journal>(
+        &mut self,
+        message: Bytes<'_>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        let bytes = message.get();
+        let tag = bytes.first().copied().unwrap_or_default();
+        let body = bytes.get(FRAME_HEAD..).unwrap_or_default();
+        let Ok(parsed) = frontend(tag, body) else {
+            return self.refuse_all(&Denied::of(Refusal::BadRequest, ""), now, worker, out);
+        };
+        if let Some(skip) = self.skip {
+            return self.on_skipped(&parsed, skip, message, now, worker, out);
+        }
+        match parsed {
+            Frontend::Query(text) => self.on_query(text, message, now, worker, out),
+            Frontend::Parse { name, text, .. } => {
+                self.on_parse(name, text, message, now, worker, out);
+            }
+            Frontend::Bind(bind) => self.on_bind(&bind, message, now, worker, out),
+            Frontend::Execute { portal, .. } => {
+                self.on_execute(portal, message, now, worker, out);
+            }
+            Frontend::Describe { .. } => {
+                self.queue.push(Expect::Describe);
+                self.pass(message, now, worker, out);
+            }
+            Frontend::Close { portal, name } => {
+                self.queue.push(Expect::Close { portal, name: name.into() });
+                self.pass(message, now, worker, out);
+            }
+            Frontend::Flush
+            | Frontend::CopyData(_)
+            | Frontend::CopyDone
+            | Frontend::CopyFail(_) => {
+                self.pass_link(message, now, worker, out);
+            }
+            Frontend::Sync => {
+                self.queue.push(Expect::Sync);
+                self.pass(message, now, worker, out);
+                self.cycles.complete(now);
+            }
+            Frontend::Terminate => {
+                self.on_terminate(now, worker, out);
+            }
+            // A function by its number says nothing that a rule could be about.
+            Frontend::FunctionCall(_) => {
+                let denied =
+                    Denied::of(refuse::DENIED, "Function calls by number are not offered.");
+                let analysis = worker.texts.find(b"", &SqlLimits::default());
+                self.refuse_simple(denied, &analysis, now, worker, out);
+            }
+            Frontend::Secret(_) => {
+                self.refuse_all(&Denied::of(Refusal::BadRequest, ""), now, worker, out);
+            }
+        }
+    }
+
+    /// Behind a refused message everything up to the next Sync is skipped, as the server would.
+    fn on_skipped<J: Journal>(
+        &mut self,
+        parsed: &Frontend<'_>,
+        skip: Skip,
+        message: Bytes<'_>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        match parsed {
+            Frontend::Sync => {
+                self.skip = None;
+                if skip == Skip::Upstream {
+                    self.queue.push(Expect::Sync);
+                    self.pass(message, now, worker, out);
+                    self.cycles.complete(now);
+                } else {
+                    let status = self.tx;
+                    self.tell(|to| write::ready(status, to), now, worker, out);
+                    self.finish_cycle(false, now, worker);
+                    self.end_if_drained(now, worker, out);
+                }
+            }
+            Frontend::Terminate => {
+                self.on_terminate(now, worker, out);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_query<J: Journal>(
+        &mut self,
+        text: &[u8],
+        message: Bytes<'_>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        if !self.still_known(now, worker, out) {
+            return;
+        }
+        let analysis = self.read(text, worker);
+        match self.judge(&analysis, None, worker) {
+            Verdict::Permit(grant) => {
+                let told = Told::Permit(&grant);
+                if self.note_statement(&analysis, 0, &told, now, worker).is_err() {
+                    return self.unrecordable(now, worker, out);
+                }
+                self.queue.push(Expect::Simple { analysis, complete: 0 });
+                self.pass_under(&grant, message, now, worker, out);
+                self.cycles.complete(now);
+            }
+            Verdict::Deny(denied) => self.refuse_simple(denied, &analysis, now, worker, out),
+        }
+    }
+
+    fn on_parse<J: Journal>(
+        &mut self,
+        name: &[u8],
+        text: &[u8],
+        message: Bytes<'_>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        if !self.still_known(now, worker, out) {
+            return;
+        }
+        let analysis = self.read(text, worker);
+        let prepared = Rc::new(Prepared { analysis: Rc::clone(&analysis), place: 0 });
+        let verdict = if self.queue.names_full() {
+            Verdict::Deny(Denied::of(Refusal::Overloaded, "Too many prepared statements."))
+        } else {
+            self.judge(&analysis, None, worker)
+        };
+        match verdict {
+            Verdict::Permit(grant) => {
+                let told = Told::Permit(&grant);
+                if self.note_statement(&analysis, 0, &told, now, worker).is_err() {
+                    return self.unrecordable(now, worker, out);
+                }
+                self.queue.push(Expect::Parse { name: name.into(), prepared });
+                self.pass_under(&grant, message, now, worker, out);
+            }
+            Verdict::Deny(denied) => {
+                self.refuse_extended(denied, &prepared, name, now, worker, out);
+            }
+        }
+    }
+
+    /// Its values are what a rule may ask for; so they go under the statement's own decision.
+    fn on_bind<J: Journal>(
+        &mut self,
+        bind: &Bind<'_>,
+        message: Bytes<'_>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        let Some(prepared) = self.queue.statement(bind.statement) else {
+            return self.refuse_nameless(Nameless::Statement, now, worker, out);
+        };
+        if let Some(grant) = self.decide_prepared(&prepared, now, worker, out) {
+            self.queue.push(Expect::Bind { name: bind.portal.into(), prepared });
+            self.pass_under(&grant, message, now, worker, out);
+        }
+    }
+
+    fn on_execute<J: Journal>(
+        &mut self,
+        portal: &[u8],
+        message: Bytes<'_>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        // A portal that SQL declared is run by FETCH; by its name here it was decided as well, but
+        // what it stands for is not known.
+        let Some(prepared) = self.queue.portal(portal) else {
+            return self.refuse_nameless(Nameless::Portal, now, worker, out);
+        };
+        if let Some(grant) = self.decide_prepared(&prepared, now, worker, out) {
+            self.queue.push(Expect::Execute { prepared });
+            self.pass_under(&grant, message, now, worker, out);
+        }
+    }
+
+    /// Decides, by the rules of now, a statement that was read before, and notes it. `None`: it
+    /// was refused.
+    fn decide_prepared<J: Journal>(
+        &mut self,
+        prepared: &Rc<Prepared>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> Option<Rc<Grant>> {
+        if !self.still_known(now, worker, out) {
+            return None;
+        }
+        match self.judge(&prepared.analysis, Some(prepared.place), worker) {
+            Verdict::Permit(grant) => {
+                let told = Told::Permit(&grant);
+                let place = prepared.place;
+                if self.note_statement(&prepared.analysis, place, &told, now, worker).is_err() {
+                    self.unrecordable(now, worker, out);
+                    return None;
+                }
+                Some(grant)
+            }
+            Verdict::Deny(denied) => {
+                self.refuse_extended(denied, prepared, POISON_NAME, now, worker, out);
+                None
+            }
+        }
+    }
+
+    /// The longest message that is looked at whole.
+    pub(super) fn message_max<J>(&self, worker: &Worker<J>) -> usize {
+        let view = self.resource.and_then(|id| worker.snapshot.resource(id));
+        view.map_or(0, |view| view.message_max as usize)
+    }
+
+    fn read<J: Journal>(&self, text: &[u8], worker: &mut Worker<J>) -> Rc<Analysis> {
+        let view = self.resource.and_then(|id| worker.snapshot.resource(id));
+        let text_max = view.map_or(0, |view| view.sql_text_max);
+        let limits = SqlLimits { text_max, ..SqlLimits::default() };
+        worker.texts.find(text, &limits)
+    }
+
+    fn judge<J: Journal>(
+        &self,
+        analysis: &Rc<Analysis>,
+        place: Option<usize>,
+        worker: &Worker<J>,
+    ) -> Verdict {
+        let nobody = || Verdict::Deny(Denied::of(Refusal::Unauthenticated, ""));
+        let (Some((principal, known)), Some(resource), Some(connect)) =
+            (&self.who, self.resource, &self.connect)
+        else {
+            return nobody();
+        };
+        let court = Court {
+            policy: &worker.snapshot.policy,
+            row: &known.row,
+            principal,
+            resource,
+            connect,
+        };
+        let verdict = court.judge(analysis, place, |name| self.queue.statement(name));
+        match verdict {
+            // What these ask for cannot be kept on a session that stands; `config` says so before.
+            Verdict::Permit(grant) if !grant.masks().is_empty() => {
+                Verdict::Deny(Denied::of(Refusal::Unmaskable, ""))
+            }
+            Verdict::Permit(grant)
+                if grant.credential().is_some_and(|other| other != self.credential) =>
+            {
+                let detail = "The rule asks for another credential than this session has.";
+                Verdict::Deny(Denied::of(refuse::DENIED, detail))
+            }
+            other => other,
+        }
+    }
+
+    /// Whether the caller's token still holds, and its rules are of the policy in force. Ends the
+    /// session where it does not.
+    fn still_known<J: Journal>(&mut self, now: Now, worker: &mut Worker<J>, out: &mut Out) -> bool {
+        let generations = (worker.snapshot.generation, worker.keys.generation);
+        let fresh = self.known_by == generations;
+        let until_s = self.who.as_ref().map_or(0, |(principal, _)| principal.valid_until_s());
+        if fresh && now.wall_ns / 1_000_000_000 < until_s {
+            return true;
+        }
+        let again = match (&self.token, &self.who) {
+            (Some(token), _) => worker.identify(token.expose(), self.opened.caller.ip(), now).ok(),
+            // Known by a certificate: as long as it is valid.
+            (None, Some((principal, _))) if now.wall_ns / 1_000_000_000 < until_s => {
+                Some(worker.know_again(principal))
+            }
+            _ => None,
+        };
+        let known = again.is_some();
+        if known {
+            self.who = again;
+            self.known_by = generations;
+            // A reload may number resources anew; this one is known by its name.
+            let name = self.resource.zip(self.snapshot.as_ref());
+            let name = name.and_then(|(id, held)| held.resource(id)).map(|view| view.name.as_str());
+            let found = name.and_then(|name| worker.snapshot.databases.get(name).copied());
+            if found.is_some() {
+                self.resource = found;
+                self.snapshot = Some(Rc::clone(&worker.snapshot));
+                return true;
+            }
+        }
+        let denied = if known {
+            Denied::of(Refusal::Overloaded, "The configuration changed; connect again.")
+        } else {
+            Denied::of(Refusal::Unauthenticated, "The token is no longer valid.")
+        };
+        self.refuse_all(&denied, now, worker, out);
+        false
+    }
+
+    /// Lets a message go that needs no decision of its own, in the cycle that it may begin.
+    fn pass<J: Journal>(
+        &mut self,
+        message: Bytes<'_>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        self.cycles.current(now);
+        self.pass_link(message, now, worker, out);
+    }
+
+    /// Lets a message go that belongs to what was sent before.
+    fn pass_link<J: Journal>(
+        &mut self,
+        message: Bytes<'_>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        let Some(grant) = self.connect.clone() else { return };
+        self.pass_under(&grant, message, now, worker, out);
+    }
+
+    /// Records a message and lets it go under a grant. It counts for the cycle that was begun last.
+    fn pass_under<J: Journal>(
+        &mut self,
+        grant: &Rc<Grant>,
+        message: Bytes<'_>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        let bytes = message.get();
+        if let Some(cycle) = self.cycles.last() {
+            cycle.begun = true;
+            cycle.bytes_in += bytes.len() as u64;
+        }
+        let subject = self.subject(true);
+        self.stage.clear();
+        let cleared = Cleared::pass(bytes.len(), &mut self.stage);
+        let kind = Kind::RequestBody;
+        let books = worker.books();
+        match gate::admit(grant, subject, kind, cleared, bytes, books, now) {
+            Ok(admission) => {
+                let offset = match message {
+                    Bytes::Shown(_, offset) => offset,
+                    Bytes::Kept(bytes) => {
+                        self.stage.detach(bytes);
+                        0
+                    }
+                };
+                let wrap = Wrap { offset, ..Wrap::default() };
+                out.push_upstream(admission.forward(&mut self.stage, wrap));
+            }
+            Err(_) => self.unrecordable(now, worker, out),
+        }
+    }
+
+    /// A message of the gateway's own goes up.
+    pub(super) fn say_up<J: Journal>(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>),
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        let Some(grant) = self.connect.clone() else { return };
+        self.cycles.current(now).begun = true;
+        let subject = self.subject(true);
+        self.stage.clear();
+        self.stage.write_with(write);
+        let cleared = Cleared::generated(&mut self.stage);
+        let kind = Kind::RequestBody;
+        match gate::admit(&grant, subject, kind, cleared, b"", worker.books(), now) {
+            Ok(admission) => {
+                out.push_upstream(admission.forward(&mut self.stage, Wrap::default()));
+            }
+            Err(_) => self.unrecordable(now, worker, out),
+        }
+    }
+
+    /// The caller is done: the server hears so, and what it left unfinished is over.
+    pub(super) fn on_terminate<J: Journal>(
+        &mut self,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        let grant = self.connect.clone();
+        let (Some(grant), Phase::Ready) = (grant, &self.phase) else {
+            return self.end(true, now, worker, out);
+        };
+        self.close_books(!self.cycles.is_empty(), now, worker);
+        // In the middle of a message it would be read as a part of that.
+        if !self.up.is_within() {
+            out.push_upstream(gate::admit_framing(&grant, &mut self.stage, b"X\0\0\0\x04"));
+        }
+        out.act(Act::EndUpstream { exchange: self.link });
+        self.phase = Phase::Ending;
+    }
+}

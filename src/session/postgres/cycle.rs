@@ -1,0 +1,233 @@
+//! The books: which exchange bytes belong to, and what the record says of each.
+
+use super::judge::Analysis;
+use super::refuse::Denied;
+use super::{Session, refuse};
+use crate::base::{ExchangeId, Now};
+use crate::policy::{Durable, Grant, RecordLevel};
+use crate::record::fields::{Tag, Writer};
+use crate::record::{Full, Journal, Kind};
+use crate::session::gate::{self, Subject};
+use crate::session::worker::Worker;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// What goes up to one Sync or simple query, and its answers up to ready for query.
+pub(super) struct Cycle {
+    /// `None` as long as no statement is in it: its bytes belong to connecting then.
+    exchange: Option<ExchangeId>,
+    level: RecordLevel,
+    durable: Durable,
+    started_ns: u64,
+    /// What ends it went up.
+    complete: bool,
+    /// Something of it went up.
+    pub(super) begun: bool,
+    /// The statement that was noted last.
+    noted: Option<(Rc<Analysis>, usize)>,
+    pub(super) rows: u64,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+    pub(super) sqlstate: Option<[u8; 5]>,
+}
+
+impl Cycle {
+    fn new(now: Now) -> Self {
+        Self {
+            exchange: None,
+            level: RecordLevel::Full,
+            durable: Durable::Window,
+            started_ns: now.mono_ns,
+            complete: false,
+            begun: false,
+            noted: None,
+            rows: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            sqlstate: None,
+        }
+    }
+}
+
+/// Cycles under way, the one that is answered first.
+#[derive(Default)]
+pub(super) struct Cycles(VecDeque<Cycle>);
+
+impl Cycles {
+    /// Whether nothing is under way.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Since when the first one is.
+    pub(super) fn since_ns(&self) -> Option<u64> {
+        self.0.front().map(|cycle| cycle.started_ns)
+    }
+
+    /// The one that the caller's next message belongs to.
+    pub(super) fn current(&mut self, now: Now) -> &mut Cycle {
+        if self.0.back().is_none_or(|cycle| cycle.complete) {
+            self.0.push_back(Cycle::new(now));
+        }
+        self.0.back_mut().expect("one was pushed if there was none")
+    }
+
+    /// The one that was begun last, which data of a COPY belongs to.
+    pub(super) fn last(&mut self) -> Option<&mut Cycle> {
+        self.0.back_mut()
+    }
+
+    /// Whether the upstream is where it was at the last ready for query, as far as it was sent to.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.0.iter().all(|cycle| !cycle.complete && !cycle.begun)
+    }
+
+    /// What ends the current one went up.
+    pub(super) fn complete(&mut self, now: Now) {
+        self.current(now).complete = true;
+    }
+
+    /// The one that is answered.
+    pub(super) fn answered(&mut self) -> Option<&mut Cycle> {
+        self.0.front_mut()
+    }
+}
+
+/// What the record says of a statement.
+pub(super) enum Told<'a> {
+    Permit(&'a Rc<Grant>),
+    Deny(&'a Denied),
+}
+
+impl Session {
+    /// The subject of bytes of the cycle that is sent (`up`), or of the one that is answered.
+    pub(super) fn subject(&self, up: bool) -> Subject {
+        let cycle = if up { self.cycles.0.back() } else { self.cycles.0.front() };
+        let link = self.link_subject();
+        match cycle {
+            Some(cycle) => Subject {
+                exchange: cycle.exchange.unwrap_or(self.link),
+                level: cycle.level,
+                durable: cycle.durable.max(link.durable),
+                ..link
+            },
+            None => link,
+        }
+    }
+
+    /// The exchange that a message of the caller belongs to.
+    pub(super) fn exchange(&self) -> ExchangeId {
+        self.cycles.0.back().and_then(|cycle| cycle.exchange).unwrap_or(self.link)
+    }
+
+    /// Writes what the statement is and what was decided, once for each statement of a cycle.
+    ///
+    /// # Errors
+    /// [`Full`]: it may not go then.
+    pub(super) fn note_statement<J: Journal>(
+        &mut self,
+        analysis: &Rc<Analysis>,
+        place: usize,
+        told: &Told<'_>,
+        now: Now,
+        worker: &mut Worker<J>,
+    ) -> Result<(), Full> {
+        let cycle = self.cycles.current(now);
+        let same =
+            |(noted, at): &(Rc<Analysis>, usize)| Rc::ptr_eq(noted, analysis) && *at == place;
+        if matches!(told, Told::Permit(_)) && cycle.noted.as_ref().is_some_and(same) {
+            return Ok(());
+        }
+        let kind = if cycle.exchange.is_some() { Kind::Decision } else { Kind::Open };
+        if kind == Kind::Open {
+            cycle.exchange = Some(worker.next_exchange());
+            cycle.level = RecordLevel::Meta;
+        }
+        match told {
+            Told::Permit(grant) => {
+                cycle.level = cycle.level.max(grant.record());
+                cycle.durable = cycle.durable.max(grant.durable());
+            }
+            Told::Deny(_) => cycle.level = RecordLevel::Full,
+        }
+        cycle.noted = Some((Rc::clone(analysis), place));
+        let full = cycle.level == RecordLevel::Full;
+        let snapshot = Rc::clone(&worker.snapshot);
+        let rule = match told {
+            Told::Permit(grant) => Some(grant.rule()),
+            Told::Deny(denied) => denied.rule,
+        };
+        self.facts.clear();
+        let mut writer = Writer::new(&mut self.facts);
+        if let (Kind::Open, Some((_, known))) = (kind, &self.who) {
+            writer.fields(&known.facts);
+            writer.text(Tag::Peer, &self.peer);
+            if let Some(listener) = snapshot.listener(self.opened.listener) {
+                writer.text(Tag::Listener, &listener.name);
+            }
+            if let Some(view) = self.resource.and_then(|id| snapshot.resource(id)) {
+                writer.text(Tag::Resource, &view.name);
+            }
+            writer.text(Tag::Protocol, "postgres");
+        }
+        writer.text(Tag::Method, analysis.label());
+        if full {
+            writer.bytes(Tag::Statement, &analysis.text);
+        } else {
+            writer.text(Tag::Level, "meta");
+        }
+        match told {
+            Told::Permit(_) => writer.text(Tag::Decision, "permit"),
+            Told::Deny(denied) => {
+                let decision = if denied.refusal == refuse::DENIED { "deny" } else { "refuse" };
+                writer.text(Tag::Decision, decision);
+                writer.text(Tag::Refusal, denied.refusal.label())
+            }
+        };
+        writer.maybe(Tag::Rule, rule.map(|rule| snapshot.policy.rule_name(rule)));
+        writer.bytes(Tag::PolicyDigest, &snapshot.policy.digest());
+        let subject = self.subject(true);
+        gate::note(subject, kind, &self.facts, false, worker.books(), now)
+    }
+
+    /// The cycle that is answered came to its end.
+    pub(super) fn finish_cycle<J: Journal>(&mut self, cut: bool, now: Now, worker: &mut Worker<J>) {
+        let subject = self.subject(false);
+        let Some(cycle) = self.cycles.0.pop_front() else { return };
+        worker.counts.bytes[0] += cycle.bytes_in;
+        worker.counts.bytes[1] += cycle.bytes_out;
+        worker.counts.cuts += u64::from(cut);
+        if cycle.exchange.is_none() {
+            return;
+        }
+        self.facts.clear();
+        let mut writer = Writer::new(&mut self.facts);
+        if let Some(code) = cycle.sqlstate.as_ref().and_then(|code| std::str::from_utf8(code).ok())
+        {
+            writer.text(Tag::SqlState, code);
+        }
+        writer.number(Tag::Rows, cycle.rows);
+        writer.number(Tag::BytesIn, cycle.bytes_in);
+        writer.number(Tag::BytesOut, cycle.bytes_out);
+        writer.number(Tag::TotalNs, now.mono_ns.saturating_sub(cycle.started_ns));
+        writer.text(Tag::Ending, if cut { "cut" } else { "whole" });
+        // It is over: where there is no room, its totals are lost, not its bytes.
+        let _ = gate::note(subject, Kind::Close, &self.facts, false, worker.books(), now);
+    }
+
+    /// Ends all cycles that are under way, and connecting.
+    pub(super) fn close_books<J: Journal>(&mut self, cut: bool, now: Now, worker: &mut Worker<J>) {
+        while !self.cycles.is_empty() {
+            self.finish_cycle(true, now, worker);
+        }
+        if !std::mem::take(&mut self.noted) {
+            return;
+        }
+        let subject = self.link_subject();
+        self.facts.clear();
+        let mut writer = Writer::new(&mut self.facts);
+        writer.number(Tag::TotalNs, now.mono_ns.saturating_sub(self.started_ns));
+        writer.text(Tag::Ending, if cut { "cut" } else { "whole" });
+        let _ = gate::note(subject, Kind::Close, &self.facts, false, worker.books(), now);
+    }
+}

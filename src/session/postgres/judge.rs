@@ -1,0 +1,500 @@
+//! From statement text to a decision.
+//!
+//! A text is parsed once and kept by its exact bytes ([`Texts`]); what it does is turned into the
+//! actions that policy knows: one for each table and the way it is touched, so that every kind and
+//! every table of a statement must be permitted. A name without a schema is looked up where the
+//! server looks: system tables first, then the schemas that the gateway pinned as search path. No
+//! catalog is read for it, so no change of the catalog can make it stale.
+//!
+//! What has no effect beyond the session (transaction control, settings that are free, a select
+//! without tables) is permitted wherever connecting is, unless a rule denies it.
+
+use super::refuse::Denied;
+use super::settings::{self, SEARCH_PATH, Setting};
+use crate::base::{ResourceId, RuleId};
+use crate::policy::{
+    Action, Attr, Decision, DenialKind, Functions, Grant, Row, Sql, SqlFunction, Table,
+};
+use crate::session::gate;
+use crate::session::refusal::Refusal;
+use crate::sql::{self, Act, Function, Kind, SqlError, SqlLimits, Statement};
+use ahash::{AHashMap, RandomState};
+use std::rc::Rc;
+
+/// What one text does.
+pub(in crate::session) struct Analysis {
+    /// The text itself, for the record.
+    pub(super) text: Box<[u8]>,
+    /// Its statements in order; empty for an empty text.
+    pub(super) statements: Vec<Statement>,
+    /// By statement.
+    atoms: Vec<Vec<Atom>>,
+    /// By statement: the functions that it calls, as policy names them.
+    functions: Vec<Vec<(Box<[u8]>, bool)>>,
+    /// It could not be read; what policy decides is whether such texts may go at all.
+    pub(super) unread: Option<SqlError>,
+}
+
+/// One way in which a statement touches something.
+struct Atom {
+    kind: Kind,
+    /// `schema.name`; `None`: no table.
+    table: Option<Box<[u8]>>,
+    write: bool,
+}
+
+/// A statement that a name stands for.
+pub(super) struct Prepared {
+    pub(super) analysis: Rc<Analysis>,
+    /// Which statement of the text.
+    pub(super) place: usize,
+}
+
+impl Prepared {
+    pub(super) fn statement(&self) -> Option<&Statement> {
+        self.analysis.statements.get(self.place)
+    }
+}
+
+impl Analysis {
+    fn of(text: &[u8], limits: &SqlLimits) -> Self {
+        let (statements, unread) = match sql::parse(text, limits) {
+            Ok(statements) => (statements, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        let atoms = statements.iter().map(atoms).collect();
+        let functions = statements.iter().map(functions).collect();
+        Self { text: text.into(), statements, atoms, functions, unread }
+    }
+
+    /// What `name` stands for behind this text, where the text says so by PREPARE or DEALLOCATE.
+    #[expect(clippy::option_option, reason = "nothing said, said to be gone, said to be this")]
+    pub(super) fn prepares(self: &Rc<Self>, name: &[u8]) -> Option<Option<Rc<Prepared>>> {
+        let found =
+            self.statements.iter().enumerate().rev().find_map(
+                |(place, statement)| match &statement.act {
+                    Act::Prepare { name: made } if made.as_bytes() == name => Some(Some(place)),
+                    Act::Deallocate { name: None } | Act::Discard { all: true } => Some(None),
+                    Act::Deallocate { name: Some(gone) } if gone.as_bytes() == name => Some(None),
+                    _ => None,
+                },
+            )?;
+        Some(found.map(|place| Rc::new(Prepared { analysis: Rc::clone(self), place })))
+    }
+
+    /// The kinds of all statements, as a word for the record: the strongest one.
+    pub(super) fn label(&self) -> &'static str {
+        let kinds = || self.statements.iter().flat_map(|statement| statement.kinds.iter());
+        match (&self.unread, kinds().next()) {
+            (Some(_), _) => Kind::Unknown.label(),
+            (None, None) => "empty",
+            (None, Some(first)) => {
+                kinds().find(|kind| !matches!(kind, Kind::Select)).unwrap_or(first).label()
+            }
+        }
+    }
+}
+
+/// What a decision says of a text or a part of it.
+pub(super) enum Verdict {
+    /// It may go, under these obligations.
+    Permit(Rc<Grant>),
+    Deny(Denied),
+}
+
+/// Who asks, by what, where.
+pub(super) struct Court<'s> {
+    pub(super) policy: &'s Table,
+    pub(super) row: &'s Row,
+    pub(super) principal: &'s crate::identity::Principal,
+    pub(super) resource: ResourceId,
+    /// Of connecting: for what has no effect beyond the session.
+    pub(super) connect: &'s Rc<Grant>,
+}
+
+impl Court<'_> {
+    /// Judges all statements of a text, or one of them. `lookup` finds what a name stands for.
+    pub(super) fn judge(
+        &self,
+        analysis: &Rc<Analysis>,
+        place: Option<usize>,
+        lookup: impl Fn(&[u8]) -> Option<Rc<Prepared>>,
+    ) -> Verdict {
+        if let Some(error) = &analysis.unread {
+            return self.judge_unread(error);
+        }
+        let range = place.map_or(0..analysis.statements.len(), |place| place..place + 1);
+        let mut parts: Vec<(Rc<Analysis>, usize)> = Vec::new();
+        for place in range {
+            let Some(statement) = analysis.statements.get(place) else { continue };
+            if let Err(denied) = own_rules(statement) {
+                return Verdict::Deny(denied);
+            }
+            if let Act::Execute { name } = &statement.act {
+                let earlier = analysis.prepared_before(place, name.as_bytes());
+                match earlier.or_else(|| lookup(name.as_bytes())) {
+                    Some(found) => parts.push((Rc::clone(&found.analysis), found.place)),
+                    None => {
+                        let detail = "EXECUTE of a statement that this session has not prepared.";
+                        return Verdict::Deny(Denied::of(Refusal::Denied, detail));
+                    }
+                }
+            }
+            parts.push((Rc::clone(analysis), place));
+        }
+        // What only touches the session needs no rule of its own; rules that deny are heard.
+        let mut judged = Vec::with_capacity(parts.len());
+        let mut found = None;
+        for part in &parts {
+            match self.decide(std::slice::from_ref(&part)) {
+                Decision::Permit(grant) => {
+                    found = Some(grant);
+                    judged.push(part);
+                }
+                Decision::Deny(denial) => {
+                    let harmless = part.0.is_harmless(part.1);
+                    if denial.kind != DenialKind::NoRule || !harmless {
+                        return Verdict::Deny(denied(denial.rule));
+                    }
+                }
+            }
+        }
+        // The obligations of several parts unite.
+        if judged.len() > 1 {
+            match self.decide(&judged) {
+                Decision::Permit(grant) => found = Some(grant),
+                Decision::Deny(denial) => return Verdict::Deny(denied(denial.rule)),
+            }
+        }
+        Verdict::Permit(found.map_or_else(|| Rc::clone(self.connect), Rc::new))
+    }
+
+    fn judge_unread(&self, error: &SqlError) -> Verdict {
+        if matches!(error, SqlError::TooLong) {
+            let detail = "The statement is longer than [limits] sql_text_max.";
+            return Verdict::Deny(Denied::of(Refusal::BodyTooLarge, detail));
+        }
+        let action = self.action(Sql::UNREADABLE);
+        match gate::decide_all(self.policy, self.principal, self.row, [action]) {
+            Decision::Permit(grant) => Verdict::Permit(Rc::new(grant)),
+            Decision::Deny(denial) => Verdict::Deny(Denied {
+                rule: denial.rule,
+                ..Denied::of(Refusal::Denied, "The statement cannot be read.")
+            }),
+        }
+    }
+
+    fn decide(&self, parts: &[&(Rc<Analysis>, usize)]) -> Decision {
+        let functions: Vec<Vec<SqlFunction<'_>>> =
+            parts.iter().map(|part| part.0.named_functions(part.1)).collect();
+        let actions = parts.iter().zip(&functions).flat_map(|(part, functions)| {
+            let missing_where =
+                part.0.statements.get(part.1).is_some_and(|statement| statement.missing_where);
+            let atoms = part.0.atoms.get(part.1).map(Vec::as_slice).unwrap_or_default();
+            atoms.iter().map(move |atom| {
+                self.action(Sql {
+                    statement: atom.kind.label().as_bytes(),
+                    table: atom.table.as_deref().map_or(Attr::Absent, Attr::Value),
+                    write: atom.write,
+                    functions: Functions::Known(functions),
+                    missing_where,
+                })
+            })
+        });
+        gate::decide_all(self.policy, self.principal, self.row, actions)
+    }
+
+    fn action<'a>(&self, sql: Sql<'a>) -> Action<'a> {
+        Action {
+            resource: self.resource,
+            method: b"",
+            path: b"",
+            model: Attr::Absent,
+            sql: Some(sql),
+        }
+    }
+}
+
+impl Analysis {
+    fn named_functions(&self, place: usize) -> Vec<SqlFunction<'_>> {
+        let found = self.functions.get(place).map(Vec::as_slice).unwrap_or_default();
+        found.iter().map(|(name, plain)| SqlFunction { name, plain: *plain }).collect()
+    }
+
+    /// A PREPARE of that name that stands before `place` in the same text.
+    fn prepared_before(self: &Rc<Self>, place: usize, name: &[u8]) -> Option<Rc<Prepared>> {
+        let before = self.statements.get(..place)?;
+        let found = before.iter().rposition(
+            |statement| matches!(&statement.act, Act::Prepare { name: made } if made.as_bytes() == name),
+        )?;
+        Some(Rc::new(Prepared { analysis: Rc::clone(self), place: found }))
+    }
+
+    /// Whether the statement does nothing beyond its session.
+    fn is_harmless(&self, place: usize) -> bool {
+        let Some(statement) = self.statements.get(place) else { return false };
+        let no_table = statement.accesses.is_empty();
+        let plain = |function: &Function| function.plain || is_set_config(function);
+        let plain = statement.functions.iter().all(plain);
+        let kinds = statement.kinds.iter().all(|kind| match kind {
+            Kind::Select | Kind::Set => true,
+            Kind::Transaction => {
+                !matches!(statement.act, Act::PrepareTransaction | Act::EndPrepared { .. })
+            }
+            Kind::Utility => is_of_session(&statement.act),
+            _ => false,
+        });
+        no_table && plain && kinds
+    }
+}
+
+fn denied(rule: Option<RuleId>) -> Denied {
+    Denied { rule, ..Denied::of(Refusal::Denied, "") }
+}
+
+/// What no rule can permit, since it would undo what the gateway holds for the session.
+fn own_rules(statement: &Statement) -> Result<(), Denied> {
+    let refuse = |detail| Err(Denied::of(Refusal::Denied, detail));
+    for setting in &statement.settings {
+        let literal =
+            |part: &Option<Box<str>>| part.as_deref().map(|text| text.as_bytes().to_vec());
+        let (name, value) = (literal(&setting.name), literal(&setting.value));
+        let judged = name.map(|name| settings::judge(&name, value.as_deref()));
+        if !matches!(judged, Some(Setting::Free | Setting::Held)) {
+            return refuse("This call of set_config cannot be made through the gateway.");
+        }
+    }
+    match &statement.act {
+        Act::Set { name, value, .. } => {
+            let value = value.as_deref().map(str::as_bytes);
+            match settings::judge(name.as_bytes(), value) {
+                Setting::Refused => refuse("This setting cannot be changed through the gateway."),
+                Setting::Free | Setting::Held => Ok(()),
+            }
+        }
+        Act::Reset { name: Some(name) } if !settings::may_reset(name.as_bytes()) => {
+            refuse("This setting cannot be changed through the gateway.")
+        }
+        Act::Discard { all: true } => {
+            refuse("DISCARD ALL would undo the role of the session; use RESET ALL.")
+        }
+        Act::Copy { program: true, .. } | Act::Copy { file: true, .. } => {
+            refuse("COPY with files or programs of the server is not offered.")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a utility statement does nothing but by way of its session. What PREPARE, DECLARE and
+/// EXPLAIN hold is judged by itself, and so is what EXECUTE runs.
+fn is_of_session(act: &Act) -> bool {
+    matches!(
+        act,
+        Act::Prepare { .. }
+            | Act::Execute { .. }
+            | Act::Deallocate { .. }
+            | Act::Declare { .. }
+            | Act::Fetch { .. }
+            | Act::ClosePortal { .. }
+            | Act::Explain { .. }
+            | Act::Discard { .. }
+            | Act::Show { .. }
+            | Act::Unlisten { .. }
+    )
+}
+
+/// The ways in which a statement touches something.
+fn atoms(statement: &Statement) -> Vec<Atom> {
+    let mut atoms = Vec::new();
+    for access in &statement.accesses {
+        let name = &access.table.name;
+        let mut add = |schema: &str| {
+            let table = format!("{schema}.{name}").into_bytes().into();
+            atoms.push(Atom { kind: access.kind, table: Some(table), write: access.write });
+        };
+        match &access.table.schema {
+            Some(schema) => add(schema),
+            None if sql::is_system_table(name) => add("pg_catalog"),
+            None => add(SEARCH_PATH),
+        }
+    }
+    for kind in statement.kinds.iter() {
+        let seen = atoms.iter().any(|atom| atom.kind == kind);
+        // A select without tables is nothing beside what has some, its functions count for all;
+        // and what only wraps another statement is nothing beside it.
+        let beside = match kind {
+            Kind::Select => !statement.accesses.is_empty(),
+            Kind::Utility => is_of_session(&statement.act) && !atoms.is_empty(),
+            _ => false,
+        };
+        if !seen && !beside {
+            atoms.push(Atom { kind, table: None, write: false });
+        }
+    }
+    atoms
+}
+
+/// The functions as policy names them. What `set_config` sets is judged as SET is.
+fn functions(statement: &Statement) -> Vec<(Box<[u8]>, bool)> {
+    let named = statement.functions.iter().filter(|function| !is_set_config(function));
+    let named = named.map(|function| {
+        let name = &function.name;
+        let text = match name.schema.as_deref() {
+            None | Some("pg_catalog") => name.name.to_string(),
+            Some(schema) => format!("{schema}.{}", name.name),
+        };
+        (text.into_bytes().into(), function.plain)
+    });
+    named.collect()
+}
+
+fn is_set_config(function: &Function) -> bool {
+    let schema = function.name.schema.as_deref();
+    matches!(schema, None | Some("pg_catalog")) && &*function.name.name == "set_config"
+}
+
+/// What policy is asked about a text, for who wants to know why it was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The kind of statement.
+    pub statement: &'static str,
+    /// `schema.name`, where it is about a table.
+    pub table: Option<String>,
+    /// Whether the table is written.
+    pub write: bool,
+    /// The functions of the statement; `true` for those that need no rule.
+    pub functions: Vec<(String, bool)>,
+    /// It changes or deletes every row.
+    pub missing_where: bool,
+    /// It has no effect beyond its session: no rule need allow it.
+    pub harmless: bool,
+}
+
+/// All that policy is asked about `text`; empty for one that does nothing.
+///
+/// # Errors
+/// Why no rule could permit it: it undoes what the gateway holds, or it cannot be read.
+pub fn asked(text: &[u8], limits: &SqlLimits) -> Result<Vec<Asked>, String> {
+    let analysis = Analysis::of(text, limits);
+    if let Some(error) = &analysis.unread {
+        return Err(format!("it cannot be read ({error:?}); only a rule for `unknown` permits it"));
+    }
+    let mut all = Vec::new();
+    for (place, statement) in analysis.statements.iter().enumerate() {
+        own_rules(statement).map_err(|denied| denied.detail.to_owned())?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let functions = analysis.functions.get(place).into_iter().flatten();
+        let functions: Vec<_> = functions.map(|(name, plain)| (text(name), *plain)).collect();
+        let atoms = analysis.atoms.get(place).into_iter().flatten();
+        all.extend(atoms.map(|atom| Asked {
+            statement: atom.kind.label(),
+            table: atom.table.as_deref().map(text),
+            write: atom.write,
+            functions: functions.clone(),
+            missing_where: statement.missing_where,
+            harmless: analysis.is_harmless(place),
+        }));
+    }
+    Ok(all)
+}
+
+/// Texts that were read before, by their exact bytes. Two halves: what is used moves to the young
+/// one, and when that is full the old one goes.
+pub(in crate::session) struct Texts {
+    young: AHashMap<Box<[u8]>, Rc<Analysis>>,
+    old: AHashMap<Box<[u8]>, Rc<Analysis>>,
+    bytes: usize,
+}
+
+impl Texts {
+    /// None; hashed with the worker's own key, so that nobody can choose texts that collide.
+    pub(in crate::session) fn new(hasher: RandomState) -> Self {
+        let young = AHashMap::with_hasher(hasher.clone());
+        Self { young, old: AHashMap::with_hasher(hasher), bytes: 0 }
+    }
+
+    /// Forgets all: the bounds of texts may have changed.
+    pub(in crate::session) fn clear(&mut self) {
+        self.young.clear();
+        self.old.clear();
+        self.bytes = 0;
+    }
+
+    /// What the text does; parses it where it was not seen lately.
+    pub(super) fn find(&mut self, text: &[u8], limits: &SqlLimits) -> Rc<Analysis> {
+        if let Some(found) = self.young.get(text) {
+            return Rc::clone(found);
+        }
+        let (key, found) = match self.old.remove_entry(text) {
+            Some(entry) => entry,
+            None => (text.into(), Rc::new(Analysis::of(text, limits))),
+        };
+        if text.len() > KEPT_LEN_MAX {
+            return found;
+        }
+        let cost = text.len() + ENTRY_COST;
+        if self.bytes + cost > HALF_BYTES {
+            self.old = std::mem::replace(
+                &mut self.young,
+                AHashMap::with_hasher(self.old.hasher().clone()),
+            );
+            self.bytes = 0;
+        }
+        self.bytes += cost;
+        self.young.insert(key, Rc::clone(&found));
+        found
+    }
+}
+
+/// Bytes of texts in each half.
+const HALF_BYTES: usize = 2 << 20;
+/// About what an entry costs beside its text.
+const ENTRY_COST: usize = 512;
+/// A longer text is parsed each time: it would push out hundreds of others.
+const KEPT_LEN_MAX: usize = 16 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::STATEMENTS;
+
+    #[test]
+    fn the_grammar_and_the_rules_use_the_same_words() {
+        assert_eq!(Kind::ALL.map(Kind::label), STATEMENTS);
+    }
+
+    #[test]
+    fn names_are_looked_up_where_the_server_looks() {
+        let asked = |text: &str| {
+            let all = asked(text.as_bytes(), &SqlLimits::default()).unwrap_or_default();
+            let tables = all.into_iter().map(|one| (one.statement, one.table.unwrap_or_default()));
+            tables.collect::<Vec<_>>()
+        };
+        let table = |kind, name: &str| (kind, name.to_owned());
+        assert_eq!(asked("select * from T"), [table("select", "public.t")]);
+        assert_eq!(asked("table pg_class"), [table("select", "pg_catalog.pg_class")]);
+        assert_eq!(asked("select * from other.\"pg_class\""), [table("select", "other.pg_class")]);
+        assert_eq!(asked("select 1"), [table("select", "")]);
+        assert_eq!(
+            asked("insert into a select * from b"),
+            [table("insert", "public.a"), table("select", "public.b")]
+        );
+        assert_eq!(asked("declare c cursor for select * from a"), [table("select", "public.a")]);
+        assert_eq!(asked("begin"), [table("transaction", "")]);
+    }
+
+    #[test]
+    fn a_text_is_parsed_once_and_what_is_used_stays() {
+        let mut texts = Texts::new(RandomState::with_seeds(1, 2, 3, 4));
+        let limits = SqlLimits::default();
+        let first = texts.find(b"select 1", &limits);
+        assert!(Rc::ptr_eq(&first, &texts.find(b"select 1", &limits)));
+        for number in 0..3 * HALF_BYTES / ENTRY_COST {
+            texts.find(format!("select {number}, 'x'").as_bytes(), &limits);
+            assert!(Rc::ptr_eq(&first, &texts.find(b"select 1", &limits)));
+        }
+        assert!(texts.young.len() + texts.old.len() <= 2 * HALF_BYTES / ENTRY_COST + 2);
+        texts.clear();
+        assert!(!Rc::ptr_eq(&first, &texts.find(b"select 1", &limits)));
+    }
+}

@@ -1,0 +1,318 @@
+//! The server's messages: which answer each is, and how it goes to the caller.
+//!
+//! Messages that go as they are stand in one run of the input, which is recorded and released in
+//! one piece. What is swallowed or told in other words ends a run.
+
+use super::caller::Bytes;
+use super::leg::Next;
+use super::login::is_told;
+use super::queue::Expect;
+use super::refuse::{self, Denied};
+use super::{Phase, Session};
+use crate::base::Now;
+use crate::mask::Cleared;
+use crate::record::{Journal, Kind};
+use crate::session::gate::{self, Wrap};
+use crate::session::io::Out;
+use crate::session::refusal::Refusal;
+use crate::session::worker::Worker;
+use crate::wire::postgres::{Backend, FRAME_HEAD, backend};
+
+/// What becomes of one message.
+enum Fate {
+    /// It goes as it is.
+    Pass,
+    /// It goes, and the cycle that it belongs to is over.
+    Ends,
+    /// It is the gateway's business.
+    Swallow,
+    /// An error that stands for a refusal.
+    Refused(Denied),
+}
+
+/// The server did what the protocol has no place for.
+struct OutOfOrder;
+
+impl Session {
+    /// Takes what the server sent, as far as it stands whole. Returns how much.
+    pub(super) fn on_upstream<J: Journal>(
+        &mut self,
+        bytes: &[u8],
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> usize {
+        let mut at = 0;
+        if matches!(self.phase, Phase::Login(_)) {
+            at = self.on_login(bytes, now, worker, out);
+        }
+        match self.phase {
+            Phase::Ready => {}
+            Phase::Ending | Phase::Closed => return bytes.len(),
+            _ => return at,
+        }
+        let len_max = self.message_max(worker);
+        // Where the run of bytes that go as they are begins.
+        let mut run = at;
+        while matches!(self.phase, Phase::Ready) {
+            let rest = bytes.get(at..).unwrap_or_default();
+            let (len, kept) = match self.down.next(rest, |tag| matches!(tag, b'D' | b'd'), len_max)
+            {
+                Ok(Next::More) => break,
+                Ok(Next::Part(len)) => {
+                    at += len;
+                    continue;
+                }
+                Ok(Next::Begins { tag, len }) => {
+                    if self.begins(tag).is_err() {
+                        return self.out_of_order(bytes.len(), now, worker, out);
+                    }
+                    at += len;
+                    continue;
+                }
+                Ok(Next::Kept(len)) => {
+                    // What is kept goes when it is whole; what stood before it goes first.
+                    self.release_run(bytes, run..at, now, worker, out);
+                    at += len;
+                    run = at;
+                    continue;
+                }
+                Ok(Next::Completes(len)) => (len, Some(self.down.take())),
+                Ok(Next::Whole { len, .. }) => (len, None),
+                Err(_) => return self.out_of_order(bytes.len(), now, worker, out),
+            };
+            let message = kept.as_deref().unwrap_or(rest.get(..len).unwrap_or_default());
+            let Ok(fate) = self.fate(message) else {
+                return self.out_of_order(bytes.len(), now, worker, out);
+            };
+            let ends = matches!(fate, Fate::Ends);
+            match (fate, &kept) {
+                (Fate::Pass | Fate::Ends, None) => at += len,
+                (Fate::Pass | Fate::Ends, Some(whole)) => {
+                    self.release_run(bytes, run..at, now, worker, out);
+                    self.release(Bytes::Kept(whole), now, worker, out);
+                    at += len;
+                    run = at;
+                }
+                (Fate::Swallow, _) => {
+                    self.release_run(bytes, run..at, now, worker, out);
+                    at += len;
+                    run = at;
+                }
+                (Fate::Refused(denied), _) => {
+                    self.release_run(bytes, run..at, now, worker, out);
+                    at += len;
+                    run = at;
+                    self.tell_refusal(&denied, now, worker, out);
+                }
+            }
+            if ends {
+                self.release_run(bytes, run..at, now, worker, out);
+                run = at;
+                self.finish_cycle(false, now, worker);
+                self.end_if_drained(now, worker, out);
+            }
+        }
+        if matches!(self.phase, Phase::Closed) {
+            return bytes.len();
+        }
+        self.release_run(bytes, run..at, now, worker, out);
+        at
+    }
+
+    /// A message of data that passes in parts begins.
+    fn begins(&mut self, tag: u8) -> Result<(), OutOfOrder> {
+        if tag == b'D' { self.row() } else { self.running() }
+    }
+
+    /// What becomes of a whole message, and what it answers.
+    fn fate(&mut self, message: &[u8]) -> Result<Fate, OutOfOrder> {
+        let tag = message.first().copied().unwrap_or_default();
+        let body = message.get(FRAME_HEAD..).unwrap_or_default();
+        // The most frequent ones need no look inside.
+        match tag {
+            b'D' => return self.row().map(|()| Fate::Pass),
+            b'd' => return self.running().map(|()| Fate::Pass),
+            _ => {}
+        }
+        let parsed = backend(tag, body).map_err(|_| OutOfOrder)?;
+        let answered = |session: &mut Self, fits: fn(&Expect) -> bool| {
+            let expect = session.queue.answered(fits).ok_or(OutOfOrder)?;
+            session.queue.confirm(expect);
+            Ok(Fate::Pass)
+        };
+        match parsed {
+            Backend::ParseDone => answered(self, |e| matches!(e, Expect::Parse { .. })),
+            Backend::BindDone => answered(self, |e| matches!(e, Expect::Bind { .. })),
+            Backend::CloseDone => answered(self, |e| matches!(e, Expect::Close { .. })),
+            Backend::NoData => answered(self, |e| matches!(e, Expect::Describe)),
+            Backend::Parameters(_) => match self.queue.front() {
+                Some(Expect::Describe) => Ok(Fate::Pass),
+                _ => Err(OutOfOrder),
+            },
+            Backend::RowDescription(_) => match self.queue.front() {
+                Some(Expect::Describe) => answered(self, |e| matches!(e, Expect::Describe)),
+                Some(Expect::Simple { .. }) => Ok(Fate::Pass),
+                _ => Err(OutOfOrder),
+            },
+            Backend::Complete(_) | Backend::Empty => match self.queue.front() {
+                Some(Expect::Execute { .. }) => {
+                    answered(self, |e| matches!(e, Expect::Execute { .. }))
+                }
+                Some(Expect::Simple { .. }) => {
+                    self.queue.complete_simple();
+                    Ok(Fate::Pass)
+                }
+                _ => Err(OutOfOrder),
+            },
+            Backend::Suspended => {
+                let fits = |expect: &Expect| matches!(expect, Expect::Execute { .. });
+                self.queue.answered(fits).map(|_| Fate::Pass).ok_or(OutOfOrder)
+            }
+            Backend::CopyIn(_) | Backend::CopyOut(_) | Backend::CopyDone => {
+                self.running().map(|()| Fate::Pass)
+            }
+            Backend::Error(fields) => {
+                let code = fields.get(b'C').unwrap_or_default();
+                // A server that shuts down says so, whatever was under way.
+                let fatal = fields.get(b'V').is_some_and(|v| v == b"FATAL" || v == b"PANIC");
+                if let Some(cycle) = self.cycles.answered() {
+                    cycle.sqlstate = code.try_into().ok();
+                }
+                if fatal {
+                    return Ok(Fate::Pass);
+                }
+                match self.queue.failed() {
+                    Some(denied) if code == SYNTAX_ERROR => Ok(Fate::Refused(denied)),
+                    _ => Ok(Fate::Pass),
+                }
+            }
+            Backend::Ready(status) => {
+                if !self.queue.ready() {
+                    return Err(OutOfOrder);
+                }
+                self.tx = status;
+                Ok(Fate::Ends)
+            }
+            Backend::Notice(_) | Backend::Notification { .. } => Ok(Fate::Pass),
+            Backend::Status { name, .. } => {
+                Ok(if is_told(name) { Fate::Pass } else { Fate::Swallow })
+            }
+            // A key that the server changes is of no use to the caller.
+            Backend::Key { .. } => Ok(Fate::Swallow),
+            _ => Err(OutOfOrder),
+        }
+    }
+
+    /// A row is due only while a statement runs.
+    fn row(&mut self) -> Result<(), OutOfOrder> {
+        self.running()?;
+        if let Some(cycle) = self.cycles.answered() {
+            cycle.rows += 1;
+        }
+        Ok(())
+    }
+
+    fn running(&mut self) -> Result<(), OutOfOrder> {
+        match self.queue.front() {
+            Some(Expect::Execute { .. } | Expect::Simple { .. }) => Ok(()),
+            _ => Err(OutOfOrder),
+        }
+    }
+
+    fn release_run<J: Journal>(
+        &mut self,
+        bytes: &[u8],
+        run: std::ops::Range<usize>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        let offset = run.start;
+        let shown = bytes.get(run).unwrap_or_default();
+        if !shown.is_empty() && !matches!(self.phase, Phase::Closed) {
+            self.release(Bytes::Shown(shown, offset), now, worker, out);
+        }
+    }
+
+    /// Records bytes of the server and lets them go to the caller.
+    fn release<J: Journal>(
+        &mut self,
+        message: Bytes<'_>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        let bytes = message.get();
+        if let Some(cycle) = self.cycles.answered() {
+            cycle.bytes_out += bytes.len() as u64;
+        }
+        let subject = self.subject(false);
+        self.stage.clear();
+        let cleared = Cleared::pass(bytes.len(), &mut self.stage);
+        let wrap = match message {
+            Bytes::Shown(_, offset) => Wrap { offset, ..Wrap::default() },
+            Bytes::Kept(_) => Wrap { detach: true, ..Wrap::default() },
+        };
+        let kind = Kind::ResponseBody;
+        match gate::release(cleared, subject, kind, bytes, wrap, worker.books(), now) {
+            Ok(released) => out.push_caller(released),
+            Err(_) => self.unrecordable(now, worker, out),
+        }
+    }
+
+    /// Tells the caller something of the gateway's own, in the cycle that is answered.
+    pub(super) fn tell<J: Journal>(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>),
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        if matches!(self.phase, Phase::Closed) {
+            return;
+        }
+        let subject = self.subject(false);
+        self.stage.clear();
+        self.stage.write_with(write);
+        let cleared = Cleared::generated(&mut self.stage);
+        let kind = Kind::ResponseBody;
+        match gate::release(cleared, subject, kind, b"", Wrap::default(), worker.books(), now) {
+            Ok(released) => out.push_caller(released),
+            Err(_) => self.unrecordable(now, worker, out),
+        }
+    }
+
+    /// Tells the caller that something was refused.
+    pub(super) fn tell_refusal<J: Journal>(
+        &mut self,
+        denied: &Denied,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        let snapshot = std::sync::Arc::clone(&worker.snapshot);
+        let rule = denied.rule.map(|rule| snapshot.policy.rule_name(rule));
+        let id = self.subject(false).exchange;
+        if let Some(cycle) = self.cycles.answered() {
+            cycle.sqlstate = refuse::code(denied).as_bytes().try_into().ok();
+        }
+        self.tell(|to| refuse::error(denied, false, rule, id, to), now, worker, out);
+    }
+
+    /// Ends a connection whose server is out of order: what it means cannot be told.
+    fn out_of_order<J: Journal>(
+        &mut self,
+        len: usize,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> usize {
+        tracing::warn!(request = %self.link, "the resource answered out of order");
+        self.refuse_all(&Denied::of(Refusal::BadUpstream, ""), now, worker, out);
+        len
+    }
+}
+
+/// What the server says of the text that stands in the place of a refused statement.
+const SYNTAX_ERROR: &[u8] = b"42601";
