@@ -363,6 +363,7 @@ fn run_policy(act: PolicyAct) -> u8 {
                 functions: ask.functions,
                 missing_where: ask.missing_where,
                 json: ask.json,
+                ..policy::Explain::default()
             };
             if let Some(request) = ask.request
                 && let Err(error) = process::ask_of_record(&request, &mut question)

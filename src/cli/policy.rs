@@ -2,7 +2,11 @@
 
 use super::check::print_one;
 use crate::config::{Config, Diagnostic, Protocol, Source, load};
-use crate::policy::{Case, CaseAction, CaseSql, CaseWho, Expect, Explanation, STATEMENTS, Who};
+use crate::policy::{
+    Case, CaseAction, CaseSql, CaseWho, DenialKind, Expect, Explanation, STATEMENTS, Who,
+};
+use crate::session::postgres::asked;
+use crate::sql::SqlLimits;
 use serde_json::json;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -42,7 +46,11 @@ pub struct Explain {
     pub functions: Vec<String>,
     /// A `WHERE` is missing.
     pub missing_where: bool,
-    /// One JSON object.
+    /// Text of a recorded statement, which is asked about in the place of all that.
+    pub recorded: Option<String>,
+    /// What a part of it does.
+    pub asked: Option<CaseSql>,
+    /// One JSON object, or one for each thing that a recorded statement does.
     pub json: bool,
 }
 
@@ -63,6 +71,9 @@ pub fn explain(
     errors: &mut dyn Write,
 ) -> u8 {
     let Some(config) = loaded(&options.config, source, options.json, errors) else { return 2 };
+    if let Some(text) = &options.recorded {
+        return explain_text(text, options, &config, out, errors);
+    }
     let case = match question(options, &config) {
         Ok(case) => case,
         Err(message) => {
@@ -78,6 +89,69 @@ pub fn explain(
         print_explanation(&config, &case, &explanation, out)
     };
     finish(printed, u8::from(explanation.outcome.is_err()), errors)
+}
+
+/// Explains each thing that a recorded statement does. Returns 1 where one is refused.
+fn explain_text(
+    text: &str,
+    options: &Explain,
+    config: &Config,
+    out: &mut dyn Write,
+    errors: &mut dyn Write,
+) -> u8 {
+    let limits = SqlLimits { text_max: config.limits.sql_text_max, ..SqlLimits::default() };
+    let asked = match asked(text.as_bytes(), &limits) {
+        Ok(asked) => asked,
+        Err(why) => return finish(writeln!(out, "deny: {why}"), 1, errors),
+    };
+    let mut code = 0;
+    for one in asked {
+        let harmless = one.harmless;
+        // The words of the two are the same; a test holds them together.
+        let Some(mut sql) = CaseSql::new(one.statement) else { continue };
+        (sql.table, sql.table_unreadable) = (one.table.clone(), false);
+        (sql.write, sql.missing_where) = (one.write, one.missing_where);
+        (sql.functions, sql.functions_unreadable) = (one.functions, false);
+        let about = Explain { asked: Some(sql), recorded: None, ..options.clone() };
+        let case = match question(&about, config) {
+            Ok(case) => case,
+            Err(message) => {
+                let _ = writeln!(errors, "error: {message}");
+                return 2;
+            }
+        };
+        let explanation = case.explain(&config.table);
+        let no_rule =
+            matches!(&explanation.outcome, Err(denial) if denial.kind == DenialKind::NoRule);
+        let table = one
+            .table
+            .as_deref()
+            .map(|table| format!(" {} {table}", if one.write { "writes" } else { "reads" }));
+        let printed = if options.json {
+            let mut line = object(config, &explanation);
+            if let Some(fields) = line.as_object_mut() {
+                fields.insert("statement".to_owned(), json!(one.statement));
+                fields.insert("table".to_owned(), json!(one.table));
+                fields.insert("needs_rule".to_owned(), json!(!harmless));
+            }
+            writeln!(out, "{line}")
+        } else {
+            let head = writeln!(out, "{}{}:", one.statement, table.unwrap_or_default());
+            head.and_then(|()| {
+                if harmless && no_rule {
+                    return writeln!(out, "allow: it has no effect beyond its session");
+                }
+                print_explanation(config, &case, &explanation, out)
+            })
+        };
+        if explanation.outcome.is_err() && !(harmless && no_rule) {
+            code = 1;
+        }
+        if printed.is_err() {
+            return finish(printed, 2, errors);
+        }
+    }
+    code
 }
 
 /// Runs all cases and prints. Returns 0: all hold; 1: one fails; 2: it could not run.
@@ -128,8 +202,18 @@ fn question(options: &Explain, config: &Config) -> Result<Case, String> {
         format!("no [[resource]] is named `{}`; known: {}", options.resource, known.join(", "))
     })?;
     let protocol = config.resources.get(resource.index()).map(|one| one.protocol);
-    let sql = statement(options)?;
+    let sql = match &options.asked {
+        Some(asked) => Some(asked.clone()),
+        None => statement(options)?,
+    };
     match (protocol, &sql) {
+        (Some(Protocol::Postgres), None) if options.method.as_deref() == Some("connect") => {
+            return Err(
+                "connecting is refused where no rule could allow the caller any statement on the \
+                 resource, or a rule denies it all; ask with --statement about one of them"
+                    .to_owned(),
+            );
+        }
         (Some(Protocol::Postgres), None) => {
             let known = STATEMENTS.join(", ");
             return Err(format!("`{}` needs --statement KIND: {known}", options.resource));

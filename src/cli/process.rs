@@ -27,6 +27,7 @@ pub(super) fn ask_of_record(id: &str, question: &mut policy::Explain) -> Result<
         question.groups = row.groups;
     }
     question.actors = row.actors;
+    question.recorded = row.statement;
     Ok(())
 }
 

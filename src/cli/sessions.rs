@@ -5,6 +5,7 @@ mod replay;
 mod resend;
 mod show;
 mod text;
+mod transcript;
 
 use crate::base::ExchangeId;
 use crate::control::drain::walk_folder;

@@ -1,7 +1,8 @@
 //! A session on the terminal, as it went by.
 
-use super::show::{field_name, field_value};
+use super::show::{field_name, field_value, is_database};
 use super::text::{clean, escape};
+use super::transcript::Transcript;
 use super::{entries_of, finish, missing, unwritten};
 use crate::record::Kind;
 use crate::record::fields::{Reader, Tag};
@@ -42,6 +43,7 @@ pub fn replay(
 fn replay_entries(entries: &[OwnedEntry], how: Replay, out: &mut dyn Write) -> io::Result<()> {
     let mut before = entries.first().map_or(0, |entry| entry.time_ns);
     let mut in_body = false;
+    let mut transcript = is_database(entries).then(Transcript::default).filter(|_| !how.raw);
     for entry in entries {
         if let Some(speed) = how.speed
             && speed > 0.0
@@ -53,6 +55,10 @@ fn replay_entries(entries: &[OwnedEntry], how: Replay, out: &mut dyn Write) -> i
         before = entry.time_ns;
         let head = matches!(entry.meta.kind, Kind::RequestHead | Kind::ResponseHead);
         let raw = entry.meta.kind.is_raw() && !head;
+        if let (Some(transcript), true) = (&mut transcript, raw) {
+            transcript.entry(entry, out)?;
+            continue;
+        }
         if in_body && !raw {
             writeln!(out)?;
         }
@@ -67,6 +73,9 @@ fn replay_entries(entries: &[OwnedEntry], how: Replay, out: &mut dyn Write) -> i
             }
             _ => {}
         }
+    }
+    if let Some(transcript) = &mut transcript {
+        transcript.finish(out)?;
     }
     if in_body {
         writeln!(out)?;

@@ -2,6 +2,7 @@
 
 use super::replay::{Replay, write_body};
 use super::text::{clean, time_text};
+use super::transcript::Transcript;
 use super::{entries_of, finish, missing, unwritten};
 use crate::record::Flags;
 use crate::record::fields::{Field, Reader, Tag};
@@ -23,19 +24,36 @@ pub fn show(
     let found = entries_of(data, id, errors);
     let outcome = found.and_then(|entries| {
         let Some(first) = entries.first() else { return missing(id, errors) };
+        let mut transcript = is_database(&entries).then(Transcript::default);
         for entry in &entries {
             if as_json {
                 writeln!(out, "{}", entry_json(entry)).map_err(unwritten)?;
             } else {
-                show_entry(entry, first.time_ns, out).map_err(unwritten)?;
+                show_entry(entry, first.time_ns, &mut transcript, out).map_err(unwritten)?;
             }
+        }
+        if let (Some(transcript), false) = (&mut transcript, as_json) {
+            transcript.finish(out).map_err(unwritten)?;
         }
         Ok(0)
     });
     finish(outcome, errors)
 }
 
-fn show_entry(entry: &OwnedEntry, start_ns: u64, out: &mut dyn Write) -> io::Result<()> {
+/// Whether bodies of the exchange are messages of PostgreSQL.
+pub(super) fn is_database(entries: &[OwnedEntry]) -> bool {
+    let facts = entries.iter().filter(|entry| !entry.meta.kind.is_raw());
+    facts.into_iter().any(|entry| {
+        Reader::find(&entry.body, Tag::Protocol).is_some_and(|field| field.value == b"postgres")
+    })
+}
+
+fn show_entry(
+    entry: &OwnedEntry,
+    start_ns: u64,
+    transcript: &mut Option<Transcript>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let micros = entry.time_ns.saturating_sub(start_ns) / 1_000;
     let masked = if entry.meta.flags.has(Flags::MASKED) { " masked" } else { "" };
     writeln!(
@@ -48,6 +66,9 @@ fn show_entry(entry: &OwnedEntry, start_ns: u64, out: &mut dyn Write) -> io::Res
         entry.sequence,
         entry.body.len(),
     )?;
+    if let (Some(transcript), true) = (transcript.as_mut(), entry.meta.kind.is_raw()) {
+        return transcript.entry(entry, out);
+    }
     if entry.meta.kind.is_raw() {
         write_body(&entry.body, Replay::default(), out)?;
         return if entry.body.ends_with(b"\n") { Ok(()) } else { writeln!(out) };
