@@ -1,0 +1,544 @@
+"""Real clients of PostgreSQL through the gateway, and the same without it."""
+
+import asyncio
+import json
+import socket
+import struct
+import subprocess
+
+import asyncpg
+import pg8000.dbapi
+import psycopg
+import pytest
+import sqlalchemy
+from conftest import BINARY
+from postgres_kit import SECRET, Gateway, Issuer, Server
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    one = Server(tmp_path_factory.mktemp("postgres"))
+    yield one
+    one.stop()
+
+
+@pytest.fixture(scope="module")
+def issuer(tmp_path_factory):
+    return Issuer(tmp_path_factory.mktemp("issuer"))
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory, server, issuer):
+    one = Gateway(BINARY, tmp_path_factory.mktemp("gateway"), server, issuer)
+    yield one
+    one.stop()
+
+
+def direct(server, **more):
+    return {
+        "host": "127.0.0.1", "port": server.port, "dbname": "orders", "user": "app",
+        "password": SECRET, **more,
+    }
+
+
+def through(gateway, token, tls=False, **more):
+    """What a developer changes: the address and the password."""
+    ways = {"sslmode": "disable"}
+    if tls:
+        ways = {"sslmode": "verify-full", "sslrootcert": str(gateway.ca)}
+    return {
+        "host": "localhost" if tls else "127.0.0.1",
+        "port": gateway.tls_port if tls else gateway.port,
+        "dbname": "orders", "user": "anybody", "password": token, **ways, **more,
+    }
+
+
+@pytest.fixture
+def admin(issuer):
+    return issuer.token("ada", "admins")
+
+
+@pytest.fixture
+def reader(issuer):
+    return issuer.token("ria", "readers")
+
+
+@pytest.fixture(params=["plain", "tls"])
+def admin_ways(request, gateway, admin):
+    return through(gateway, admin, tls=request.param == "tls")
+
+
+# --- the same program, directly and through the gateway -------------------------------------------
+
+PROGRAM = [
+    ("select 1", None),
+    ("select id, name, email from customers where id < %s order by id", (4,)),
+    ("select count(*), sum(total) from orders", None),
+    ("select %s::text, %s::int, %s::bytea, %s::jsonb", ("x", 7, b"\x00\xff", '{"a": [1, null]}')),
+    ("select null, true, '{1,2}'::int[], '2024-02-29'::date, 1.5::numeric, interval '1 day'", None),
+    ("select * from nowhere", None),
+    ("selec 1", None),
+    ("select 1/0", None),
+    ("insert into notes values (%s, %s) returning id", (1, "one")),
+    ("insert into notes values (%s, %s)", (1, "again")),
+    ("update notes set body = upper(body) where id = %s", (1,)),
+    ("with gone as (delete from notes where id = 1 returning *) select * from gone", None),
+    ("select public.double(21)", None),
+    ("select generate_series(1, 5)", None),
+    ("create temp table scratch (a int)", None),
+    ("insert into scratch select generate_series(1, 1000)", None),
+    ("select sum(a) from scratch", None),
+    ("explain (costs off) select * from customers where id = 1", None),
+    ("show datestyle", None),
+    ("set datestyle to 'German'", None),
+    ("select date '2024-02-29'", None),
+    ("do $$ begin raise notice 'hello'; end $$", None),
+    ("", None),
+    ("; ;", None),
+    ("select 1; select 2", None),
+    ("prepare p as select $1::int + 1", None),
+    ("execute p(41)", None),
+    ("deallocate p", None),
+]
+
+
+def outcome(connection, statement, values, **how):
+    """Rows, status and error of one statement: what a caller can tell."""
+    try:
+        cursor = connection.execute(statement, values, **how)
+    except psycopg.Error as error:
+        return ("error", error.sqlstate, str(error.diag.message_primary))
+    sets = []
+    while True:
+        rows = cursor.fetchall() if cursor.description else None
+        names = [(c.name, c.type_code) for c in cursor.description or []]
+        sets.append((cursor.statusmessage, names, rows))
+        if not cursor.nextset():
+            return sets
+
+
+@pytest.mark.parametrize("binary", [False, True])
+@pytest.mark.parametrize("prepare", [False, True])
+def test_one_program_gives_the_same_results_directly_and_through(
+    server, admin_ways, binary, prepare
+):
+    told = []
+    for ways in (direct(server), admin_ways):
+        with psycopg.connect(**ways, autocommit=True) as connection:
+            results = []
+            for statement, values in PROGRAM:
+                if (binary or prepare) and statement.count(";"):
+                    continue
+                how = {"prepare": True} if prepare and values else {}
+                results.append((statement, outcome(connection, statement, values, binary=binary, **how)))
+            told.append(results)
+    assert told[0] == told[1]
+
+
+def test_transactions_behave_as_without_a_gateway(server, admin_ways):
+    told = []
+    for ways in (direct(server), admin_ways):
+        steps = []
+        with psycopg.connect(**ways) as connection:
+            with connection.transaction():
+                connection.execute("insert into notes values (10, 'in')")
+                try:
+                    with connection.transaction():
+                        connection.execute("insert into notes values (10, 'twice')")
+                except psycopg.errors.UniqueViolation:
+                    steps.append("unique")
+                steps.append(connection.execute("select count(*) from notes where id = 10").fetchone())
+                raise psycopg.Rollback()
+            steps.append(connection.execute("select count(*) from notes where id = 10").fetchone())
+            steps.append(connection.info.transaction_status.name)
+        told.append(steps)
+    assert told[0] == told[1]
+
+
+def test_copy_in_and_out_pass(admin_ways):
+    rows = [(n, f"row {n}\t\\") for n in range(5000)]
+    with psycopg.connect(**admin_ways) as connection:
+        connection.execute("create temp table copied (id int, body text)")
+        with connection.cursor().copy("copy copied from stdin") as copy:
+            for row in rows:
+                copy.write_row(row)
+        with connection.cursor().copy("copy copied to stdout (format binary)") as copy:
+            copy.set_types(["int4", "text"])
+            assert list(copy.rows()) == rows
+        with pytest.raises(psycopg.errors.InvalidTextRepresentation):
+            with connection.cursor().copy("copy copied from stdin") as copy:
+                copy.write("no number\n".encode() * 10)
+                copy.write(b"x")
+        connection.rollback()
+        assert connection.execute("select 1").fetchone() == (1,)
+
+
+def test_a_pipeline_passes_in_order(admin_ways):
+    with psycopg.connect(**admin_ways, autocommit=True) as connection:
+        with connection.pipeline():
+            cursors = [connection.execute("select %s::int", (n,)) for n in range(300)]
+            assert [cursor.fetchone()[0] for cursor in cursors] == list(range(300))
+
+
+def test_large_results_and_large_values_stream(admin_ways):
+    with psycopg.connect(**admin_ways, autocommit=True) as connection:
+        with connection.cursor(binary=True) as cursor:
+            big = cursor.execute("select repeat('x', 30000000)").fetchone()[0]
+            assert len(big) == 30_000_000
+        total = 0
+        for row in connection.cursor().stream("select repeat('y', 1000) from generate_series(1, 50000)"):
+            total += len(row[0])
+        assert total == 50_000_000
+
+
+def test_notifications_and_notices_come_at_any_time(server, admin_ways):
+    with (
+        psycopg.connect(**admin_ways, autocommit=True) as listener,
+        psycopg.connect(**direct(server), autocommit=True) as sender,
+    ):
+        listener.execute("listen news")
+        sender.execute("select pg_notify('news', 'while idle')")
+        told = list(listener.notifies(timeout=10, stop_after=1))
+        assert [(one.channel, one.payload) for one in told] == [("news", "while idle")]
+
+
+def test_server_side_cursors_and_row_limits(admin_ways):
+    with psycopg.connect(**admin_ways) as connection:
+        with connection.cursor("rows") as cursor:
+            cursor.itersize = 7
+            assert [row[0] for row in cursor.execute("select generate_series(1, 50)")] == list(range(1, 51))
+
+
+def test_asyncpg(gateway, admin):
+    async def run():
+        connection = await asyncpg.connect(
+            host="127.0.0.1", port=gateway.port, database="orders", user="x", password=admin, ssl=False
+        )
+        rows = await connection.fetch("select id, name from customers where id = any($1) order by id", [1, 2])
+        assert [tuple(row) for row in rows] == [(1, "name 1"), (2, "name 2")]
+        async with connection.transaction():
+            places = [row["g"] async for row in connection.cursor("select generate_series(1, 120) as g")]
+        assert places == list(range(1, 121))
+        statement = await connection.prepare("select $1::int * 2")
+        assert [await statement.fetchval(n) for n in range(5)] == [0, 2, 4, 6, 8]
+        with pytest.raises(asyncpg.DivisionByZeroError):
+            await connection.fetchval("select 1/0")
+        await connection.close()
+
+    asyncio.run(run())
+
+
+def test_sqlalchemy_and_pg8000(gateway, admin):
+    engine = sqlalchemy.create_engine(
+        "postgresql+psycopg://", creator=lambda: psycopg.connect(**through(gateway, admin))
+    )
+    table = sqlalchemy.Table("notes", sqlalchemy.MetaData(), autoload_with=engine)
+    with engine.begin() as connection:
+        connection.execute(table.insert(), [{"id": 50 + n, "body": f"b{n}"} for n in range(3)])
+        found = connection.execute(sqlalchemy.select(table).where(table.c.id >= 50).order_by(table.c.id))
+        assert [row.body for row in found] == ["b0", "b1", "b2"]
+        connection.execute(table.delete().where(table.c.id >= 50))
+    engine.dispose()
+    plain = pg8000.dbapi.connect(
+        host="127.0.0.1", port=gateway.port, database="orders", user="x", password=admin
+    )
+    cursor = plain.cursor()
+    cursor.execute("select name from customers where id = %s", (3,))
+    assert cursor.fetchall() == (["name 3"],) or cursor.fetchall() == [["name 3"]]
+    plain.close()
+
+
+def psql(gateway, token, *commands, tls=False):
+    ways = through(gateway, token, tls=tls)
+    info = " ".join(f"{key}={value}" for key, value in ways.items())
+    arguments = [part for command in commands for part in ("-c", command)]
+    return subprocess.run(
+        ["psql", "-X", "-A", "-t", info, *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_psql_and_its_catalog_commands_work_under_a_reading_rule(gateway, reader):
+    told = psql(gateway, reader, "\\d", "\\d orders", "\\dt", "\\df", "\\dn", "\\l", "\\conninfo", tls=True)
+    assert told.returncode == 0, told.stderr
+    assert "customers" in told.stdout and "nextval" in told.stdout
+    told = psql(gateway, reader, "select name from customers where id = 5")
+    assert told.stdout == "name 5\n", told.stderr
+
+
+def test_pgbench_runs_in_every_mode(gateway, server, admin):
+    programs = server.programs
+    subprocess.run(
+        [programs / "pgbench", "-i", "-q", "-s", "1", "-h", "127.0.0.1", "-p", str(server.port), "-U", "postgres", "orders"],
+        check=True, capture_output=True,
+    )
+    server.psql("orders", "grant all on all tables in schema public to app;")
+    for mode in ("simple", "extended", "prepared"):
+        told = subprocess.run(
+            [programs / "pgbench", "-n", "-M", mode, "-c", "4", "-t", "50", "-h", "127.0.0.1", "-p", str(gateway.port), "-U", "x", "orders"],
+            env={"PGPASSWORD": admin, "PGSSLMODE": "disable"}, capture_output=True, text=True, timeout=60, check=False,
+        )
+        assert told.returncode == 0, told.stderr
+        assert "200/200" in told.stdout, told.stdout
+
+
+# --- refusals -------------------------------------------------------------------------------------
+
+
+def test_a_refused_statement_keeps_the_connection_and_says_why(gateway, reader):
+    with psycopg.connect(**through(gateway, reader), autocommit=True) as connection:
+        for statement in (
+            "delete from customers where id = 1",
+            "insert into orders (customer, total) values (1, 1)",
+            "select * from pg_authid join customers on true; drop table notes",
+            "select pg_read_file('/etc/passwd')",
+            "select * from secrets",
+            "create table x (a int)",
+            "do $$ begin end $$",
+            "delete from notes",
+            "with gone as (delete from customers returning *) select * from gone",
+            "copy customers to stdout",
+            "explain analyze delete from customers",
+            "table pg_catalog.nowhere; update orders set total = 0 where id = 1",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege) as refused:
+                connection.execute(statement)
+            message = refused.value.diag.message_primary
+            assert "request" in message, statement
+            told = gateway.command(
+                "policy", "explain", "-c", gateway.config, "--request",
+                message.rsplit("request ", 1)[1].rstrip(")"),
+            )
+            assert told.returncode == 1 and "deny" in told.stdout, (statement, told)
+        assert connection.execute("select count(*) from customers").fetchone() == (100,)
+
+
+def test_what_undoes_the_gateway_is_refused_whatever_the_policy(gateway, admin):
+    with psycopg.connect(**through(gateway, admin), autocommit=True) as connection:
+        for statement in (
+            "set role postgres",
+            "set session authorization postgres",
+            "reset role",
+            "set search_path = pg_temp, public",
+            "set standard_conforming_strings = off",
+            "set client_encoding = 'SJIS'",
+            "discard all",
+            "copy notes to '/tmp/x'",
+            "copy notes from program 'true'",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement)
+        connection.execute("set application_name = 'still here'")
+        connection.execute("reset all")
+        assert connection.execute("show search_path").fetchone() == ("public",)
+
+
+def test_a_refusal_in_a_transaction_fails_it_as_an_error_would(gateway, server, reader):
+    with psycopg.connect(**through(gateway, reader)) as connection:
+        connection.execute("insert into notes values (900, 'to be rolled back')")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("delete from customers")
+        assert connection.info.transaction_status.name == "INERROR"
+        with pytest.raises(psycopg.errors.InFailedSqlTransaction):
+            connection.execute("select 1")
+        connection.rollback()
+        assert connection.execute("select count(*) from notes where id = 900").fetchone() == (0,)
+
+
+def test_a_refusal_in_a_pipeline_takes_what_came_before_back(gateway, reader):
+    with psycopg.connect(**through(gateway, reader), autocommit=True) as connection:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            with connection.pipeline() as pipeline:
+                connection.execute("insert into notes values (%s, 'x')", (901,))
+                connection.execute("insert into notes values (%s, 'y')", (902,))
+                refused = connection.execute("delete from customers where id = %s", (1,))
+                connection.execute("insert into notes values (%s, 'z')", (903,))
+                pipeline.sync()
+                refused.fetchone()
+        assert connection.execute("select count(*) from notes where id > 900").fetchone() == (0,)
+        assert connection.execute("select 1").fetchone() == (1,)
+
+
+def test_nobody_gets_in_without_a_token_that_holds(gateway, issuer):
+    for token in ("", "secret", SECRET, issuer.token("old", "admins", seconds=-3600)):
+        with pytest.raises(psycopg.OperationalError) as refused:
+            psycopg.connect(**through(gateway, token or "x"))
+        assert "valid token" in str(refused.value)
+    with pytest.raises(psycopg.OperationalError) as refused:
+        psycopg.connect(**through(gateway, issuer.token("nobody", "strangers")))
+    assert "policy does not permit" in str(refused.value)
+    with pytest.raises(psycopg.OperationalError) as refused:
+        psycopg.connect(**{**through(gateway, issuer.token("ada", "admins")), "dbname": "postgres"})
+    assert "no such resource" in str(refused.value).lower()
+    with pytest.raises(psycopg.OperationalError) as refused:
+        psycopg.connect(**through(gateway, issuer.token("ada", "admins"), options="-c role=postgres"))
+    assert "policy does not permit" in str(refused.value)
+    # The TLS listener takes no token in the clear.
+    ways = {**through(gateway, issuer.token("ada", "admins")), "port": gateway.tls_port}
+    with pytest.raises(psycopg.OperationalError) as refused:
+        psycopg.connect(**ways)
+    assert "TLS" in str(refused.value)
+
+
+def test_a_token_that_expires_ends_the_session_at_the_next_statement(gateway, issuer):
+    # The verifier allows half a minute of skew, so the token is old already.
+    token = issuer.token("ada", "admins", seconds=-26)
+    with psycopg.connect(**through(gateway, token), autocommit=True) as connection:
+        assert connection.execute("select 1").fetchone() == (1,)
+        with pytest.raises(psycopg.OperationalError) as ended:
+            for _ in range(80):
+                connection.execute("select pg_sleep(0.1)")
+        assert "no longer valid" in str(ended.value)
+
+
+# --- the record, secrets --------------------------------------------------------------------------
+
+
+def test_the_record_has_statements_values_rows_and_refusals(gateway, reader):
+    with psycopg.connect(**through(gateway, reader), autocommit=True) as connection:
+        connection.execute("select name, email from customers where id = %s", (17,))
+        with pytest.raises(psycopg.errors.InsufficientPrivilege) as refused:
+            connection.execute("drop table customers")
+        connection.execute("select name from customers where id = 18")
+    denied = refused.value.diag.message_primary.rsplit("request ", 1)[1].rstrip(")")
+    rows = {row["id"]: row for row in gateway.sessions() if row["sub"] == "ria"}
+    assert rows[denied]["decision"] == "deny" and rows[denied]["protocol"] == "postgres"
+    texts = []
+    for id_ in rows:
+        told = gateway.command("sessions", "show", id_, "-c", gateway.config)
+        assert told.returncode == 0, told.stderr
+        texts.append(told.stdout)
+    whole = "\n".join(texts)
+    assert "=> select name, email from customers where id = $1" in whole
+    assert "$1 = " in whole and "c17@example.com" in whole
+    assert "drop table customers" in whole
+    assert "name 18" in whole
+    assert SECRET not in whole and reader not in whole
+    told = gateway.command("verify", gateway.folder / "record")
+    assert told.returncode == 0, told.stdout + told.stderr
+
+
+def test_the_servers_log_has_no_token_and_the_gateways_no_secret(gateway, server, admin):
+    with psycopg.connect(**through(gateway, admin), autocommit=True) as connection:
+        connection.execute("select 'marker'")
+    assert admin not in server.log()
+    log = (gateway.folder / "log").read_text()
+    assert SECRET not in log and admin not in log and "marker" not in log
+
+
+# --- raw bytes ------------------------------------------------------------------------------------
+
+
+def message(tag, body=b""):
+    return tag + struct.pack(">I", len(body) + 4) + body
+
+
+def raw_login(gateway, token, minor=0, **params):
+    pairs = {"user": "x", "database": "orders", **params}
+    body = struct.pack(">I", (3 << 16) + minor)
+    body += b"".join(f"{k}\0{v}\0".encode() for k, v in pairs.items()) + b"\0"
+    connection = socket.create_connection(("127.0.0.1", gateway.port), 10)
+    connection.sendall(struct.pack(">I", len(body) + 4) + body)
+    seen = []
+    while True:
+        tag, body = read(connection)
+        seen.append((tag, body))
+        if tag == b"R" and body == b"\0\0\0\x03":
+            connection.sendall(message(b"p", token.encode() + b"\0"))
+        if tag == b"Z":
+            return connection, seen
+
+
+def exactly(connection, count):
+    data = b""
+    while len(data) < count:
+        part = connection.recv(count - len(data))
+        if not part:
+            raise EOFError(data)
+        data += part
+    return data
+
+
+def read(connection):
+    head = exactly(connection, 5)
+    return head[:1], exactly(connection, struct.unpack(">I", head[1:])[0] - 4)
+
+
+def until_ready(connection):
+    seen = []
+    while True:
+        seen.append(read(connection))
+        if seen[-1][0] == b"Z":
+            return seen
+
+
+def test_minors_and_options_are_negotiated(gateway, admin):
+    connection, seen = raw_login(gateway, admin, minor=9999, **{"_pq_.test": "1"})
+    negotiated = dict(seen)[b"v"]
+    assert struct.unpack(">II", negotiated[:8]) == ((3 << 16) + 2, 1)
+    assert b"_pq_.test\0" in negotiated
+    connection.close()
+    for minor in (0, 2):
+        connection, seen = raw_login(gateway, admin, minor=minor)
+        assert b"v" not in dict(seen)
+        connection.close()
+
+
+def test_what_is_no_protocol_ends_the_connection(gateway, admin):
+    for bytes_ in (
+        b"GET / HTTP/1.1\r\n\r\n", b"\0" * 64, b"\xff" * 64,
+        struct.pack(">II", 8, 196608), struct.pack(">II", 9, 196608) + b"x",
+    ):
+        with socket.create_connection(("127.0.0.1", gateway.port), 10) as connection:
+            connection.sendall(bytes_)
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(4096):
+                pass
+    for bytes_ in (message(b"Y"), b"Q\0\0\0\x01", message(b"Q", b"no end"), message(b"B", b"\0\0\xff"), b"Q\xff\xff\xff\xff"):
+        connection, _ = raw_login(gateway, admin)
+        connection.sendall(bytes_)
+        tag, body = read(connection)
+        assert tag == b"E" and b"FATAL" in body, bytes_
+        connection.close()
+
+
+def test_a_refused_message_anywhere_leaves_the_connection_in_step(gateway, reader):
+    connection, _ = raw_login(gateway, reader)
+    denied = message(b"P", b"\0delete from customers\0\0\0")
+    bind = message(b"B", b"\0\0\0\0\0\0\0\0")
+    execute = message(b"E", b"\0\0\0\0\0")
+    allowed = message(b"P", b"\0select id from customers where id = 1\0\0\0")
+    sync = message(b"S")
+    cases = {
+        denied + bind + execute + sync: [b"E", b"Z"],
+        allowed + bind + execute + denied + bind + execute + sync: [b"1", b"2", b"D", b"C", b"E", b"Z"],
+        denied + sync + allowed + bind + execute + sync: [b"E", b"Z", b"1", b"2", b"D", b"C", b"Z"],
+        message(b"Q", b"delete from customers\0") + message(b"Q", b"select 1\0"): [b"E", b"Z", b"T", b"D", b"C", b"Z"],
+        message(b"F", b"\0\0\0\1\0\0\0\0\0\0"): [b"E", b"Z"],
+        message(b"B", b"\0never\0\0\0\0\0\0\0") + execute + sync: [b"E", b"Z"],
+    }
+    for sent, expected in cases.items():
+        for step in (len(sent), 1):
+            for at in range(0, len(sent), step):
+                connection.sendall(sent[at:at + step])
+            tags = []
+            while tags.count(b"Z") < expected.count(b"Z"):
+                tags.append(read(connection)[0])
+            assert tags == expected, sent
+    connection.close()
+
+
+def test_a_prepared_statement_is_judged_where_it_is_executed(gateway, admin):
+    connection, _ = raw_login(gateway, admin)
+    connection.sendall(
+        message(b"P", b"s1\0select id from customers where id = $1\0\0\0") + message(b"S")
+    )
+    until_ready(connection)
+    for _ in range(3):
+        connection.sendall(
+            message(b"B", b"\0s1\0\0\0\0\x01\0\0\0\x017\0\0") + message(b"E", b"\0\0\0\0\0") + message(b"S")
+        )
+        seen = until_ready(connection)
+        assert [tag for tag, _ in seen] == [b"2", b"D", b"C", b"Z"]
+    connection.close()
+    shown = [row for row in gateway.sessions() if row["sub"] == "ada"]
+    assert json.dumps(shown)
