@@ -37,9 +37,6 @@ fn statements(c: &mut Criterion) {
         c.bench_function(&format!("sql/{name}/{}", text.len()), |b| {
             b.iter(|| parse(black_box(text.as_bytes()), &limits).unwrap());
         });
-        c.bench_function(&format!("tree/{name}/{}", text.len()), |b| {
-            b.iter(|| pg_raw_parse::parse(black_box(text)).unwrap());
-        });
     }
 }
 

@@ -23,8 +23,28 @@ use std::sync::LazyLock;
 /// in another schema of the `search_path` would win, which a text alone cannot tell.
 #[must_use]
 pub fn is_plain(schema: Option<&str>, name: &str) -> bool {
-    schema.is_none_or(|schema| schema == "pg_catalog") && PLAIN.contains(name)
+    match schema {
+        None | Some("pg_catalog") => PLAIN.contains(name),
+        Some("information_schema") => INFORMATION_SCHEMA.contains(&name),
+        Some(_) => false,
+    }
 }
+
+/// What the views of the information schema are made of; drivers call some of it by name
+/// (pgjdbc's `getPrimaryKeys`).
+const INFORMATION_SCHEMA: [&str; 11] = [
+    "_pg_char_max_length",
+    "_pg_char_octet_length",
+    "_pg_datetime_precision",
+    "_pg_expandarray",
+    "_pg_index_position",
+    "_pg_interval_type",
+    "_pg_numeric_precision",
+    "_pg_numeric_precision_radix",
+    "_pg_numeric_scale",
+    "_pg_truetypid",
+    "_pg_truetypmod",
+];
 
 static PLAIN: LazyLock<AHashSet<&'static str>> =
     LazyLock::new(|| builtins().filter(|name| !is_special(name)).collect());
@@ -150,5 +170,8 @@ mod tests {
         }
         assert!(is_plain(Some("pg_catalog"), "lower"));
         assert!(!is_plain(Some("public"), "lower"));
+        assert!(is_plain(Some("information_schema"), "_pg_expandarray"));
+        assert!(!is_plain(Some("information_schema"), "lower"));
+        assert!(!is_plain(None, "_pg_expandarray"));
     }
 }

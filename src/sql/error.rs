@@ -14,13 +14,21 @@ pub enum SqlError {
     Syntax {
         /// The parser's message; it may quote a word of the text, so it is for the caller alone.
         message: Box<str>,
-        /// Where, in characters from 1; 0 where the parser names no place.
-        position: u32,
     },
     /// Nested more than [`super::SqlLimits::depth_max`] levels.
     TooDeep,
     /// The tree is not as the parser's headers say.
     Tree,
+}
+
+impl SqlError {
+    pub(super) fn from_parser(error: pg_raw_parse::Error) -> Self {
+        match error {
+            pg_raw_parse::Error::Parse(error) => Self::Syntax { message: error.to_string().into() },
+            pg_raw_parse::Error::StatementContainedNul(_) => Self::Nul,
+            pg_raw_parse::Error::PgError(_) => Self::Tree,
+        }
+    }
 }
 
 /// Prints no word of the text.
@@ -30,7 +38,7 @@ impl std::fmt::Debug for SqlError {
             Self::TooLong => "TooLong",
             Self::Nul => "Nul",
             Self::Encoding => "Encoding",
-            Self::Syntax { position, .. } => return write!(f, "Syntax(at {position})"),
+            Self::Syntax { .. } => "Syntax",
             Self::TooDeep => "TooDeep",
             Self::Tree => "Tree",
         })

@@ -23,7 +23,6 @@
 
 mod builtins;
 mod error;
-mod ffi;
 mod kind;
 mod relations;
 mod statement;
@@ -33,10 +32,8 @@ pub use builtins::is_plain;
 pub use error::SqlError;
 pub use kind::{Kind, Kinds};
 pub use relations::is_system_table;
-pub use statement::{Access, Act, Function, Name, Setting, Statement};
+pub use statement::{Access, Act, Columns, Function, Name, Setting, Statement};
 
-use ffi::Tree;
-use pg_raw_parse::Node;
 use std::panic::catch_unwind;
 use walk::Walk;
 
@@ -80,11 +77,9 @@ pub fn parse(text: &[u8], limits: &SqlLimits) -> Result<Vec<Statement>, SqlError
 /// The crate's accessors assert that the tree is as the headers of C say, and panic where it is
 /// not: what a text could bring about by that is a refusal.
 fn walk_all(text: &str, text_len: u32, depth_max: u32) -> Result<Vec<Statement>, SqlError> {
-    let tree = Tree::parse(text)?;
-    let Some(list) = tree.statements() else { return Ok(Vec::new()) };
-    let mut statements = Vec::with_capacity(list.len());
-    for raw in list {
-        let Node::RawStmt(raw) = raw else { return Err(SqlError::Tree) };
+    let tree = pg_raw_parse::parse(text).map_err(SqlError::from_parser)?;
+    let mut statements = Vec::with_capacity(tree.len());
+    for raw in tree.iter() {
         let start = u32::try_from(raw.stmt_location).map_err(|_| SqlError::Tree)?;
         let rest = text_len.checked_sub(start).ok_or(SqlError::Tree)?;
         // Nothing: up to the end of the text.

@@ -49,6 +49,23 @@ pub struct Function {
     pub plain: bool,
 }
 
+/// What a statement does with columns, as far as names tell.
+///
+/// A function in the notation of a column, `t.f`, is in `used` by its name: who guards columns
+/// refuses a name that is no column of the tables it knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Columns {
+    /// Columns that are used otherwise than as an output of the outermost query; sorted, each
+    /// once, without their tables.
+    pub used: Vec<Box<str>>,
+    /// Columns may be used that are not named: a whole row in an expression, a star in a query
+    /// within, NATURAL JOIN, a list of new names, COPY of a table.
+    pub whole: bool,
+    /// For each output of the outermost query whether it is the same whatever the rows hold
+    /// (constants, `count(*)`, ...); `None` where the text does not tell how many there are.
+    pub outputs: Option<Vec<bool>>,
+}
+
 /// A call of `set_config`: SET by another name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Setting {
@@ -217,6 +234,8 @@ pub struct Statement {
     pub functions: Vec<Function>,
     /// Types of a schema other than `pg_catalog` that the text names with the schema; sorted.
     pub types: Vec<Name>,
+    /// What it does with columns.
+    pub columns: Columns,
     /// Calls of `set_config`, at any depth, as they come.
     pub settings: Vec<Setting>,
     /// An UPDATE or DELETE without WHERE, at any depth, or a TRUNCATE.
@@ -236,6 +255,7 @@ impl Statement {
             accesses: Vec::new(),
             functions: Vec::new(),
             types: Vec::new(),
+            columns: Columns::default(),
             settings: Vec::new(),
             missing_where: false,
             act: Act::None,

@@ -25,7 +25,6 @@ impl<'a> Walk<'a> {
             | Node::A_Star(_)
             | Node::BitString(_)
             | Node::Boolean(_)
-            | Node::ColumnRef(_)
             | Node::CurrentOfExpr(_)
             | Node::Float(_)
             | Node::Integer(_)
@@ -36,6 +35,10 @@ impl<'a> Walk<'a> {
             | Node::SetToDefault(_)
             | Node::String(_) => Ok(()),
 
+            Node::ColumnRef(column) => {
+                self.column(column);
+                Ok(())
+            }
             Node::NodeList(list) => self.each(list),
             Node::SelectStmt(_)
             | Node::InsertStmt(_)
@@ -48,7 +51,10 @@ impl<'a> Walk<'a> {
                 Ok(())
             }
             Node::JoinExpr(join) => self.join(join),
-            Node::RangeSubselect(range) => self.node(range.subquery()),
+            Node::RangeSubselect(range) => {
+                self.alias(range.alias());
+                self.node(range.subquery())
+            }
             Node::RangeFunction(range) => self.range_function(range),
             Node::RangeTableSample(sample) => self.sample(sample),
             Node::RangeTableFunc(table) => self.xml_table(table),

@@ -6,6 +6,12 @@ impl<'a> Walk<'a> {
     /// Nested joins lean to the left, and long ones are common: walked in a loop.
     pub(super) fn join(&mut self, mut join: &'a nodes::JoinExpr) -> Done {
         loop {
+            self.alias(join.alias());
+            self.alias(join.join_using_alias());
+            for column in join.using_clause() {
+                self.used(column.sval().unwrap_or_default());
+            }
+            self.found.columns.whole |= join.is_natural;
             self.node(join.rarg())?;
             self.node(join.quals())?;
             match join.larg() {

@@ -8,6 +8,7 @@
 //! Depth is bounded: each nested node counts one; chains that generated SQL makes long (operators
 //! and set operations lean to the left) are walked in a loop and count once.
 
+mod columns;
 mod ddl;
 mod expr;
 mod from;
@@ -31,6 +32,12 @@ pub(super) struct Walk<'a> {
     ctes: Vec<&'a str>,
     /// The kind of the sub-statement that the walk is in.
     kind: Kind,
+    /// Whether the next query is the outermost one, whose outputs go to the caller.
+    top: bool,
+    /// Whether an arm of the outermost query was met.
+    has_outputs: bool,
+    /// Names by which rows can be called: tables and aliases.
+    ranges: Vec<&'a str>,
     depth: u32,
     depth_max: u32,
     /// Tables, functions and queries that were met, for the test of completeness.
@@ -54,6 +61,9 @@ impl<'a> Walk<'a> {
             found: Statement::new(start, len),
             ctes: Vec::new(),
             kind: Kind::Unknown,
+            top: true,
+            has_outputs: false,
+            ranges: Vec::new(),
             depth: 0,
             depth_max,
             #[cfg(test)]
@@ -83,6 +93,13 @@ impl<'a> Walk<'a> {
         self.found.functions.dedup();
         self.found.types.sort_unstable();
         self.found.types.dedup();
+        let columns = &mut self.found.columns;
+        columns.used.sort_unstable();
+        columns.used.dedup();
+        columns.whole |= self
+            .ranges
+            .iter()
+            .any(|row| columns.used.binary_search_by(|used| (**used).cmp(*row)).is_ok());
         self.found
     }
 

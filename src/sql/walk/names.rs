@@ -25,8 +25,10 @@ where
 impl<'a> Walk<'a> {
     /// A table in FROM, or that a CTE may hide.
     pub(super) fn source(&mut self, table: &'a nodes::RangeVar) {
+        self.alias(table.alias());
         let bare = table.schemaname().is_none() && table.catalogname().is_none();
         let name = table.relname().unwrap_or_default();
+        self.ranges.push(name);
         if bare && self.ctes.contains(&name) {
             self.count_table();
         } else {
@@ -37,6 +39,8 @@ impl<'a> Walk<'a> {
     /// A table that is written, or whose definition is: never a CTE, whatever its name.
     pub(super) fn target(&mut self, table: Option<&'a nodes::RangeVar>, kind: Kind) {
         if let Some(table) = table {
+            self.alias(table.alias());
+            self.ranges.push(table.relname().unwrap_or_default());
             self.table(table, kind, true);
         }
     }

@@ -4,26 +4,32 @@
 //! statement that the WITH belongs to; with RECURSIVE in the whole WITH, itself included. It
 //! never hides the table that is written: `WITH t AS (...) DELETE FROM t` removes rows of `t`.
 
+use super::columns::Outputs;
 use super::{Done, Kind, Node, Walk, nodes};
 use pg_raw_parse::raw;
 
 impl<'a> Walk<'a> {
     pub(super) fn select(&mut self, select: &'a nodes::SelectStmt) -> Done {
-        self.within(Kind::Select, |walk| walk.arms(select))
+        let outputs = self.outermost();
+        self.within(Kind::Select, |walk| walk.arms(select, outputs))
     }
 
     /// The arms of a set operation, or the one SELECT.
     ///
     /// A long UNION leans to the left: its right arms are walked first and the left one last, in
     /// a loop, so that a WITH of the left arm is in scope for that arm alone.
-    fn arms(&mut self, mut select: &'a nodes::SelectStmt) -> Done {
+    fn arms(&mut self, mut select: &'a nodes::SelectStmt, mut outputs: Outputs) -> Done {
         let outer = self.ctes.len();
         loop {
             self.count_query();
             self.with(select.with_clause())?;
-            self.clauses(select)?;
-            let (Some(left), Some(right)) = (select.larg(), select.rarg()) else { break };
-            self.deeper(|walk| walk.arms(right))?;
+            outputs = Self::how(select, outputs);
+            let arms = (select.larg(), select.rarg());
+            // Only an arm has targets.
+            let own = if arms.0.is_some() { Outputs::Within } else { outputs };
+            self.clauses(select, own)?;
+            let (Some(left), Some(right)) = arms else { break };
+            self.deeper(|walk| walk.arms(right, outputs))?;
             select = left;
         }
         self.ctes.truncate(outer);
@@ -31,14 +37,18 @@ impl<'a> Walk<'a> {
     }
 
     /// All clauses of one SELECT but its WITH and its arms.
-    fn clauses(&mut self, select: &'a nodes::SelectStmt) -> Done {
+    fn clauses(&mut self, select: &'a nodes::SelectStmt, outputs: Outputs) -> Done {
         let read_before = self.found.accesses.len();
         self.each(select.from_clause())?;
         if !select.locking_clause().is_empty() {
             self.lock_rows(read_before);
         }
         self.each(select.distinct_clause())?;
-        self.each(select.target_list())?;
+        if select.values_lists().is_empty() {
+            self.outputs(select.target_list(), outputs)?;
+        } else if outputs != Outputs::Within {
+            self.unite_outputs(None);
+        }
         self.node(select.where_clause())?;
         self.each(select.group_clause())?;
         self.node(select.having_clause())?;
@@ -71,6 +81,7 @@ impl<'a> Walk<'a> {
     pub(super) fn insert(&mut self, insert: &'a nodes::InsertStmt) -> Done {
         let outer = self.ctes.len();
         self.count_query();
+        let outputs = self.outermost();
         self.within(Kind::Insert, |walk| {
             walk.with(insert.with_clause())?;
             walk.target(insert.relation(), Kind::Insert);
@@ -78,14 +89,14 @@ impl<'a> Walk<'a> {
             match insert.select_stmt() {
                 // The VALUES of an insert read nothing by themselves.
                 Node::SelectStmt(values) if !values.values_lists().is_empty() => {
-                    walk.deeper(|walk| walk.arms(values))?;
+                    walk.deeper(|walk| walk.arms(values, Outputs::Within))?;
                 }
                 other => walk.node(other)?,
             }
             if let Some(conflict) = insert.on_conflict_clause() {
                 walk.on_conflict(insert, conflict)?;
             }
-            walk.returning(insert.returning_clause())
+            walk.returning(insert.returning_clause(), outputs)
         })?;
         self.ctes.truncate(outer);
         Ok(())
@@ -97,6 +108,13 @@ impl<'a> Walk<'a> {
         conflict: &'a nodes::OnConflictClause,
     ) -> Done {
         if let Some(infer) = conflict.infer() {
+            for element in infer.index_elems() {
+                if let Node::IndexElem(element) = element
+                    && let Some(column) = element.name()
+                {
+                    self.used(column);
+                }
+            }
             self.each(infer.index_elems())?;
             self.node(infer.where_clause())?;
         }
@@ -120,13 +138,14 @@ impl<'a> Walk<'a> {
     pub(super) fn update(&mut self, update: &'a nodes::UpdateStmt) -> Done {
         let outer = self.ctes.len();
         self.count_query();
+        let outputs = self.outermost();
         self.within(Kind::Update, |walk| {
             walk.with(update.with_clause())?;
             walk.target(update.relation(), Kind::Update);
             walk.each(update.target_list())?;
             walk.each(update.from_clause())?;
             walk.condition(update.where_clause())?;
-            walk.returning(update.returning_clause())
+            walk.returning(update.returning_clause(), outputs)
         })?;
         self.ctes.truncate(outer);
         Ok(())
@@ -135,12 +154,13 @@ impl<'a> Walk<'a> {
     pub(super) fn delete(&mut self, delete: &'a nodes::DeleteStmt) -> Done {
         let outer = self.ctes.len();
         self.count_query();
+        let outputs = self.outermost();
         self.within(Kind::Delete, |walk| {
             walk.with(delete.with_clause())?;
             walk.target(delete.relation(), Kind::Delete);
             walk.each(delete.using_clause())?;
             walk.condition(delete.where_clause())?;
-            walk.returning(delete.returning_clause())
+            walk.returning(delete.returning_clause(), outputs)
         })?;
         self.ctes.truncate(outer);
         Ok(())
@@ -149,6 +169,7 @@ impl<'a> Walk<'a> {
     pub(super) fn merge(&mut self, merge: &'a nodes::MergeStmt) -> Done {
         let outer = self.ctes.len();
         self.count_query();
+        let outputs = self.outermost();
         self.within(Kind::Merge, |walk| {
             walk.with(merge.with_clause())?;
             walk.target(merge.relation(), Kind::Merge);
@@ -157,7 +178,7 @@ impl<'a> Walk<'a> {
             for clause in merge.merge_when_clauses() {
                 walk.merge_when(merge, clause)?;
             }
-            walk.returning(merge.returning_clause())
+            walk.returning(merge.returning_clause(), outputs)
         })?;
         self.ctes.truncate(outer);
         Ok(())
@@ -194,9 +215,9 @@ impl<'a> Walk<'a> {
         self.node(condition)
     }
 
-    fn returning(&mut self, clause: Option<&'a nodes::ReturningClause>) -> Done {
+    fn returning(&mut self, clause: Option<&'a nodes::ReturningClause>, outputs: Outputs) -> Done {
         // Its options only rename OLD and NEW.
-        clause.map_or(Ok(()), |clause| self.each(clause.exprs()))
+        clause.map_or(Ok(()), |clause| self.outputs(clause.exprs(), outputs))
     }
 
     /// Walks the queries of a WITH and leaves their names in scope; the statement that it

@@ -7,6 +7,8 @@ use pg_raw_parse::raw;
 
 impl<'a> Walk<'a> {
     pub(super) fn utility(&mut self, node: Node<'a>) -> Done {
+        // Of PREPARE and DECLARE the outputs go to the caller later.
+        self.top &= matches!(node, Node::PrepareStmt(_) | Node::DeclareCursorStmt(_));
         match node {
             Node::TransactionStmt(statement) => self.transaction(statement),
             Node::VariableSetStmt(statement) => self.set(statement),
@@ -109,6 +111,7 @@ impl<'a> Walk<'a> {
         }
         self.within(kind, |walk| {
             if let Some(table) = copy.relation() {
+                walk.found.columns.whole |= !copy.is_from;
                 walk.table(table, kind, copy.is_from);
             }
             if !matches!(copy.query(), Node::None) {
