@@ -2,6 +2,7 @@
 //!
 //! An accept is never dropped in flight: the loop ends because its listening socket is shut down.
 
+use super::mailbox::Posts;
 use super::opening::{self, Agreed, Opening};
 use super::park::{self, Seat};
 use super::published::Watch;
@@ -10,7 +11,7 @@ use super::shared::{Handshake, Shared};
 use super::socket::{self, Socket};
 use super::sys::Work;
 use super::worker::ListenerPlan;
-use super::{Sessions, drive, sys, tls};
+use super::{CallerLink, Sessions, drive, sys, tls};
 use crate::base::ListenerId;
 use rustls::ServerConfig;
 use std::cell::Cell;
@@ -143,7 +144,8 @@ async fn admit<K: Sessions>(
 ) {
     let shared = Rc::clone(&open.shared);
     socket::send_at_once(&stream);
-    if matches!(entry, Entry::Postgres(_)) {
+    let lasts = matches!(entry, Entry::Postgres(_));
+    if lasts {
         socket::keep_alive(&stream);
     }
     let mut socket = Socket::new(shared.reactor.adopt(stream));
@@ -154,9 +156,11 @@ async fn admit<K: Sessions>(
             return;
         }
     }
-    let session = sessions.open(peer, listener, socket.link());
+    let post = lasts.then(|| Posts::open(&shared));
+    let id = post.as_ref().map_or(0, |post| post.id());
+    let session = sessions.open(peer, listener, CallerLink { id, ..socket.link() });
     drop(sessions);
-    let mut seat = Seat::new(socket, session);
+    let mut seat = Seat::new(socket, session, post);
     // Boxed, so that a connection that is idle for long holds no room for operations.
     while let Some(left) = Box::pin(drive::serve(Rc::clone(&shared), seat)).await {
         seat = left;

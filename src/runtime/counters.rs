@@ -40,6 +40,10 @@ pub struct Counters {
     pub upstream_made: Count,
     /// Wishes for an upstream connection that came to nothing.
     pub upstream_failed: Count,
+    /// Words to upstreams that needed a connection of their own, and got it.
+    pub sides: Count,
+    /// Those that did not.
+    pub sides_failed: Count,
 }
 
 /// Labels of the sizes of buffers.

@@ -150,6 +150,7 @@ pub(super) async fn serve<S: Session>(shared: Rc<Shared>, mut seat: Seat<S>) -> 
                 }
                 Disk::Reached(_) => happened = true,
             }
+            happened |= connection.is_called();
             if let Some(now) = slots.collect(&mut connection, cx) {
                 return Poll::Ready(now);
             }

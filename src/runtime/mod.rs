@@ -18,12 +18,14 @@ mod drive;
 mod driver;
 mod flow;
 mod latency;
+mod mailbox;
 pub mod map;
 mod opening;
 mod park;
 mod published;
 mod reactor;
 mod shared;
+mod side;
 mod signal;
 mod socket;
 mod sys;
@@ -39,6 +41,7 @@ pub use clock::now;
 pub use counters::{BUFFER_SIZES, Count, Counters};
 pub use driver::{DriverKind, Probe, probe};
 pub use latency::{BOUNDS, Histogram, Latency, Stage};
+pub use mailbox::{Mail, Mailbox};
 pub use opening::Opening;
 pub use published::Published;
 pub use upstreams::{Addresses, Upstream, Upstreams};
@@ -92,6 +95,9 @@ pub struct CallerLink {
     pub server_name: Option<String>,
     /// Whether it is under TLS.
     pub secure: bool,
+    /// What [`Mailbox::post`] names the session by on its worker, also when it is over. 0: nothing
+    /// reaches it.
+    pub id: u64,
 }
 
 /// Makes the sessions of one worker, on that worker's thread.
@@ -104,6 +110,11 @@ pub trait Sessions {
 
     /// What tells, by a byte for each time, that the disk got further; asked for once. Blocking.
     fn bell(&self) -> Option<UnixStream> {
+        None
+    }
+
+    /// What brings letters to this worker's sessions; asked for once.
+    fn mail(&self) -> Option<Mail> {
         None
     }
 

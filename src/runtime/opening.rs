@@ -141,7 +141,7 @@ pub(super) async fn ask(socket: &mut Socket) -> io::Result<()> {
 
 /// Waits until enough stands in the socket to tell what it is, and takes nothing.
 async fn wish(shared: &Shared, socket: &mut Socket) -> io::Result<Wish> {
-    let mut pause_ms = PAUSE_MS_MIN;
+    let (mut pause_ms, mut over) = (PAUSE_MS_MIN, false);
     loop {
         socket::readable(socket).await?;
         let mut bytes = [0; SSL_REQUEST.len()];
@@ -155,9 +155,11 @@ async fn wish(shared: &Shared, socket: &mut Socket) -> io::Result<Wish> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
             Err(error) => return Err(error),
         }
-        if sys::is_hung_up(socket.fd) {
+        if over {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        // What came before the end may have come behind the look.
+        over = sys::is_hung_up(socket.fd);
         // The socket stays readable for as long as a part is in it, so its word is no use.
         shared.reactor.sleep(Duration::from_millis(pause_ms)).await;
         pause_ms = pause_ms.saturating_mul(2).min(PAUSE_MS_MAX);

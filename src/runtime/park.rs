@@ -7,10 +7,12 @@
 //! closely is not put aside.
 
 use super::buffer::Class;
+use super::mailbox::Post;
 use super::shared::Shared;
 use super::socket::{ReadDone, Reading, Socket};
 use super::{Session, clock};
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::task::Poll;
 
 /// What is left of a connection between two stretches of service.
@@ -24,17 +26,19 @@ pub(super) struct Seat<S> {
     /// What came, came soon.
     pub(super) hot: bool,
     pub(super) idle_ns: u64,
+    /// Where letters for the session come.
+    pub(super) post: Option<Rc<Post>>,
 }
 
 impl<S> Seat<S> {
-    pub(super) fn new(caller: Socket, session: S) -> Self {
+    pub(super) fn new(caller: Socket, session: S, post: Option<Rc<Post>>) -> Self {
         let idle_ns = clock::now().mono_ns;
-        Self { caller, session, reading: None, read: None, hot: false, idle_ns }
+        Self { caller, session, reading: None, read: None, hot: false, idle_ns, post }
     }
 }
 
 /// Returns when there is something to do: bytes or an end from the caller, the session's
-/// deadline, a stop.
+/// deadline, a letter, a stop.
 pub(super) async fn wait<S: Session>(shared: &Shared, seat: &mut Seat<S>) {
     if let Some(half) = seat.caller.read.take() {
         seat.reading = Some(Reading::receive(half, Class::Small));
@@ -57,14 +61,20 @@ pub(super) async fn wait<S: Session>(shared: &Shared, seat: &mut Seat<S>) {
                 return Poll::Ready(Some(done));
             }
             let due = clock::mono_ns() >= until_ns;
-            if due || shared.signal.phase() != phase { Poll::Ready(None) } else { Poll::Pending }
+            let called = seat.post.as_ref().is_some_and(|post| post.is_called());
+            if due || called || shared.signal.phase() != phase {
+                Poll::Ready(None)
+            } else {
+                Poll::Pending
+            }
         })
         .await;
         if read.is_some() {
             seat.read = read.map(Box::new);
             return;
         }
-        if shared.signal.phase() != phase || due_ns <= clock::mono_ns() {
+        let called = seat.post.as_ref().is_some_and(|post| post.is_called());
+        if called || shared.signal.phase() != phase || due_ns <= clock::mono_ns() {
             return;
         }
     }

@@ -5,6 +5,7 @@
 use super::bell::Bell;
 use super::buffer::{Buffer, Class};
 use super::counters::Counters;
+use super::mailbox::Posts;
 use super::published::{Published, Watch};
 use super::reactor::Reactor;
 use super::signal::Signal;
@@ -15,7 +16,7 @@ use crate::base::{Budgets, CredentialId, Hold, Limits, Now, ResourceId};
 use crate::session::io::UpstreamFault;
 use ahash::AHashMap;
 use std::cell::{Cell, RefCell};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +50,9 @@ pub(super) struct Shared {
     counts: Rc<RefCell<AHashMap<ResourceId, Count>>>,
     /// Caller connections that are open.
     pub(super) connections: Cell<u32>,
+    /// Connections beside those, see [`side`](super::side).
+    pub(super) sides: Cell<u32>,
+    pub(super) posts: Posts,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -119,7 +123,14 @@ impl Shared {
             idle: RefCell::default(),
             counts: Rc::default(),
             connections: Cell::new(0),
+            sides: Cell::new(0),
+            posts: Posts::default(),
         })
+    }
+
+    /// Whether every caller's connection is over, and everything that was begun for one.
+    pub(super) fn is_empty(&self) -> bool {
+        self.connections.get() == 0 && self.sides.get() == 0
     }
 
     /// Lets a caller begin a handshake, if its address may.
@@ -176,13 +187,25 @@ impl Shared {
                 return Ok(Found::Pooled(socket));
             }
         }
+        self.job(key, None).map(Found::Connect)
+    }
+
+    /// How to make a connection as `key` says: to one address, or to any that the resource has.
+    pub(super) fn job(
+        &self,
+        key: Key,
+        address: Option<SocketAddr>,
+    ) -> Result<ConnectJob, UpstreamFault> {
         let mut upstreams = self.upstreams.borrow_mut();
         let upstream = upstreams
             .get()
             .0
             .find(key.generation, key.resource)
             .ok_or(UpstreamFault::Unresolved)?;
-        let addresses = self.addresses.borrow_mut().get().0.of(upstream);
+        let addresses = match address {
+            Some(address) => vec![address],
+            None => self.addresses.borrow_mut().get().0.of(upstream),
+        };
         if addresses.is_empty() {
             return Err(UpstreamFault::Unresolved);
         }
@@ -197,7 +220,7 @@ impl Shared {
         drop(upstreams);
         let place = self.place(key.resource)?;
         let within = Duration::from_millis(self.limits.connect_ms);
-        Ok(Found::Connect(ConnectJob { addresses, tls, opening, place, within }))
+        Ok(ConnectJob { addresses, tls, opening, place, within })
     }
 
     /// Keeps a connection for another exchange, or closes it when there are enough.

@@ -49,6 +49,7 @@ impl Socket {
             certificate: tls.and_then(|tls| tls.peer_certificate()).map(<[u8]>::to_vec),
             server_name: tls.and_then(|tls| tls.server_name()),
             secure: tls.is_some(),
+            id: 0,
         }
     }
 

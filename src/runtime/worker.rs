@@ -13,7 +13,7 @@ use super::shared::Shared;
 use super::signal::Phase;
 use super::sys::Work;
 use super::upstreams::{Addresses, Upstreams};
-use super::{Sessions, accept, bell, clock, sys};
+use super::{Sessions, accept, bell, clock, mailbox, sys};
 use crate::base::{Limits, ListenerId};
 use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Type};
@@ -241,6 +241,10 @@ async fn work<K, F>(
         let stream = reactor.adopt(stream);
         reactor.spawn(bell::listen(stream, Rc::clone(&shared)))
     });
+    let mail = sessions.mail().map(|mail| {
+        let (letters, stream) = mail.split(&reactor);
+        reactor.spawn(mailbox::listen(letters, stream, Rc::clone(&shared)))
+    });
     let loops: Vec<Join> = listeners
         .into_iter()
         .zip(plan.listeners)
@@ -266,7 +270,7 @@ async fn work<K, F>(
                     read.set((order != Order::Stop).then(|| next_order(command)));
                     return Poll::Ready(Some(order));
                 }
-                if order == Order::Drain && shared.connections.get() == 0 {
+                if order == Order::Drain && shared.is_empty() {
                     return Poll::Ready(Some(Order::Stop));
                 }
                 tick.as_mut().poll(cx).map(|()| None)
@@ -307,8 +311,8 @@ async fn work<K, F>(
     for accepts in loops {
         accepts.await;
     }
-    if let Some(bell) = bell {
-        bell.await;
+    for rings in bell.into_iter().chain(mail) {
+        rings.await;
     }
     wait_until_empty(&shared).await;
     shared.sweep(clock::now());
@@ -370,7 +374,7 @@ async fn wait_until_empty(shared: &Rc<Shared>) {
     let mut bound = pin!(shared.reactor.sleep(Duration::from_millis(HOLD_OUT_MS)));
     poll_fn(|cx| {
         listener.register();
-        if shared.connections.get() == 0 {
+        if shared.is_empty() {
             return Poll::Ready(());
         }
         bound.as_mut().poll(cx).map(|()| {

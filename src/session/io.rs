@@ -40,6 +40,8 @@ pub enum Input<'a> {
     Durable(Position),
     /// A deadline that [`deadline`](super::http::Session::deadline) named may have passed.
     Timer,
+    /// Somebody who may asked for what is in hand to be cancelled; nothing may be in hand.
+    Cancel,
     /// The gateway drains: finish the exchange in hand, then close.
     Drain,
 }
@@ -103,6 +105,13 @@ pub enum Act {
         /// The exchange.
         exchange: ExchangeId,
     },
+    /// Say what is queued aside to the exchange's upstream by a connection of its own, which is
+    /// made as the first was, to the same address, and ended by the upstream. Nobody hears what
+    /// comes of it. One at a time for a caller: a second one is dropped.
+    Cancel {
+        /// The exchange.
+        exchange: ExchangeId,
+    },
     /// Shut the write side toward the caller after what is queued; it may still send.
     EndCaller,
     /// Reset the caller without a clean end, after what is queued.
@@ -125,6 +134,8 @@ pub struct Interest {
 pub struct Out {
     caller: Pieces,
     upstream: Pieces,
+    /// For a connection beside the upstream's.
+    side: Pieces,
     acts: Vec<Act>,
     /// What must be durable before any of it goes; a session that leaves it set is broken.
     after: Option<Position>,
@@ -166,6 +177,20 @@ impl Out {
         }
     }
 
+    /// Bytes for [`Act::Cancel`], free of any input.
+    #[must_use]
+    pub fn side(&self) -> &Pieces {
+        &self.side
+    }
+
+    /// Swaps the pieces of [`Act::Cancel`] with an empty list.
+    pub fn swap_side(&mut self, other: &mut Pieces) {
+        debug_assert!(other.list().is_empty());
+        if self.is_fit() {
+            std::mem::swap(&mut self.side, other);
+        }
+    }
+
     /// Takes the next act, in order.
     pub fn next_act(&mut self) -> Option<Act> {
         if self.acts.is_empty() { None } else { Some(self.acts.remove(0)) }
@@ -180,7 +205,8 @@ impl Out {
     /// Whether nothing is left to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.caller.list().is_empty() && self.upstream.list().is_empty() && self.acts.is_empty()
+        let lists = [&self.caller, &self.upstream, &self.side];
+        lists.iter().all(|pieces| pieces.list().is_empty()) && self.acts.is_empty()
     }
 
     /// Whether nothing in it must wait for the disk; bytes that must are dropped, not sent.
@@ -189,6 +215,7 @@ impl Out {
         if self.after.is_some() {
             self.caller.clear();
             self.upstream.clear();
+            self.side.clear();
         }
         self.after.is_none()
     }
@@ -203,9 +230,14 @@ impl Out {
         for act in self.acts.drain(..) {
             to.act(act);
         }
-        for (from, to) in
-            [(&mut self.caller, &mut to.caller), (&mut self.upstream, &mut to.upstream)]
-        {
+        if !self.side.list().is_empty() {
+            to.side.clear();
+        }
+        for (from, to) in [
+            (&mut self.caller, &mut to.caller),
+            (&mut self.upstream, &mut to.upstream),
+            (&mut self.side, &mut to.side),
+        ] {
             to.take_detached(from, source);
         }
     }
@@ -233,6 +265,15 @@ impl Out {
         self.after = self.after.max(admitted.after());
         admitted.move_to(&mut self.upstream);
     }
+
+    /// The door to the upstream by another connection, for [`Act::Cancel`]: as narrow as the first.
+    /// What was queued before and not asked for is dropped; the bytes must not name the input.
+    #[expect(dead_code, reason = "the protocols that cancel so come behind it")]
+    pub(super) fn push_side(&mut self, admitted: super::gate::Admitted<'_>) {
+        self.after = self.after.max(admitted.after());
+        self.side.clear();
+        admitted.move_to(&mut self.side);
+    }
 }
 
 /// Doors for sessions that tests of the runtime make up.
@@ -248,5 +289,37 @@ impl Out {
 
     pub(crate) fn test_upstream(&mut self) -> &mut Pieces {
         &mut self.upstream
+    }
+
+    pub(crate) fn test_side(&mut self) -> &mut Pieces {
+        &mut self.side
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_aside_waits_with_the_rest_and_is_not_a_releases_to_drop() {
+        let cancel = Act::Cancel { exchange: ExchangeId(1) };
+        let release = Act::Release { exchange: ExchangeId(1), reuse: false };
+        let (mut out, mut held) = (Out::new(), Out::new());
+        out.side.text(b"word");
+        out.act(cancel.clone());
+        out.upstream.text(b"query");
+        out.act(release.clone());
+        assert!(out.upstream().is_empty() && !out.is_empty());
+        out.move_to(&mut held, b"");
+        assert!(out.is_empty());
+        // A second one while the first waits is said in its place, and not behind it.
+        out.side.text(b"word");
+        out.move_to(&mut held, b"");
+        held.move_to(&mut out, b"");
+        assert_eq!(out.side().to_vec(b""), b"word");
+        assert_eq!((out.next_act(), out.next_act()), (Some(cancel), Some(release)));
+        let mut taken = Pieces::new();
+        out.swap_side(&mut taken);
+        assert!(taken.to_vec(b"") == b"word" && out.is_empty());
     }
 }

@@ -156,7 +156,7 @@ impl Session {
                 }
                 0
             }
-            Input::Connected(..) | Input::Durable(_) | Input::Drain => 0,
+            Input::Connected(..) | Input::Durable(_) | Input::Drain | Input::Cancel => 0,
         }
     }
 

@@ -9,11 +9,14 @@ mod jobs;
 
 use super::flow::{Flow, HalfClose};
 use super::latency::Lap;
+use super::mailbox::Post;
 use super::park::Seat;
 use super::shared::{Found, Key, Shared};
+use super::side::UnderWay;
 use super::signal::Phase;
 use super::socket::{ConnectJob, Reading, Socket};
-use super::{Disk, Session, sys};
+use super::sys::Gather;
+use super::{Disk, Session, side, sys};
 use crate::base::{CredentialId, ExchangeId, Now, ResourceId};
 use crate::session::io::{Act, Ending, Input, Interest, Out, UpstreamFault};
 use std::rc::Rc;
@@ -68,6 +71,9 @@ pub(in crate::runtime) struct Connection<S> {
     upstream_reading: bool,
     upstream_writing: bool,
     lap: Lap,
+    post: Option<Rc<Post>>,
+    /// What it said aside and is not through with.
+    side: Option<UnderWay>,
     closing: Option<Close>,
     lingering: Option<Lingering>,
     /// Since when it is idle.
@@ -83,7 +89,7 @@ pub(in crate::runtime) struct Connection<S> {
 impl<S: Session> Connection<S> {
     /// Goes on where `seat` was left.
     pub(in crate::runtime) fn new(shared: Rc<Shared>, seat: Seat<S>) -> Self {
-        let Seat { caller, session, hot, idle_ns, .. } = seat;
+        let Seat { caller, session, hot, idle_ns, post, .. } = seat;
         let interest = session.interest();
         Self {
             shared,
@@ -103,6 +109,8 @@ impl<S: Session> Connection<S> {
             upstream_reading: false,
             upstream_writing: false,
             lap: Lap::default(),
+            post,
+            side: None,
             closing: None,
             lingering: None,
             idle_ns,
@@ -127,6 +135,7 @@ impl<S: Session> Connection<S> {
                 break;
             }
             let moved = self.tell_durable(now)
+                || self.tell_called(now)
                 || self.step_connect(now)
                 || self.show_upstream(now)
                 || self.show_caller(now)
@@ -164,6 +173,19 @@ impl<S: Session> Connection<S> {
         true
     }
 
+    /// Whether somebody else has a word for the session.
+    pub(in crate::runtime) fn is_called(&self) -> bool {
+        self.closing.is_none() && self.post.as_ref().is_some_and(|post| post.is_called())
+    }
+
+    fn tell_called(&mut self, now: Now) -> bool {
+        let called = self.is_called() && self.post.as_ref().is_some_and(|post| post.take());
+        if called {
+            self.tell(Input::Cancel, now);
+        }
+        called
+    }
+
     fn check_signal(&mut self, now: Now) {
         match self.shared.signal.phase() {
             Phase::Open => {}
@@ -184,7 +206,7 @@ impl<S: Session> Connection<S> {
         }
         if let Some(upstream) = self.upstream.as_mut() {
             let wanted = self.interest.upstream || self.up.dead;
-            if !self.down.pump(upstream, wanted, &self.shared) {
+            if !self.down.pump(upstream, wanted, &self.shared) && self.down.end.is_none() {
                 self.upstream_stuck();
             }
         }
@@ -321,6 +343,7 @@ impl<S: Session> Connection<S> {
         while let Some(act) = self.out.next_act() {
             self.act(act, now);
         }
+        debug_assert!(self.out.side().is_empty(), "bytes aside without an act");
         let (mut up_base, mut down_base) = (None, None);
         match from {
             From::Caller(base) => up_base = Some(base),
@@ -373,6 +396,7 @@ impl<S: Session> Connection<S> {
                     self.up.half_close = HalfClose::Wanted;
                 }
             }
+            Act::Cancel { exchange } => self.say_aside(exchange),
             Act::EndCaller => {
                 if self.down.half_close == HalfClose::Open {
                     self.down.half_close = HalfClose::Wanted;
@@ -382,6 +406,24 @@ impl<S: Session> Connection<S> {
                 self.closing = Some(if linger { Close::Linger } else { Close::Clean });
             }
             Act::AbortCaller => self.closing = Some(Close::Abort),
+        }
+    }
+
+    /// Sends what is queued aside on its way, to the upstream that serves `exchange`.
+    fn say_aside(&mut self, exchange: ExchangeId) {
+        let mut word = Box::<Gather>::default();
+        self.out.swap_side(word.pieces_mut());
+        let busy = self.side.as_ref().is_some_and(UnderWay::is_on);
+        if word.is_empty() || busy || self.exchange != Some(exchange) {
+            return;
+        }
+        let (Some(upstream), Some(key)) = (&self.upstream, self.key) else { return };
+        match side::start(&self.shared, key, upstream.fd, word) {
+            Ok(under_way) => self.side = Some(under_way),
+            Err(error) => {
+                self.shared.counters.sides_failed.add();
+                tracing::debug!(%error, "nothing is said aside");
+            }
         }
     }
 
@@ -542,7 +584,7 @@ impl<S: Session> Connection<S> {
     pub(in crate::runtime) fn park(self, reading: Option<Reading>) -> Seat<S> {
         debug_assert!(self.upstream.is_none() && self.connected.is_none());
         let idle_ns = self.idle_ns;
-        Seat { reading, idle_ns, ..Seat::new(self.caller, self.session) }
+        Seat { reading, idle_ns, ..Seat::new(self.caller, self.session, self.post) }
     }
 
     /// Gives the buffers back, once nothing is in flight.

@@ -43,6 +43,11 @@ impl Gather {
         self.done >= self.pieces.len()
     }
 
+    /// Whether pieces name a buffer.
+    pub(in crate::runtime) fn names_source(&self) -> bool {
+        self.pieces.list().iter().any(|piece| matches!(piece, Piece::Source(_)))
+    }
+
     /// The pieces, to be filled; only while nothing of them is aimed at.
     pub(in crate::runtime) fn pieces_mut(&mut self) -> &mut Pieces {
         self.slices.clear();

@@ -22,10 +22,12 @@ use super::buffer::{Buffer, Buffers};
 use super::reactor::TaskId;
 use poller::Poller;
 use ring::Ring;
+use socket2::SockRef;
 use std::cell::RefCell;
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
+use std::net::SocketAddr;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::NonNull;
@@ -169,6 +171,19 @@ pub(super) fn reset(fd: RawFd) {
     unsafe {
         libc::connect(fd, nobody.as_ptr().cast(), size_of_val(&nobody) as libc::socklen_t);
     }
+}
+
+/// Who is at the other end of a connection.
+///
+/// # Errors
+/// The kernel's; it is gone already.
+pub(super) fn peer_address(fd: RawFd) -> io::Result<SocketAddr> {
+    // SAFETY: the call only asks; of a number that is no descriptor any more it is an error.
+    let socket = unsafe { BorrowedFd::borrow_raw(fd) };
+    SockRef::from(&socket)
+        .peer_addr()?
+        .as_socket()
+        .ok_or_else(|| io::ErrorKind::NotConnected.into())
 }
 
 /// Whether the peer will send no more, whatever of it still stands in the socket.

@@ -12,6 +12,7 @@ mod peers;
 mod plain;
 mod relay;
 mod secure;
+mod side;
 
 use super::{
     Addresses, ListenerPlan, Opening, Published, Sessions, Upstream, Upstreams, Worker, WorkerPlan,

@@ -252,7 +252,7 @@ fn an_address_pays_for_handshakes_only() {
 }
 
 /// An upstream that reads a request and answers it with `answer`.
-fn answering(answer: &'static [u8], config: Arc<ServerConfig>) -> Peer {
+pub(super) fn answering(answer: &'static [u8], config: Arc<ServerConfig>) -> Peer {
     upstream_with(move |mut stream| {
         let mut asked = [0; 8];
         stream.read_exact(&mut asked).ok().filter(|()| asked == SSL)?;

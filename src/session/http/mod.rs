@@ -323,7 +323,7 @@ impl Session {
                 }
                 0
             }
-            Input::Durable(_) => 0,
+            Input::Durable(_) | Input::Cancel => 0,
         }
     }
 
