@@ -19,7 +19,8 @@ use crate::base::{ListenerId, Secret};
 use crate::config::{Config, Diagnostic, Source};
 use crate::control::drain::{self, Drain, DrainError, Files, Settings, Storage};
 use crate::runtime::map::RingJournal;
-use crate::runtime::{self, Counters, ListenerPlan, Published, Worker, WorkerPlan};
+use crate::runtime::{self, Counters, ListenerPlan, Mailbox, Published, Worker, WorkerPlan};
+use crate::session::cancels::Cancels;
 use crate::session::{Counts, Snapshot};
 use control::Control;
 use rustls::ServerConfig;
@@ -242,8 +243,13 @@ impl Gateway {
             .map(|listener| (listener.protocol, compile::certificate_rules(&config, listener)))
             .collect();
         let live = &self.live;
+        let (mailbox, mail) = Mailbox::new(journals.len()).map_err(StartError::Worker)?;
+        let cancels = Cancels::new(Box::new(move |worker, id| {
+            // A session that is gone meanwhile has nothing left to cancel.
+            mailbox.post(worker as usize, id);
+        }));
         let places = journals.into_iter().zip(live.counts.iter().zip(&live.counters)).enumerate();
-        for (place, (journal, (counts, counters))) in places {
+        for ((place, (journal, (counts, counters))), mail) in places.zip(mail) {
             let number = u32::try_from(place).unwrap_or(u32::MAX);
             let (bell, ringer) = UnixStream::pair().map_err(StartError::Worker)?;
             ringer.set_nonblocking(true).map_err(StartError::Worker)?;
@@ -256,6 +262,8 @@ impl Gateway {
                 drain: self.live.drain.clone(),
                 place: number,
                 bell,
+                mail,
+                cancels: Arc::clone(&cancels),
                 counts: Arc::clone(counts),
                 listeners: listeners.clone(),
                 seed: control::seed()?,

@@ -6,7 +6,8 @@ use crate::control::drain::DrainHandle;
 use crate::control::keys::{Asker, Format};
 use crate::identity::{CertificateRules, KeySnapshot, Principal, from_certificate};
 use crate::runtime::map::RingJournal;
-use crate::runtime::{self, CallerLink, Disk, Published};
+use crate::runtime::{self, CallerLink, Disk, Mail, Published};
+use crate::session::cancels::Cancels;
 use crate::session::{self, Counts, Input, Interest, Out, Snapshot, Worker};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::cell::RefCell;
@@ -25,6 +26,8 @@ pub(super) struct Recipe<F: Format<Snapshot = KeySnapshot>> {
     /// Its number, and what the drain rings.
     pub(super) place: u32,
     pub(super) bell: UnixStream,
+    pub(super) mail: Mail,
+    pub(super) cancels: Arc<Cancels>,
     pub(super) counts: Arc<Mutex<Counts>>,
     pub(super) listeners: Vec<(Protocol, Option<CertificateRules>)>,
     pub(super) seed: [u64; 4],
@@ -43,6 +46,8 @@ struct Shared<F: Format<Snapshot = KeySnapshot>> {
     drain: DrainHandle,
     place: u32,
     bell: std::cell::Cell<Option<UnixStream>>,
+    mail: std::cell::Cell<Option<Mail>>,
+    cancels: Arc<Cancels>,
     counts: Arc<Mutex<Counts>>,
     listeners: Vec<(Protocol, Option<CertificateRules>)>,
     seen: std::cell::Cell<(u64, u64)>,
@@ -75,6 +80,8 @@ impl<F: Format<Snapshot = KeySnapshot>> Recipe<F> {
                 drain: self.drain,
                 place: self.place,
                 bell: std::cell::Cell::new(Some(self.bell)),
+                mail: std::cell::Cell::new(Some(self.mail)),
+                cancels: self.cancels,
                 counts: self.counts,
                 listeners: self.listeners,
                 seen: std::cell::Cell::new((snapshot_generation, keys_generation)),
@@ -134,6 +141,7 @@ impl<F: Format<Snapshot = KeySnapshot>> runtime::Sessions for Sessions<F> {
                     secure: link.secure,
                     principal: principal(rules.as_ref(), link.certificate.as_deref(), now),
                     random,
+                    cancels: Some((Arc::clone(&self.shared.cancels), (self.shared.place, link.id))),
                 };
                 Flow::Postgres(Box::new(session::postgres::Session::new(opened, now)))
             }
@@ -150,6 +158,10 @@ impl<F: Format<Snapshot = KeySnapshot>> runtime::Sessions for Sessions<F> {
 
     fn bell(&self) -> Option<UnixStream> {
         self.shared.bell.take()
+    }
+
+    fn mail(&self) -> Option<Mail> {
+        self.shared.mail.take()
     }
 
     fn tick(&self, now: Now) {

@@ -268,7 +268,6 @@ impl Out {
 
     /// The door to the upstream by another connection, for [`Act::Cancel`]: as narrow as the first.
     /// What was queued before and not asked for is dropped; the bytes must not name the input.
-    #[expect(dead_code, reason = "the protocols that cancel so come behind it")]
     pub(super) fn push_side(&mut self, admitted: super::gate::Admitted<'_>) {
         self.after = self.after.max(admitted.after());
         self.side.clear();

@@ -428,6 +428,18 @@ impl<J: Journal> Worker<J> {
         }
     }
 
+    /// Whether so much of this address failed that nothing more of it is looked at.
+    pub(super) fn is_spent(&mut self, from: IpAddr, now: Now) -> bool {
+        let pace = self.snapshot.limits.failures();
+        self.failures.is_spent(from, pace, now.mono_ns)
+    }
+
+    /// Something of this address failed.
+    pub(super) fn spend(&mut self, from: IpAddr, now: Now) {
+        let pace = self.snapshot.limits.failures();
+        self.failures.spend(from, pace, now.mono_ns);
+    }
+
     /// What is known of a principal that a certificate proves.
     pub(super) fn know(&self, principal: Principal) -> Identified {
         let known = Rc::new(Known::of(&principal, &self.snapshot.policy));

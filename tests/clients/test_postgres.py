@@ -5,6 +5,8 @@ import json
 import socket
 import struct
 import subprocess
+import threading
+import time
 
 import asyncpg
 import pg8000.dbapi
@@ -279,6 +281,42 @@ def test_pgbench_runs_in_every_mode(gateway, server, admin):
         )
         assert told.returncode == 0, told.stderr
         assert "200/200" in told.stdout, told.stdout
+
+
+def test_a_cancel_ends_what_is_in_hand_and_nothing_else(gateway, admin):
+    ways = through(gateway, admin)
+    with psycopg.connect(**ways, autocommit=True) as one, psycopg.connect(**ways, autocommit=True) as other:
+        for _ in range(3):
+            started = threading.Timer(0.5, one.cancel_safe)
+            started.start()
+            before = time.monotonic()
+            with pytest.raises(psycopg.errors.QueryCanceled):
+                one.execute("select pg_sleep(30)")
+            assert time.monotonic() - before < 20
+            started.join()
+            assert one.execute("select 1").fetchone() == (1,)
+        # With nothing in hand it is heard and does nothing.
+        other.cancel_safe()
+        assert other.execute("select 2").fetchone() == (2,)
+
+
+def test_a_wrong_key_cancels_nothing(gateway, admin):
+    connection, seen = raw_login(gateway, admin)
+    pid, secret = struct.unpack(">II", dict(seen)[b"K"])
+    connection.sendall(message(b"Q", b"select pg_sleep(1)\0"))
+    for wrong in ((pid, secret ^ 1), (pid ^ 1, secret), (0, 0)):
+        with socket.create_connection(("127.0.0.1", gateway.port), 10) as asker:
+            asker.sendall(struct.pack(">IIII", 16, 80877102, *wrong))
+            assert asker.recv(1) == b""
+    assert [tag for tag, _ in until_ready(connection)] == [b"T", b"D", b"C", b"Z"]
+    connection.sendall(message(b"Q", b"select pg_sleep(30)\0"))
+    time.sleep(0.3)
+    with socket.create_connection(("127.0.0.1", gateway.port), 10) as asker:
+        asker.sendall(struct.pack(">IIII", 16, 80877102, pid, secret))
+        assert asker.recv(1) == b""
+    told = until_ready(connection)
+    assert b"57014" in told[-2][1]
+    connection.close()
 
 
 # --- refusals -------------------------------------------------------------------------------------

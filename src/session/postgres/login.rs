@@ -8,11 +8,10 @@ use super::start::Start;
 use super::{Phase, Session, settings};
 use crate::base::{Now, Secret};
 use crate::credential::{AuthMethod, AuthMethods, Credential, Scram, server_end_point};
-use crate::mask::Cleared;
 use crate::policy::Grant;
+use crate::record::Journal;
 use crate::record::fields::{Tag, Writer};
-use crate::record::{Journal, Kind};
-use crate::session::gate::{self, Wrap};
+use crate::session::gate;
 use crate::session::io::Out;
 use crate::session::refusal::Refusal;
 use crate::session::worker::Worker;
@@ -218,22 +217,20 @@ impl Session {
     ) {
         let Phase::Login(login) = std::mem::replace(&mut self.phase, Phase::Ready) else { return };
         self.tx = status;
-        self.stage.clear();
-        self.stage.write_with(|to| {
+        let Login { opened, statuses, key, .. } = *login;
+        (self.login, self.upstream_key) = (Some(opened), key);
+        let told = |to: &mut Vec<u8>| {
             write::auth_ok(to);
-            to.extend_from_slice(&login.statuses);
-            write::ready(status, to);
-        });
-        let subject = self.link_subject();
-        let cleared = Cleared::generated(&mut self.stage);
-        let kind = Kind::ResponseBody;
-        match gate::release(cleared, subject, kind, b"", Wrap::default(), worker.books(), now) {
-            Ok(released) => out.push_caller(released),
-            Err(_) => {
-                worker.count(Refusal::Unrecordable);
-                self.end(true, now, worker, out);
-            }
-        }
+            to.extend_from_slice(&statuses);
+        };
+        self.tell(told, now, worker, out);
+        // It is in no record: whoever reads that must not cancel.
+        let mut key = Vec::new();
+        self.give_key(&mut key);
+        out.push_caller(gate::release_negotiation(&mut self.stage, |to| {
+            to.extend_from_slice(&key);
+        }));
+        self.tell(|to| write::ready(status, to), now, worker, out);
         if let Some(credential) =
             self.snapshot.as_ref().and_then(|snapshot| snapshot.credential(self.credential))
         {

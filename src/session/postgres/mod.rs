@@ -18,6 +18,7 @@
 //! under way, the refusal needs no upstream.
 
 mod caller;
+mod cancel;
 mod cycle;
 mod denial;
 mod judge;
@@ -35,7 +36,8 @@ mod upstream;
 pub(super) use judge::Texts;
 pub use judge::{Asked, asked};
 
-use super::gate::Subject;
+use super::cancels::{Cancels, Key};
+use super::gate::{self, Subject};
 use super::io::{Act, Ending, Input, Interest, Out};
 use super::refusal::Refusal;
 use super::stall::Stall;
@@ -56,6 +58,7 @@ use queue::Queue;
 use refuse::Denied;
 use start::Start;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Where a connection stands; see the module.
 enum Phase {
@@ -92,6 +95,9 @@ pub struct Opened {
     pub principal: Option<Principal>,
     /// Random bytes: of the login's nonce, and the key that cancels. Without them nobody gets in.
     pub random: Option<[u8; 56]>,
+    /// Where keys that cancel are known, and what this session is called there: its worker and its
+    /// id.
+    pub cancels: Option<(Arc<Cancels>, (u32, u64))>,
 }
 
 /// One caller connection.
@@ -109,6 +115,11 @@ pub struct Session {
     known_by: (u64, u64),
     /// The generation that connecting was decided by: the upstream's ids are of it.
     snapshot: Option<Held>,
+    /// What the caller may cancel by, and the server's own key.
+    key: Option<Key>,
+    upstream_key: Option<(u32, Box<[u8]>)>,
+    /// The credential was opened, as the record says.
+    login: Option<gate::Opened>,
     resource: Option<ResourceId>,
     credential: CredentialId,
     connect: Option<Rc<Grant>>,
@@ -143,6 +154,9 @@ impl Session {
             token: None,
             known_by: (0, 0),
             snapshot: None,
+            key: None,
+            upstream_key: None,
+            login: None,
             resource: None,
             credential: CredentialId(0),
             connect: None,
@@ -246,6 +260,7 @@ impl Session {
                     self.on_deadline(now, worker, out);
                 }
             }
+            Input::Cancel => self.on_cancel(now, worker, out),
             Input::Drain => {
                 self.draining = true;
                 self.end_if_drained(now, worker, out);
@@ -375,7 +390,7 @@ impl Session {
     fn end<J: Journal>(&mut self, cut: bool, now: Now, worker: &mut Worker<J>, out: &mut Out) {
         self.close_books(cut, now, worker);
         self.phase = Phase::Closed;
-        self.token = None;
+        (self.token, self.key, self.upstream_key) = (None, None, None);
         if self.connect.is_some() {
             out.act(Act::Release { exchange: self.link, reuse: false });
         }

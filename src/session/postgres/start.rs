@@ -107,7 +107,7 @@ impl Session {
             Opening::Ssl | Opening::Gss => {
                 self.refuse_unknown(Refusal::BadRequest, "", now, worker, out);
             }
-            Opening::Cancel { .. } => self.refuse_silently(out),
+            Opening::Cancel { pid, secret } => self.ask_cancel(pid, secret, now, worker, out),
         }
         len
     }
@@ -342,12 +342,6 @@ impl Session {
         out.push_caller(gate::release_counted(cleared, counted));
         self.phase = Phase::Closed;
         out.act(Act::CloseCaller { linger: true });
-    }
-
-    /// Ends a connection without a word: a request to cancel is never answered.
-    fn refuse_silently(&mut self, out: &mut Out) {
-        self.phase = Phase::Closed;
-        out.act(Act::CloseCaller { linger: false });
     }
 
     /// Ends the whole connection with a fatal error, recorded.

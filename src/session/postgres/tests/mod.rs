@@ -116,6 +116,7 @@ impl Line {
             secure: false,
             principal: None,
             random: Some([7; 56]),
+            cancels: None,
         };
         Self {
             key,
