@@ -44,6 +44,24 @@ need_libclang() {
 
 rust_version() { sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml; }
 
+# A PostgreSQL server's programs and psql, for tests that start a server of their own. The service
+# that the package would start is kept down.
+need_postgres() {
+    local policy=/usr/sbin/policy-rc.d made=
+    if ! compgen -G '/usr/lib/postgresql/*/bin/initdb' > /dev/null && ! command -v initdb > /dev/null 2>&1; then
+        if [ "$(id -u)" = 0 ] && [ ! -e "$policy" ]; then
+            printf '#!/bin/sh\nexit 101\n' > "$policy"
+            chmod 755 "$policy"
+            made=yes
+        fi
+        install_package "a PostgreSQL server" postgresql || { [ -z "$made" ] || rm -f "$policy"; return 1; }
+        [ -z "$made" ] || rm -f "$policy"
+    fi
+    need psql postgresql-client
+    # psycopg finds the client library by name.
+    ldconfig -p 2> /dev/null | grep -q 'libpq\.so\.5' || install_package libpq libpq5
+}
+
 # The Python environment of the client tests: made once for each state of requirements.txt.
 # Prints the path of its python.
 venv() {

@@ -7,9 +7,10 @@ set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 
 clients() {
-    step "real clients: OpenAI and Anthropic SDKs, LangGraph, curl, Node"
+    step "real clients: OpenAI and Anthropic SDKs, LangGraph, curl, Node; PostgreSQL's"
     need curl curl
     need node nodejs
+    need_postgres
     local python
     python=$(venv)
     WEIRGATE_BIN=$target/debug/weirgate "$python" -m pytest -q -p no:cacheprovider tests/clients
