@@ -386,23 +386,6 @@ fn depth_is_bounded_and_chains_are_not_deep() {
     }
 }
 
-#[test]
-fn threads_have_parsers_of_their_own() {
-    std::thread::scope(|scope| {
-        for place in 0..8 {
-            scope.spawn(move || {
-                for _ in 0..200 {
-                    let text = format!("SELECT a FROM t{place}");
-                    assert!(
-                        parse(format!("{text}; 'x").as_bytes(), &SqlLimits::default()).is_err()
-                    );
-                    assert_eq!(shown(&one(&text)), format!("select | t{place}@select |"));
-                }
-            });
-        }
-    });
-}
-
 /// xorshift64; the same draw in every run.
 struct Dice(u64);
 

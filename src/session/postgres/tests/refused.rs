@@ -1,7 +1,7 @@
 //! What is refused, how it is told, and that the server is where a failure would leave it.
 
-use super::super::refuse::POISON;
 use super::*;
+use crate::session::postgres::refuse::POISON;
 
 fn told(line: &Line) -> String {
     String::from_utf8_lossy(&line.down).into_owned()
