@@ -67,8 +67,7 @@ fn mask(section: &mut Section<'_>, name: &str, report: &mut Report) -> MaskSetti
             "write `key = \"env:VARIABLE\"` or `key = \"file:PATH\"`",
         );
     }
-    let spec =
-        MaskSpec { name: name.to_owned(), detect, fields, operators, key: Secret::new(Vec::new()) };
+    let spec = MaskSpec { name: name.to_owned(), detect, fields, operators, ..MaskSpec::default() };
     if before == report.errors.len()
         && let Err(message) = Plan::compile(&[keyed(&spec)])
     {
