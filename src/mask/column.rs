@@ -178,6 +178,12 @@ impl ColumnRule {
     pub fn operator(&self) -> &Operator {
         &self.act.operator
     }
+
+    /// Whether it leaves less of a value than `other`.
+    #[must_use]
+    pub fn is_stricter_than(&self, other: &Self) -> bool {
+        self.act.operator.strictness() > other.act.operator.strictness()
+    }
 }
 
 /// The column rules of a plan, each column once.
