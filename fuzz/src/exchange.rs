@@ -596,6 +596,7 @@ fn snapshot() -> Snapshot {
         fields: vec![JsonPath::parse("$..ssn").expect("a path")],
         operators: Operators::default(),
         key: Secret::new(b"a key of the fuzzer".to_vec()),
+        ..MaskSpec::default()
     };
     Snapshot {
         generation: 1,

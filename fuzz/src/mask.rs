@@ -36,6 +36,7 @@ fn plan(detect: &[Detector], fields: &[&str], operator: &str) -> Arc<Plan> {
             ..Operators::default()
         },
         key: Secret::new(b"a key of the fuzzer".to_vec()),
+        ..MaskSpec::default()
     };
     Arc::new(Plan::compile(&[spec]).expect("a sound plan"))
 }

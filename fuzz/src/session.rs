@@ -261,6 +261,7 @@ fn snapshot() -> Snapshot {
         fields: vec![JsonPath::parse("$..ssn").expect("a path")],
         operators: Operators::default(),
         key: Secret::new(Vec::new()),
+        ..MaskSpec::default()
     };
     Snapshot {
         generation: 1,

@@ -1,12 +1,14 @@
 //! `[[mask]]`: what is hidden, and how.
 
 use super::names::Names;
-use super::reader::{Section, Text};
+use super::reader::{Section, Text, choose};
 use super::report::{Report, Spot, suggestion};
 use super::settings::secret;
 use super::types::MaskSettings;
 use crate::base::{MaskSet, Secret};
-use crate::mask::{Detector, JsonPath, MaskSpec, Operator, Operators, Plan, detectors};
+use crate::mask::{
+    ColumnName, Detector, JsonPath, Level, MaskSpec, Operator, Operators, Plan, detectors,
+};
 use toml::de::DeValue;
 
 pub(super) fn masks(
@@ -30,7 +32,7 @@ pub(super) fn masks(
     if let (true, Err(message)) = (before, Plan::compile(&all))
         && let Some(spot) = names.first_spot()
     {
-        report.error(spot, message, "all masks together have too many field paths");
+        report.error(spot, message, "the masks of a config must fit together in one plan");
     }
     masks
 }
@@ -39,17 +41,18 @@ fn mask(section: &mut Section<'_>, name: &str, report: &mut Report) -> MaskSetti
     let (spot, before) = (section.spot(), report.errors.len());
     let detect = detect(section, report);
     let fields = fields(section, report);
-    if detect.is_empty() && fields.is_empty() && !section.has("columns") {
+    let columns = columns(section, report);
+    let level = level(section, report);
+    if !["detect", "fields", "columns"].into_iter().any(|key| section.has(key)) {
         report.error(
             spot,
             format!("mask `{name}` looks for nothing"),
-            "write `detect = [..]`, `fields = [..]` or both",
+            "write `detect = [..]`, `fields = [..]` or `columns = [..]`",
         );
     }
-    section.refuse("columns", "database columns: leave it out", report);
-    section.refuse("level", "it is about database columns: leave it out", report);
+    let has_columns = section.has("columns");
     let operators = match section.table("operator", report) {
-        Some(table) => operators(table, &detect, report),
+        Some(table) => operators(table, &detect, has_columns, report),
         None => Operators::default(),
     };
     let key = section.text("key", report).and_then(|text| secret(text, report));
@@ -59,6 +62,7 @@ fn mask(section: &mut Section<'_>, name: &str, report: &mut Report) -> MaskSetti
         .map(|(_, operator)| operator)
         .chain(&operators.default)
         .chain(&operators.fields)
+        .chain(&operators.columns)
         .any(|operator| *operator == Operator::Hash);
     if hashes && !section.has("key") {
         report.error(
@@ -67,8 +71,15 @@ fn mask(section: &mut Section<'_>, name: &str, report: &mut Report) -> MaskSetti
             "write `key = \"env:VARIABLE\"` or `key = \"file:PATH\"`",
         );
     }
-    let spec =
-        MaskSpec { name: name.to_owned(), detect, fields, operators, key: Secret::new(Vec::new()) };
+    let spec = MaskSpec {
+        name: name.to_owned(),
+        detect,
+        fields,
+        columns,
+        level,
+        operators,
+        key: Secret::new(Vec::new()),
+    };
     if before == report.errors.len()
         && let Err(message) = Plan::compile(&[keyed(&spec)])
     {
@@ -114,7 +125,47 @@ fn fields(section: &mut Section<'_>, report: &mut Report) -> Vec<JsonPath> {
     fields
 }
 
-fn operators(table: Section<'_>, detect: &[Detector], report: &mut Report) -> Operators {
+fn columns(section: &mut Section<'_>, report: &mut Report) -> Vec<ColumnName> {
+    let mut columns = Vec::new();
+    for text in section.texts("columns", report).unwrap_or_default() {
+        match ColumnName::parse(text.text) {
+            Ok(name) if columns.contains(&name) => {}
+            Ok(name) => columns.push(name),
+            Err(message) => {
+                report.error(text.spot, message, "as in `public.customers.email`");
+            }
+        }
+    }
+    columns
+}
+
+fn level(section: &mut Section<'_>, report: &mut Report) -> Level {
+    let Some(text) = section.text("level", report) else { return Level::default() };
+    if !section.has("columns") {
+        report.error(
+            text.spot,
+            "`level` is about `columns`, which the mask has not",
+            "leave it out, or write `columns = [..]`",
+        );
+    }
+    if text.text == "no-use" {
+        report.error(
+            text.spot,
+            "level `no-use` is not in this build",
+            "write `derived-closed`, and take the right to read the column away in the database",
+        );
+        return Level::default();
+    }
+    let words = [Level::Direct, Level::DerivedClosed].map(|level| (level.label(), level));
+    choose("level of a mask", text, &words, report).unwrap_or_default()
+}
+
+fn operators(
+    table: Section<'_>,
+    detect: &[Detector],
+    has_columns: bool,
+    report: &mut Report,
+) -> Operators {
     let mut operators = Operators::default();
     for (key, value) in table.entries() {
         let DeValue::String(text) = value.get_ref() else {
@@ -132,9 +183,12 @@ fn operators(table: Section<'_>, detect: &[Detector], report: &mut Report) -> Op
         match key.text {
             "default" => operators.default = Some(operator),
             "fields" => operators.fields = Some(operator),
-            "columns" => {
-                report.error(key.spot, "`columns` is not in this build", "leave it out");
-            }
+            "columns" if has_columns => operators.columns = Some(operator),
+            "columns" => report.error(
+                key.spot,
+                "an operator for `columns`, which the mask has not",
+                "write `columns = [..]`, or leave the operator out",
+            ),
             _ => of_detector(key, operator, detect, &mut operators, report),
         }
     }
@@ -157,7 +211,7 @@ fn of_detector(
         ),
         Err(_) => {
             let mut known: Vec<&str> = detectors().iter().map(|one| one.name()).collect();
-            known.extend(["fields", "default"]);
+            known.extend(["fields", "columns", "default"]);
             report.error(
                 key.spot,
                 format!("unknown key `{}` in `operator`", key.text),

@@ -85,6 +85,7 @@ impl fmt::Display for Detector {
 pub struct Finds {
     by_detector: [u64; COUNT],
     fields: u64,
+    columns: u64,
 }
 
 impl Finds {
@@ -100,10 +101,17 @@ impl Finds {
         self.fields
     }
 
+    /// Values of a column that a rule names.
+    #[must_use]
+    pub fn columns(&self) -> u64 {
+        self.columns
+    }
+
     /// All of them.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.by_detector.iter().fold(self.fields, |sum, count| sum.saturating_add(*count))
+        let by_place = self.fields.saturating_add(self.columns);
+        self.by_detector.iter().fold(by_place, |sum, count| sum.saturating_add(*count))
     }
 
     /// The detectors that found something, with their counts.
@@ -114,6 +122,7 @@ impl Finds {
     pub(super) fn add(&mut self, found: What) {
         let slot = match found {
             What::Field => Some(&mut self.fields),
+            What::Column => Some(&mut self.columns),
             What::Entity(detector) => self.by_detector.get_mut(detector.index()),
         };
         if let Some(slot) = slot {
@@ -129,6 +138,8 @@ pub enum What {
     Entity(Detector),
     /// A field rule names it.
     Field,
+    /// A rule names its column.
+    Column,
 }
 
 #[cfg(test)]

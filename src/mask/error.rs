@@ -47,6 +47,7 @@ impl fmt::Display for MaskError {
             Self::Broken(_) => f.write_str("the JSON is broken"),
             Self::Blocked(What::Entity(detector)) => write!(f, "a value of {detector} is blocked"),
             Self::Blocked(What::Field) => f.write_str("a field is blocked"),
+            Self::Blocked(What::Column) => f.write_str("a column is blocked"),
             Self::EventTooLong => f.write_str("an event is too long"),
             Self::TooManyTexts => f.write_str("too many texts are open at a time"),
             Self::Endless => f.write_str("a private key does not end"),

@@ -267,15 +267,8 @@ pub(super) fn clear_text(
     bytes: &[u8],
     out: &mut Vec<u8>,
 ) -> Result<(), MaskError> {
-    if !context.plan.detects() {
-        out.extend_from_slice(bytes);
-        return Ok(());
-    }
     // Most values of heads hold nothing: then no channel need be made.
-    let triggers = context.plan.triggers();
-    let view = View { text: bytes, left: [0; 2], end: true };
-    let sign = triggers.email() && memchr::memchr(b'@', bytes).is_some();
-    if bytes.len() < VALUE_MIN || !sign && triggers.next(&view, 0, bytes.len()).is_none() {
+    if !may_hold(context.plan, bytes) {
         out.extend_from_slice(bytes);
         return Ok(());
     }
@@ -283,6 +276,15 @@ pub(super) fn clear_text(
     let mut sink = VecSink { input: bytes, out };
     channel.plain(context, bytes, 0..bytes.len(), true, &mut sink)?;
     channel.finish(context, &mut sink)
+}
+
+/// Whether a whole text may hold a value that some detector finds.
+pub(super) fn may_hold(plan: &Plan, bytes: &[u8]) -> bool {
+    let triggers = plan.triggers();
+    let view = View { text: bytes, left: [0; 2], end: true };
+    let sign = || triggers.email() && memchr::memchr(b'@', bytes).is_some();
+    let long = bytes.len() >= VALUE_MIN;
+    plan.detects() && long && (sign() || triggers.next(&view, 0, bytes.len()).is_some())
 }
 
 struct PieceSink<'a>(&'a mut Pieces);

@@ -9,9 +9,12 @@
 //! The invariant of all of it: what comes out depends on what went in and not on how it was cut.
 //! Bytes that are held back are never let go unmasked, not at an abort either: a [`Filter`] that
 //! is dropped takes them along. What cannot be read under a mask is an error, never passed.
-//! Masking knows JSON, text and two vendors' events, but no protocol.
+//! Masking knows JSON, text and two vendors' events, but no protocol. The cells of a database's rows
+//! come whole and each for itself: [`CellMask`].
 
 mod ahead;
+mod cell;
+mod column;
 mod content;
 mod detector;
 mod error;
@@ -30,6 +33,8 @@ mod tape;
 mod text;
 mod vendor;
 
+pub use cell::{Cell, CellMask, CellShape};
+pub use column::{ColumnName, ColumnRule, Level};
 pub use content::{Content, Shape};
 pub use detector::{Detector, Finds, What, detectors};
 pub use error::MaskError;

@@ -14,7 +14,7 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Operator {
-    /// A fixed label: `[EMAIL]` for an entity, `[REDACTED]` for a field.
+    /// A fixed label: `[EMAIL]` for an entity, `[REDACTED]` for a field or a column.
     Redact,
     /// A text of the config.
     Replace(String),
@@ -26,7 +26,7 @@ pub enum Operator {
     SameLength,
     /// 16 characters of base32 of an HMAC-SHA256, so that equal values stay equal.
     Hash,
-    /// JSON `null` for a field, nothing for an entity.
+    /// JSON `null` for a field, NULL for a column, nothing for an entity.
     Null,
     /// As [`Operator::Null`].
     Drop,

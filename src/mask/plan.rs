@@ -1,6 +1,7 @@
 //! Plans: masks of the config, compiled, and united where several apply.
 
 use super::Content;
+use super::column::{ColumnName, ColumnRule, ColumnRules, Level};
 use super::detector::{self, Detector};
 use super::find::Triggers;
 use super::operator::{Act, Operator};
@@ -18,21 +19,42 @@ pub struct MaskSpec {
     pub detect: Vec<Detector>,
     /// What is masked by its place, whatever it holds.
     pub fields: Vec<JsonPath>,
+    /// Which columns of a database are masked, whatever they hold.
+    pub columns: Vec<ColumnName>,
+    /// What is promised of `columns`.
+    pub level: Level,
     /// How; everything is redacted when nothing is said.
     pub operators: Operators,
     /// The secret of `hash`; must not be empty when `hash` is used.
     pub key: Secret,
 }
 
+/// A mask without a name that looks for nothing.
+impl Default for MaskSpec {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            detect: Vec::new(),
+            fields: Vec::new(),
+            columns: Vec::new(),
+            level: Level::default(),
+            operators: Operators::default(),
+            key: Secret::new(Vec::new()),
+        }
+    }
+}
+
 /// The operators of a mask.
 #[derive(Clone, Debug, Default)]
 pub struct Operators {
-    /// For entities without their own, and for fields when `fields` is not set.
+    /// For entities without their own, and for fields and columns when theirs is not set.
     pub default: Option<Operator>,
     /// For one detector.
     pub each: Vec<(Detector, Operator)>,
     /// For all field rules.
     pub fields: Option<Operator>,
+    /// For all columns.
+    pub columns: Option<Operator>,
 }
 
 impl Operators {
@@ -48,6 +70,10 @@ impl Operators {
     fn of_fields(&self) -> &Operator {
         self.fields.as_ref().or(self.default.as_ref()).unwrap_or(&Operator::Redact)
     }
+
+    fn of_columns(&self) -> &Operator {
+        self.columns.as_ref().or(self.default.as_ref()).unwrap_or(&Operator::Redact)
+    }
 }
 
 /// What is to be masked and how; immutable and shared.
@@ -56,6 +82,9 @@ pub struct Plan {
     entities: [Option<Act>; detector::COUNT],
     triggers: Triggers,
     fields: Fields,
+    columns: ColumnRules,
+    /// Nothing may pass that the plan is asked about.
+    blocks_all: bool,
 }
 
 impl Plan {
@@ -66,6 +95,8 @@ impl Plan {
             entities: Default::default(),
             triggers: Triggers::default(),
             fields: Fields::default(),
+            columns: ColumnRules::default(),
+            blocks_all: false,
         }
     }
 
@@ -97,6 +128,10 @@ impl Plan {
                 let act = act(spec.operators.of_fields(), "[REDACTED]", "field", spec);
                 plan.fields.add(path, act.map_err(wrong)?).map_err(wrong)?;
             }
+            for name in &spec.columns {
+                let act = act(spec.operators.of_columns(), "[REDACTED]", "column", spec);
+                plan.columns.add(name, act.map_err(wrong)?, spec.level).map_err(wrong)?;
+            }
         }
         if plan.detects() {
             plan.hide_tokens();
@@ -106,10 +141,34 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Whether everything goes through as it is.
+    /// Whether every body goes through as it is. Rows may not: see [`Self::has_columns`].
     #[must_use]
     pub fn is_pass(&self) -> bool {
         self.fields.is_empty() && !self.detects()
+    }
+
+    /// The columns that are masked, each once.
+    #[must_use]
+    pub fn columns(&self) -> &[ColumnRule] {
+        self.columns.rules()
+    }
+
+    /// Whether columns are masked.
+    #[must_use]
+    pub fn has_columns(&self) -> bool {
+        !self.columns().is_empty()
+    }
+
+    /// The strictest level of the masks that have columns; [`Level::Direct`] where none has.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.columns.level()
+    }
+
+    /// Whether the plan stands for masks that are not known: every cell of a row is blocked then.
+    #[must_use]
+    pub fn blocks_all(&self) -> bool {
+        self.blocks_all
     }
 
     /// Whether a body of this content is as long masked as it came.
@@ -222,11 +281,11 @@ impl Plans {
     }
 }
 
-/// A plan under which every JSON value and every entity ends the exchange.
+/// A plan under which every JSON value, every entity and every cell ends the exchange.
 #[cold]
 fn block_all() -> Plan {
     debug_assert!(false, "a mask set that no config made");
-    let mut plan = Plan::pass();
+    let mut plan = Plan { blocks_all: true, ..Plan::pass() };
     let block = Act::new(&Operator::Block, "", "field", b"");
     plan.entities = std::array::from_fn(|_| Some(block.clone()));
     if let Ok(path) = JsonPath::parse("$..*") {
@@ -248,13 +307,58 @@ mod tests {
         MaskSpec {
             name: name.to_owned(),
             detect: detect.iter().map(|d| Detector::parse(d).unwrap()).collect(),
-            fields: Vec::new(),
             operators: Operators {
                 default: Some(Operator::parse(operator).unwrap()),
                 ..Default::default()
             },
-            key: Secret::new(Vec::new()),
+            ..MaskSpec::default()
         }
+    }
+
+    fn columns(names: &[&str], level: Level, operator: &str) -> MaskSpec {
+        let columns = names.iter().map(|name| ColumnName::parse(name).unwrap()).collect();
+        MaskSpec { columns, level, ..spec("columns", &[], operator) }
+    }
+
+    #[test]
+    fn united_columns_are_each_there_once_with_the_strictest_operator_and_level() {
+        let (a, b) = ("public.t.a", "public.t.b");
+        let specs = [
+            spec("text", &["email"], "block"),
+            columns(&[a, b, a], Level::Direct, "keep_last(2)"),
+            columns(&[b], Level::Direct, "replace(\"x\")"),
+        ];
+        let plan = Plan::compile(&specs).unwrap();
+        let shown = |plan: &Plan| {
+            let rules = plan.columns().iter();
+            rules.map(|rule| format!("{} {}", rule.name(), rule.operator())).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(&plan), ["public.t.a keep_last(2)", "public.t.b replace(\"x\")"]);
+        assert_eq!(plan.level(), Level::Direct, "a mask without columns has no say in it");
+        let strict = columns(&[b], Level::DerivedClosed, "keep_first(2)");
+        let plan = Plan::compile(&[specs.as_slice(), &[strict]].concat()).unwrap();
+        assert_eq!(shown(&plan), ["public.t.a keep_last(2)", "public.t.b replace(\"x\")"]);
+        assert_eq!(plan.level(), Level::DerivedClosed);
+    }
+
+    #[test]
+    fn a_plan_of_columns_only_leaves_bodies_alone() {
+        let plan = Plan::compile(&[columns(&["a.b.c"], Level::Direct, "redact")]).unwrap();
+        assert!(plan.is_pass() && plan.has_columns() && !plan.blocks_all());
+        assert!(!Plan::pass().has_columns());
+        let many: Vec<String> = (0..1_025).map(|place| format!("a.b.c{place}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let message = Plan::compile(&[columns(&many, Level::Direct, "redact")]).unwrap_err();
+        assert!(message.contains("`a.b.c1024`: all masks together have more than 1024"));
+        let hash = Plan::compile(&[columns(&["a.b.c"], Level::Direct, "hash")]).unwrap_err();
+        assert_eq!(hash, "mask `columns`: operator `hash` needs a key");
+    }
+
+    #[test]
+    #[cfg_attr(debug_assertions, should_panic(expected = "a mask set that no config made"))]
+    fn a_set_of_masks_that_are_not_known_blocks_every_cell() {
+        let plans = Plans::new(vec![spec("a", &["email"], "redact")]).unwrap();
+        assert!(plans.united(MaskSet::EMPTY.with(MaskId(3))).blocks_all());
     }
 
     #[test]

@@ -59,6 +59,7 @@ fn snapshot(limits: Limits) -> Snapshot {
         fields: vec![JsonPath::parse("$..ssn").unwrap()],
         operators: Operators::default(),
         key: Secret::new(b"0123456789abcdef".to_vec()),
+        ..MaskSpec::default()
     };
     let form = Form::Bearer(Secret::new(REAL_KEY.to_vec()));
     Snapshot {

@@ -111,6 +111,7 @@ pub(crate) fn mask(name: &str, detect: &[&str], operator: &str) -> MaskSpec {
         fields: vec![JsonPath::parse("$..ssn").unwrap()],
         operators: Operators { default: operator, ..Operators::default() },
         key: Secret::new(b"0123456789abcdef".to_vec()),
+        ..MaskSpec::default()
     }
 }
 

@@ -25,6 +25,7 @@ pub(super) fn spec(detect: &[&str], fields: &[&str], operator: &str) -> MaskSpec
             ..Default::default()
         },
         key: Secret::new(b"a key of the tests".to_vec()),
+        ..MaskSpec::default()
     }
 }
 

@@ -161,6 +161,7 @@ mod tests {
             fields: Vec::new(),
             operators: Operators::default(),
             key: Secret::new(b"0123456789abcdef".to_vec()),
+            ..MaskSpec::default()
         };
         Plans::new(vec![spec]).unwrap().united(MaskSet::EMPTY.with(MaskId(0)))
     }

@@ -21,6 +21,7 @@ fn with_operator(limits: Limits, operator: &str) -> Kit {
         fields: vec![crate::mask::JsonPath::parse("$..ssn").unwrap()],
         operators: crate::mask::Operators::default(),
         key: crate::base::Secret::new(b"0123456789abcdef".to_vec()),
+        ..MaskSpec::default()
     };
     spec.operators.default = Some(Operator::parse(operator).unwrap());
     snapshot.plans = Plans::new(vec![spec]).unwrap();

@@ -107,6 +107,7 @@ fn a_path_that_a_mask_blocks_is_refused_and_recorded_as_blocked() {
         fields: Vec::new(),
         operators,
         key: Secret::new(b"0123456789abcdef".to_vec()),
+        ..MaskSpec::default()
     };
     std::rc::Rc::get_mut(&mut kit.worker.snapshot).and_then(Arc::get_mut).unwrap().plans =
         Plans::new(vec![spec]).unwrap();
