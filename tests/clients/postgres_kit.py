@@ -26,6 +26,7 @@ create database orders;
 create table customers (id int primary key, name text not null, email text, ssn text);
 create table orders (id serial primary key, customer int references customers, total numeric(10,2) not null);
 create table notes (id int primary key, body text);
+create view contacts as select id, email, upper(ssn) as shouted from customers;
 create function public.double(int) returns int language sql as 'select $1 * 2';
 insert into customers select n, 'name ' || n, 'c' || n || '@example.com', '536-90-' || (4000 + n) from generate_series(1, 100) n;
 insert into orders (customer, total) select 1 + n % 100, n * 1.5 from generate_series(1, 500) n;
@@ -70,6 +71,27 @@ id = "read-notes"
 effect = "allow"
 who  = {{ groups = ["readers"] }}
 what = {{ resource = ["orders"], statement = ["select", "copy_out"], table = ["public.notes"] }}
+
+[[rule]]
+id = "masked"
+effect = "allow"
+who  = {{ groups = ["masked"] }}
+what = {{ resource = ["orders"] }}
+then = {{ mask = ["pii"] }}
+
+[[rule]]
+id = "direct"
+effect = "allow"
+who  = {{ groups = ["direct"] }}
+what = {{ resource = ["orders"] }}
+then = {{ mask = ["direct"] }}
+
+[[rule]]
+id = "found"
+effect = "allow"
+who  = {{ groups = ["found"] }}
+what = {{ resource = ["orders"] }}
+then = {{ mask = ["found"] }}
 
 [[rule]]
 id = "no-mass-delete"
@@ -221,6 +243,18 @@ name = "orders"
 protocol = "postgres"
 upstream = "postgres://127.0.0.1:{server.port}/orders"
 credential = {{ kind = "password", user = "app", secret = "file:secret" }}
+[[mask]]
+name = "pii"
+columns = ["public.customers.email", "public.customers.ssn"]
+operator = {{ columns = "redact" }}
+[[mask]]
+name = "direct"
+columns = ["public.customers.email"]
+level = "direct"
+operator = {{ columns = "keep_last(4)" }}
+[[mask]]
+name = "found"
+detect = ["email", "us_ssn"]
 """)
         self.process = subprocess.Popen(
             [binary, "serve", "-c", self.config], stdin=subprocess.DEVNULL,

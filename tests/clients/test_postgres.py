@@ -463,6 +463,107 @@ def test_the_servers_log_has_no_token_and_the_gateways_no_secret(gateway, server
     assert SECRET not in log and admin not in log and "marker" not in log
 
 
+# --- masks ----------------------------------------------------------------------------------------
+
+EMAIL, SSN = "c17@example.com", "536-90-4017"
+
+
+@pytest.mark.parametrize("binary", [False, True])
+@pytest.mark.parametrize("prepare", [False, True])
+def test_masked_columns_are_masked_by_their_origin_whatever_they_are_called(
+    gateway, issuer, binary, prepare
+):
+    ways = through(gateway, issuer.token("mia", "masked"))
+    with psycopg.connect(**ways, autocommit=True) as connection:
+        for query, expected in (
+            ("select id, email from customers where id = %s", (17, "[REDACTED]")),
+            ("select ssn as name, name as ssn from customers where id = %s", ("[REDACTED]", "name 17")),
+            ("select c.* from customers c where id = %s", (17, "name 17", "[REDACTED]", "[REDACTED]")),
+            ("select x from (select email x from customers where id = %s) y", ("[REDACTED]",)),
+            ("with q as (select email from customers where id = %s) select * from q", ("[REDACTED]",)),
+            ("select email from contacts where id = %s", ("[REDACTED]",)),
+            ("select upper(email), length(ssn), id from customers where id = %s", (None, None, 17)),
+            ("select shouted from contacts where id = %s", (None,)),
+            ("select count(*), 7, 'x' from customers where id = %s", (1, 7, "x")),
+            ("select max(email) from customers where id = %s", (None,)),
+            ("select c::text from customers c where id = %s", (None,)),
+            ("select to_jsonb(c) from customers c where id = %s", (None,)),
+            ("select name, total from orders join customers c on customer = c.id where c.id = %s limit 1", None),
+            ("update customers set name = 'name 17' where id = %s returning email", ("[REDACTED]",)),
+        ):
+            for _ in range(2):
+                row = connection.execute(query, (17,), binary=binary, prepare=prepare).fetchone()
+                assert expected is None or row == expected, query
+                assert EMAIL not in str(row) and SSN not in str(row)
+
+
+def test_what_could_give_a_masked_column_away_is_refused_or_withheld(gateway, issuer):
+    ways = through(gateway, issuer.token("mia", "masked"))
+    with psycopg.connect(**ways, autocommit=True) as connection:
+        for statement in (
+            "copy customers to stdout",
+            "copy (select email from customers) to stdout",
+            "insert into notes select id, email from customers",
+            "create temp table stolen as select * from customers",
+            "update customers set name = email",
+            "do $$ begin raise notice 'x'; end $$",
+            "listen news",
+            "select set_config('application_name', (select email from customers limit 1), false)",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement)
+        for statement in (
+            "select email::int from customers where id = 17",
+            "insert into customers values (17, 'n', 'c17@example.com', 'x')",
+        ):
+            with pytest.raises(psycopg.Error) as failed:
+                connection.execute(statement)
+            assert EMAIL not in str(failed.value) and "name 17" not in str(failed.value)
+            assert failed.value.sqlstate in ("22P02", "23505")
+        # A table made meanwhile is looked up before it is read.
+        connection.execute("create temp table mine (a text)")
+        connection.execute("insert into mine values ('plain')")
+        assert connection.execute("select a from mine").fetchone() == ("plain",)
+        connection.execute("drop table mine")
+
+
+def test_the_direct_level_masks_the_column_and_nothing_computed(gateway, issuer):
+    ways = through(gateway, issuer.token("dan", "direct"))
+    with psycopg.connect(**ways, autocommit=True) as connection:
+        row = connection.execute("select email, upper(email) from customers where id = 17").fetchone()
+        assert row[0].endswith(".com") and "*" in row[0] and "c17" not in row[0]
+        assert row[1] == EMAIL.upper()
+
+
+def test_detectors_look_through_text_and_json(gateway, issuer):
+    ways = through(gateway, issuer.token("fay", "found"))
+    with psycopg.connect(**ways, autocommit=True) as connection:
+        row = connection.execute(
+            "select 'mail ' || email, jsonb_build_object('a', ssn), id from customers where id = 17"
+        ).fetchone()
+        assert row[0] == "mail [EMAIL]" and EMAIL not in str(row) and SSN not in str(row)
+        assert row[2] == 17
+        with pytest.raises(psycopg.Error) as failed:
+            connection.execute("select email::int from customers where id = 17")
+        assert EMAIL not in str(failed.value)
+
+
+def test_the_record_of_a_masked_session_holds_no_masked_value(gateway, issuer):
+    ways = through(gateway, issuer.token("rex", "masked"))
+    with psycopg.connect(**ways, autocommit=True) as connection:
+        connection.execute("select email from customers where email = 'c18@example.com'")
+        connection.execute("select ssn from customers where ssn = %s", ("536-90-4018",))
+        for _ in range(7):
+            connection.execute("select name from customers where email = %s", ("c18@example.com",))
+    rows = [row for row in gateway.sessions() if row["sub"] == "rex"]
+    assert len(rows) > 8
+    texts = [gateway.command("sessions", "show", row["id"], "-c", gateway.config).stdout for row in rows]
+    whole = "\n".join(texts)
+    assert "select email from customers where email = '[REDACTED]'" in whole
+    assert "c18@example.com" not in whole and "536-90-4018" not in whole
+    assert "[REDACTED]" in whole
+
+
 # --- raw bytes ------------------------------------------------------------------------------------
 
 

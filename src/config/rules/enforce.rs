@@ -80,8 +80,8 @@ fn keys(what: &What) -> impl Iterator<Item = (&'static str, Protocol)> {
 /// Whether a mask of a rule is kept.
 fn masks(protocol: Protocol) -> bool {
     match protocol {
-        Protocol::Http => true,
-        Protocol::Tcp | Protocol::Postgres => false,
+        Protocol::Http | Protocol::Postgres => true,
+        Protocol::Tcp => false,
     }
 }
 

@@ -236,17 +236,11 @@ fn what_a_protocol_does_not_have_or_keep_is_refused() {
         (rule("deny", "what = { statement = [\"ddl\"] }"), none),
         (rule("deny", "what = { resource = [\"*\"], where = \"missing\" }"), none),
         // Masks.
-        (
-            rule("allow", "what = { resource = [\"orders\"] }\nthen = { mask = [\"pii\"] }"),
-            &["rule `r`: `mask` cannot be enforced on the postgres resource `orders`"],
-        ),
-        (
-            rule("allow", "what = { statement = [\"select\"] }\nthen = { mask = [\"pii\"] }"),
-            &["rule `r`: `mask` cannot be enforced on the postgres resource `orders`"],
-        ),
+        (rule("allow", "what = { resource = [\"orders\"] }\nthen = { mask = [\"pii\"] }"), none),
+        (rule("allow", "what = { statement = [\"select\"] }\nthen = { mask = [\"pii\"] }"), none),
         (
             rule("allow", "then = { mask = [\"pii\"] }"),
-            &["rule `r`: `mask` cannot be enforced on the postgres resource `orders`"],
+            &["rule `r`: `mask` cannot be enforced on the tcp resource `raw`"],
         ),
         (rule("allow", "what = { path = [\"/x\"] }\nthen = { mask = [\"pii\"] }"), none),
         // Credentials.

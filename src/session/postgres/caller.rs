@@ -17,7 +17,7 @@ use crate::session::io::{Act, Out};
 use crate::session::refusal::Refusal;
 use crate::session::worker::Worker;
 use crate::sql::SqlLimits;
-use crate::wire::postgres::{Bind, FRAME_HEAD, Frontend, frontend, write};
+use crate::wire::postgres::{Bind, FRAME_HEAD, Frontend, Types, frontend, write};
 use std::rc::Rc;
 
 /// Where the bytes of a message stand.
@@ -69,7 +69,7 @@ impl Session {
                 }
                 // Answers of the gateway's own are queued in memory; the rest waits for them to go.
                 Phase::Ready if out.caller().len() > TOLD_MAX => return at,
-                Phase::Ready if !self.queue.is_full() => {
+                Phase::Ready if !self.queue.is_full() && !self.is_refreshing() => {
                     let (used, more) = self.on_message(rest, at, now, worker, out);
                     at += used;
                     if !more {
@@ -91,6 +91,9 @@ impl Session {
         worker: &mut Worker<J>,
         out: &mut Out,
     ) -> (usize, bool) {
+        if !self.up.is_within() && !rest.is_empty() && self.refresh_if_due(now, worker, out) {
+            return (0, false);
+        }
         let len_max = self.message_max(worker);
         let next = self.up.next(rest, |tag| tag == b'd', len_max);
         let part = |len: usize| rest.get(..len).unwrap_or_default();
@@ -145,8 +148,8 @@ impl Session {
         }
         match parsed {
             Frontend::Query(text) => self.on_query(text, message, now, worker, out),
-            Frontend::Parse { name, text, .. } => {
-                self.on_parse(name, text, message, now, worker, out);
+            Frontend::Parse { name, text, types } => {
+                self.on_parse((name, text, types), message, now, worker, out);
             }
             Frontend::Bind(bind) => self.on_bind(&bind, message, now, worker, out),
             Frontend::Execute { portal, .. } => {
@@ -236,8 +239,12 @@ impl Session {
                 if self.note_statement(&analysis, 0, &told, now, worker).is_err() {
                     return self.unrecordable(now, worker, out);
                 }
-                self.queue.push(Expect::Simple { analysis, complete: 0 });
-                self.pass_under(&grant, message, now, worker, out);
+                let masked = self.owes_mask(&grant);
+                self.notice(&analysis, None);
+                let shown = self.recorded_text(&analysis, masked);
+                let shown = shown.map(|text| written(|to| write::query(&text, to)));
+                self.queue.push(Expect::Simple { analysis, complete: 0, masked });
+                self.pass_under(&grant, message, shown, now, worker, out);
                 self.cycles.complete(now);
             }
             Verdict::Deny(denied) => self.refuse_simple(denied, &analysis, now, worker, out),
@@ -246,8 +253,7 @@ impl Session {
 
     fn on_parse<J: Journal>(
         &mut self,
-        name: &[u8],
-        text: &[u8],
+        (name, text, types): (&[u8], &[u8], Types<'_>),
         message: Bytes<'_>,
         now: Now,
         worker: &mut Worker<J>,
@@ -269,8 +275,13 @@ impl Session {
                 if self.note_statement(&analysis, 0, &told, now, worker).is_err() {
                     return self.unrecordable(now, worker, out);
                 }
+                let shown = self.recorded_text(&analysis, self.owes_mask(&grant));
+                let shown = shown.map(|text| {
+                    let types: Vec<u32> = types.iter().collect();
+                    written(|to| write::parse(name, &text, &types, to))
+                });
                 self.queue.push(Expect::Parse { name: name.into(), prepared });
-                self.pass_under(&grant, message, now, worker, out);
+                self.pass_under(&grant, message, shown, now, worker, out);
             }
             Verdict::Deny(denied) => {
                 self.refuse_extended(denied, &prepared, name, now, worker, out);
@@ -291,8 +302,10 @@ impl Session {
             return self.refuse_nameless(Nameless::Statement, now, worker, out);
         };
         if let Some(grant) = self.decide_prepared(&prepared, now, worker, out) {
+            let shown =
+                self.owes_mask(&grant).then(|| self.recorded_bind(bind, &prepared.analysis));
             self.queue.push(Expect::Bind { name: bind.portal.into(), prepared });
-            self.pass_under(&grant, message, now, worker, out);
+            self.pass_under(&grant, message, shown, now, worker, out);
         }
     }
 
@@ -310,8 +323,15 @@ impl Session {
             return self.refuse_nameless(Nameless::Portal, now, worker, out);
         };
         if let Some(grant) = self.decide_prepared(&prepared, now, worker, out) {
-            self.queue.push(Expect::Execute { prepared });
-            self.pass_under(&grant, message, now, worker, out);
+            let masked = self.owes_mask(&grant);
+            self.notice(&prepared.analysis, Some(prepared.place));
+            if masked {
+                // What its columns are now, whatever was described before.
+                self.queue.push(Expect::OwnDescribe { prepared: Rc::clone(&prepared) });
+                self.say_up(|to| write::describe(true, portal, to), now, worker, out);
+            }
+            self.queue.push(Expect::Execute { prepared, masked });
+            self.pass_under(&grant, message, None, now, worker, out);
         }
     }
 
@@ -378,15 +398,17 @@ impl Session {
         };
         let verdict = court.judge(analysis, place, |name| self.queue.statement(name));
         match verdict {
-            // What these ask for cannot be kept on a session that stands; `config` says so before.
-            Verdict::Permit(grant) if !grant.masks().is_empty() => {
-                Verdict::Deny(Denied::of(Refusal::Unmaskable, ""))
-            }
             Verdict::Permit(grant)
                 if grant.credential().is_some_and(|other| other != self.credential) =>
             {
                 let detail = "The rule asks for another credential than this session has.";
                 Verdict::Deny(Denied::of(refuse::DENIED, detail))
+            }
+            Verdict::Permit(grant) if !grant.masks().is_empty() => {
+                match self.cannot_mask(analysis, place) {
+                    Some(detail) => Verdict::Deny(Denied::of(refuse::DENIED, detail)),
+                    None => Verdict::Permit(grant),
+                }
             }
             other => other,
         }
@@ -420,7 +442,9 @@ impl Session {
             if found.is_some() {
                 self.resource = found;
                 self.snapshot = Some(Rc::clone(&worker.snapshot));
-                return true;
+                if self.connect_again(worker) {
+                    return true;
+                }
             }
         }
         let denied = if known {
@@ -453,14 +477,29 @@ impl Session {
         out: &mut Out,
     ) {
         let Some(grant) = self.connect.clone() else { return };
-        self.pass_under(&grant, message, now, worker, out);
+        self.pass_under(&grant, message, None, now, worker, out);
     }
 
-    /// Records a message and lets it go under a grant. It counts for the cycle that was begun last.
+    /// Bind as the record may hold it.
+    fn recorded_bind(&self, bind: &Bind<'_>, analysis: &Analysis) -> Vec<u8> {
+        let values: Vec<Option<Vec<u8>>> = bind
+            .values
+            .iter()
+            .map(|value| value.map(|value| self.recorded_value(analysis, value)))
+            .collect();
+        let values: Vec<Option<&[u8]>> = values.iter().map(Option::as_deref).collect();
+        let formats: Vec<i16> = bind.formats.iter().collect();
+        let results: Vec<i16> = bind.results.iter().collect();
+        written(|to| write::bind(bind.portal, bind.statement, &formats, &values, &results, to))
+    }
+
+    /// Records a message, as `shown` where a mask changes what is recorded, and lets it go as it is
+    /// under a grant. It counts for the cycle that was begun last.
     fn pass_under<J: Journal>(
         &mut self,
         grant: &Rc<Grant>,
         message: Bytes<'_>,
+        shown: Option<Vec<u8>>,
         now: Now,
         worker: &mut Worker<J>,
         out: &mut Out,
@@ -472,11 +511,19 @@ impl Session {
         }
         let subject = self.subject(true);
         self.stage.clear();
-        let cleared = Cleared::pass(bytes.len(), &mut self.stage);
+        let cleared = match &shown {
+            None => Cleared::pass(bytes.len(), &mut self.stage),
+            Some(shown) => {
+                self.stage.text(shown);
+                Cleared::generated_masked(&mut self.stage, true)
+            }
+        };
         let kind = Kind::RequestBody;
         let books = worker.books();
         match gate::admit(grant, subject, kind, cleared, bytes, books, now) {
             Ok(admission) => {
+                self.stage.clear();
+                self.stage.source(0..bytes.len());
                 let offset = match message {
                     Bytes::Shown(_, offset) => offset,
                     Bytes::Kept(bytes) => {
@@ -533,4 +580,11 @@ impl Session {
         out.act(Act::EndUpstream { exchange: self.link });
         self.phase = Phase::Ending;
     }
+}
+
+/// A message of the gateway's own writing.
+fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write(&mut bytes);
+    bytes
 }

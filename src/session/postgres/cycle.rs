@@ -157,6 +157,11 @@ impl Session {
             Told::Permit(grant) => Some(grant.rule()),
             Told::Deny(denied) => denied.rule,
         };
+        let masked = match told {
+            Told::Permit(grant) => self.owes_mask(grant),
+            Told::Deny(_) => true,
+        };
+        let text = self.recorded_text(analysis, masked);
         self.facts.clear();
         let mut writer = Writer::new(&mut self.facts);
         if let (Kind::Open, Some((_, known))) = (kind, &self.who) {
@@ -172,7 +177,7 @@ impl Session {
         }
         writer.text(Tag::Method, analysis.label());
         if full {
-            writer.bytes(Tag::Statement, &analysis.text);
+            writer.bytes(Tag::Statement, text.as_deref().unwrap_or(&analysis.text));
         } else {
             writer.text(Tag::Level, "meta");
         }
@@ -187,7 +192,7 @@ impl Session {
         writer.maybe(Tag::Rule, rule.map(|rule| snapshot.policy.rule_name(rule)));
         writer.bytes(Tag::PolicyDigest, &snapshot.policy.digest());
         let subject = self.subject(true);
-        gate::note(subject, kind, &self.facts, false, worker.books(), now)
+        gate::note(subject, kind, &self.facts, text.is_some(), worker.books(), now)
     }
 
     /// The cycle that is answered came to its end.

@@ -477,7 +477,7 @@ mod tests {
         assert_eq!(asked("select 1"), [table("select", "")]);
         assert_eq!(
             asked("insert into a select * from b"),
-            [table("insert", "public.a"), table("select", "public.b")]
+            [table("select", "public.b"), table("insert", "public.a")]
         );
         assert_eq!(asked("declare c cursor for select * from a"), [table("select", "public.a")]);
         assert_eq!(asked("begin"), [table("transaction", "")]);

@@ -219,18 +219,9 @@ impl Session {
         self.tx = status;
         let Login { opened, statuses, key, .. } = *login;
         (self.login, self.upstream_key) = (Some(opened), key);
-        let told = |to: &mut Vec<u8>| {
-            write::auth_ok(to);
-            to.extend_from_slice(&statuses);
-        };
-        self.tell(told, now, worker, out);
-        // It is in no record: whoever reads that must not cancel.
-        let mut key = Vec::new();
-        self.give_key(&mut key);
-        out.push_caller(gate::release_negotiation(&mut self.stage, |to| {
-            to.extend_from_slice(&key);
-        }));
-        self.tell(|to| write::ready(status, to), now, worker, out);
+        if !self.refresh_first(&statuses, status, now, worker, out) {
+            self.tell_in(&statuses, status, now, worker, out);
+        }
         if let Some(credential) =
             self.snapshot.as_ref().and_then(|snapshot| snapshot.credential(self.credential))
         {
@@ -240,6 +231,31 @@ impl Session {
                 "connected to the resource"
             );
         }
+    }
+}
+
+impl Session {
+    /// The last messages of the start, as the caller's server would say them.
+    pub(super) fn tell_in<J: Journal>(
+        &mut self,
+        statuses: &[u8],
+        status: TxStatus,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        let told = |to: &mut Vec<u8>| {
+            write::auth_ok(to);
+            to.extend_from_slice(statuses);
+        };
+        self.tell(told, now, worker, out);
+        // It is in no record: whoever reads that must not cancel.
+        let mut key = Vec::new();
+        self.give_key(&mut key);
+        out.push_caller(gate::release_negotiation(&mut self.stage, |to| {
+            to.extend_from_slice(&key);
+        }));
+        self.tell(|to| write::ready(status, to), now, worker, out);
     }
 }
 

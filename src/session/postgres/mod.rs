@@ -19,13 +19,18 @@
 
 mod caller;
 mod cancel;
+mod columns;
 mod cycle;
 mod denial;
 mod judge;
 mod leg;
+mod literals;
 mod login;
+mod masking;
 mod queue;
+mod refresh;
 mod refuse;
+mod rows;
 mod settings;
 mod start;
 #[cfg(test)]
@@ -54,6 +59,7 @@ use core::net::SocketAddr;
 use cycle::Cycles;
 use leg::Leg;
 use login::Login;
+use masking::Masking;
 use queue::Queue;
 use refuse::Denied;
 use start::Start;
@@ -123,6 +129,8 @@ pub struct Session {
     resource: Option<ResourceId>,
     credential: CredentialId,
     connect: Option<Rc<Grant>>,
+    /// What is owed to statements that owe a mask.
+    masking: Option<Box<Masking>>,
     minor: u16,
     tx: TxStatus,
     queue: Queue,
@@ -160,6 +168,7 @@ impl Session {
             resource: None,
             credential: CredentialId(0),
             connect: None,
+            masking: None,
             minor: 0,
             tx: TxStatus::Idle,
             queue: Queue::default(),
@@ -283,7 +292,7 @@ impl Session {
             Phase::Opening | Phase::Token(_) => (true, false),
             Phase::Connecting(_) | Phase::Closed => (false, false),
             Phase::Login(_) | Phase::Ending => (false, true),
-            Phase::Ready => (!self.queue.is_full(), true),
+            Phase::Ready => (!self.queue.is_full() && !self.is_refreshing(), true),
         };
         Interest { caller: caller && !self.caller_ended, upstream, idle: false }
     }

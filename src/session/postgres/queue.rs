@@ -21,14 +21,16 @@ pub(super) enum Expect {
     Bind { name: Box<[u8]>, prepared: Rc<Prepared> },
     /// Of Describe of a statement (its parameters come first) or portal.
     Describe,
-    /// Of Execute.
-    Execute { prepared: Rc<Prepared> },
+    /// Of a Describe of the gateway's own, of the portal that is executed next.
+    OwnDescribe { prepared: Rc<Prepared> },
+    /// Of Execute; whether its rows are masked.
+    Execute { prepared: Rc<Prepared>, masked: bool },
     /// Of Close.
     Close { portal: bool, name: Box<[u8]> },
     /// Of Sync: ready for the next query.
     Sync,
     /// Of a simple query, which ends by ready for query; so many of its statements are complete.
-    Simple { analysis: Rc<Analysis>, complete: usize },
+    Simple { analysis: Rc<Analysis>, complete: usize, masked: bool },
     /// Of what was sent in the place of a refused message: an error, which is told in our words.
     Poison { denied: Denied },
     /// The same for a refused simple query, which ends by ready for query.
@@ -125,7 +127,7 @@ impl Queue {
             Expect::Close { portal: false, name } => {
                 self.statements.remove(&name);
             }
-            Expect::Execute { prepared } => {
+            Expect::Execute { prepared, .. } => {
                 if let Some(statement) = prepared.statement() {
                     self.effect(&statement.act, &prepared.analysis, prepared.place);
                 }
@@ -136,7 +138,7 @@ impl Queue {
 
     /// One statement of the simple query at the front is complete.
     pub(super) fn complete_simple(&mut self) {
-        let Some(Expect::Simple { analysis, complete }) = self.due.front_mut() else { return };
+        let Some(Expect::Simple { analysis, complete, .. }) = self.due.front_mut() else { return };
         let (analysis, place) = (Rc::clone(analysis), *complete);
         *complete += 1;
         if let Some(statement) = analysis.statements.get(place) {

@@ -271,10 +271,6 @@ impl Session {
             }
             Some(Decision::Permit(grant)) => match start.refused {
                 Some(detail) => (None, Some(Denied::of(refuse::DENIED, detail))),
-                // What a mask needs of a database is not kept here; `config` says so before.
-                None if !grant.masks().is_empty() => {
-                    (None, Some(Denied::of(Refusal::Unmaskable, "")))
-                }
                 None => (Some(grant), None),
             },
         };
@@ -310,6 +306,7 @@ impl Session {
         writer.maybe(Tag::Rule, rule.map(|rule| snapshot.policy.rule_name(rule)));
         writer.bytes(Tag::PolicyDigest, &snapshot.policy.digest());
         self.connect = grant.map(Rc::new);
+        self.arm(snapshot);
         let subject = self.link_subject();
         gate::note(subject, Kind::Open, &self.facts, false, worker.books(), now)
             .map_err(|_| Denied::of(Refusal::Unrecordable, ""))?;

@@ -16,7 +16,7 @@ use crate::session::gate::{self, Wrap};
 use crate::session::io::Out;
 use crate::session::refusal::Refusal;
 use crate::session::worker::Worker;
-use crate::wire::postgres::{Backend, FRAME_HEAD, backend};
+use crate::wire::postgres::{Backend, FRAME_HEAD, Fields, backend};
 
 /// What becomes of one message.
 enum Fate {
@@ -26,6 +26,12 @@ enum Fate {
     Ends,
     /// It is the gateway's business.
     Swallow,
+    /// A row that was masked and waits among those that were.
+    Masked,
+    /// It is told in these words.
+    Words(Vec<u8>),
+    /// A row that cannot be given out.
+    Unmaskable,
     /// An error that stands for a refusal.
     Refused(Denied),
 }
@@ -56,8 +62,9 @@ impl Session {
         let mut run = at;
         while matches!(self.phase, Phase::Ready) {
             let rest = bytes.get(at..).unwrap_or_default();
-            let (len, kept) = match self.down.next(rest, |tag| matches!(tag, b'D' | b'd'), len_max)
-            {
+            let whole = self.masking.as_ref().is_some_and(|masking| masking.rewrites());
+            let streams = |tag| tag == b'd' || tag == b'D' && !whole;
+            let (len, kept) = match self.down.next(rest, streams, len_max) {
                 Ok(Next::More) => break,
                 Ok(Next::Part(len)) => {
                     at += len;
@@ -82,9 +89,24 @@ impl Session {
                 Err(_) => return self.out_of_order(bytes.len(), now, worker, out),
             };
             let message = kept.as_deref().unwrap_or(rest.get(..len).unwrap_or_default());
+            if self.is_refreshing() {
+                self.release_run(bytes, run..at, now, worker, out);
+                at += len;
+                run = at;
+                let tag = message.first().copied().unwrap_or_default();
+                let body = message.get(FRAME_HEAD..).unwrap_or_default();
+                let Ok(parsed) = backend(tag, body) else {
+                    return self.out_of_order(bytes.len(), now, worker, out);
+                };
+                self.on_refresh(&parsed, now, worker, out);
+                continue;
+            }
             let Ok(fate) = self.fate(message) else {
                 return self.out_of_order(bytes.len(), now, worker, out);
             };
+            if !matches!(fate, Fate::Masked) {
+                self.release_rows(now, worker, out);
+            }
             let ends = matches!(fate, Fate::Ends);
             match (fate, &kept) {
                 (Fate::Pass | Fate::Ends, None) => at += len,
@@ -98,6 +120,26 @@ impl Session {
                     self.release_run(bytes, run..at, now, worker, out);
                     at += len;
                     run = at;
+                }
+                (Fate::Masked, _) => {
+                    self.release_run(bytes, run..at, now, worker, out);
+                    at += len;
+                    run = at;
+                    if self.masking.as_ref().is_some_and(|one| one.written.len() > ROWS_MAX) {
+                        self.release_rows(now, worker, out);
+                    }
+                }
+                (Fate::Words(words), _) => {
+                    self.release_run(bytes, run..at, now, worker, out);
+                    at += len;
+                    run = at;
+                    self.release_masked(&words, now, worker, out);
+                }
+                (Fate::Unmaskable, _) => {
+                    tracing::warn!(request = %self.link, "a row cannot be masked");
+                    let denied = Denied::of(Refusal::Unmaskable, "");
+                    self.refuse_all(&denied, now, worker, out);
+                    return bytes.len();
                 }
                 (Fate::Refused(denied), _) => {
                     self.release_run(bytes, run..at, now, worker, out);
@@ -116,6 +158,7 @@ impl Session {
         if matches!(self.phase, Phase::Closed) {
             return bytes.len();
         }
+        self.release_rows(now, worker, out);
         self.release_run(bytes, run..at, now, worker, out);
         at
     }
@@ -131,7 +174,10 @@ impl Session {
         let body = message.get(FRAME_HEAD..).unwrap_or_default();
         // The most frequent ones need no look inside.
         match tag {
-            b'D' => return self.row().map(|()| Fate::Pass),
+            b'D' => {
+                self.row()?;
+                return Ok(self.mask_row(message));
+            }
             b'd' => return self.running().map(|()| Fate::Pass),
             _ => {}
         }
@@ -145,27 +191,49 @@ impl Session {
             Backend::ParseDone => answered(self, |e| matches!(e, Expect::Parse { .. })),
             Backend::BindDone => answered(self, |e| matches!(e, Expect::Bind { .. })),
             Backend::CloseDone => answered(self, |e| matches!(e, Expect::Close { .. })),
+            Backend::NoData if self.is_own_describe() => {
+                self.queue.answered(|_| true);
+                self.forget_rows();
+                Ok(Fate::Swallow)
+            }
             Backend::NoData => answered(self, |e| matches!(e, Expect::Describe)),
             Backend::Parameters(_) => match self.queue.front() {
                 Some(Expect::Describe) => Ok(Fate::Pass),
                 _ => Err(OutOfOrder),
             },
-            Backend::RowDescription(_) => match self.queue.front() {
+            Backend::RowDescription(columns) if self.is_own_describe() => {
+                if let Some(Expect::OwnDescribe { prepared }) = self.queue.answered(|_| true)
+                    && let Some(masking) = &mut self.masking
+                {
+                    masking.plan_rows(columns, prepared.statement());
+                }
+                Ok(Fate::Swallow)
+            }
+            Backend::RowDescription(columns) => match self.queue.front() {
+                Some(Expect::Simple { analysis, complete, masked: true }) => {
+                    let (analysis, place) = (std::rc::Rc::clone(analysis), *complete);
+                    let Some(masking) = &mut self.masking else { return Err(OutOfOrder) };
+                    masking.plan_rows(columns, analysis.statements.get(place));
+                    Ok(Fate::Pass)
+                }
                 Some(Expect::Describe) => answered(self, |e| matches!(e, Expect::Describe)),
                 Some(Expect::Simple { .. }) => Ok(Fate::Pass),
                 _ => Err(OutOfOrder),
             },
             Backend::Complete(_) | Backend::Empty => match self.queue.front() {
                 Some(Expect::Execute { .. }) => {
+                    self.forget_rows();
                     answered(self, |e| matches!(e, Expect::Execute { .. }))
                 }
                 Some(Expect::Simple { .. }) => {
+                    self.forget_rows();
                     self.queue.complete_simple();
                     Ok(Fate::Pass)
                 }
                 _ => Err(OutOfOrder),
             },
             Backend::Suspended => {
+                self.forget_rows();
                 let fits = |expect: &Expect| matches!(expect, Expect::Execute { .. });
                 self.queue.answered(fits).map(|_| Fate::Pass).ok_or(OutOfOrder)
             }
@@ -182,9 +250,10 @@ impl Session {
                 if fatal {
                     return Ok(Fate::Pass);
                 }
+                self.forget_rows();
                 match self.queue.failed() {
                     Some(denied) if code == SYNTAX_ERROR => Ok(Fate::Refused(denied)),
-                    _ => Ok(Fate::Pass),
+                    _ => Ok(self.words(true, fields)),
                 }
             }
             Backend::Ready(status) => {
@@ -194,7 +263,8 @@ impl Session {
                 self.tx = status;
                 Ok(Fate::Ends)
             }
-            Backend::Notice(_) | Backend::Notification { .. } => Ok(Fate::Pass),
+            Backend::Notice(fields) => Ok(self.words(false, fields)),
+            Backend::Notification { .. } => Ok(Fate::Pass),
             Backend::Status { name, .. } => {
                 Ok(if is_told(name) { Fate::Pass } else { Fate::Swallow })
             }
@@ -202,6 +272,44 @@ impl Session {
             Backend::Key { .. } => Ok(Fate::Swallow),
             _ => Err(OutOfOrder),
         }
+    }
+
+    fn is_own_describe(&mut self) -> bool {
+        matches!(self.queue.front(), Some(Expect::OwnDescribe { .. }))
+    }
+
+    fn forget_rows(&mut self) {
+        if let Some(masking) = &mut self.masking {
+            masking.rows = None;
+        }
+    }
+
+    /// Masks a row that owes it.
+    fn mask_row(&mut self, message: &[u8]) -> Fate {
+        let masked = match self.queue.front() {
+            Some(Expect::Execute { masked, .. } | Expect::Simple { masked, .. }) => *masked,
+            _ => false,
+        };
+        match (&mut self.masking, masked) {
+            (_, false) => Fate::Pass,
+            // Rows that nothing is known of are not given out.
+            (None, true) => Fate::Unmaskable,
+            (Some(masking), true) => match &masking.rows {
+                None => Fate::Unmaskable,
+                Some(rows) if rows.is_pass() => Fate::Pass,
+                Some(_) => match masking.row(message) {
+                    Ok(()) => Fate::Masked,
+                    Err(()) => Fate::Unmaskable,
+                },
+            },
+        }
+    }
+
+    /// An error or notice, without what a mask withholds.
+    fn words(&self, is_error: bool, fields: Fields<'_>) -> Fate {
+        let masking = self.masking.as_ref();
+        let words = masking.and_then(|masking| masking.complaint(is_error, fields));
+        words.map_or(Fate::Pass, Fate::Words)
     }
 
     /// A row is due only while a statement runs.
@@ -261,6 +369,45 @@ impl Session {
         }
     }
 
+    /// Lets the rows go that were masked.
+    fn release_rows<J: Journal>(&mut self, now: Now, worker: &mut Worker<J>, out: &mut Out) {
+        let Some(masking) = &mut self.masking else { return };
+        if masking.written.is_empty() {
+            return;
+        }
+        worker.counts.masked += masking.take_finds();
+        let mut rows = std::mem::take(&mut masking.written);
+        self.release_masked(&rows, now, worker, out);
+        rows.clear();
+        if let Some(masking) = &mut self.masking {
+            masking.written = rows;
+        }
+    }
+
+    fn release_masked<J: Journal>(
+        &mut self,
+        bytes: &[u8],
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        if matches!(self.phase, Phase::Closed) {
+            return;
+        }
+        if let Some(cycle) = self.cycles.answered() {
+            cycle.bytes_out += bytes.len() as u64;
+        }
+        let subject = self.subject(false);
+        self.stage.clear();
+        self.stage.text(bytes);
+        let cleared = Cleared::generated_masked(&mut self.stage, true);
+        let (kind, wrap) = (Kind::ResponseBody, Wrap::default());
+        match gate::release(cleared, subject, kind, b"", wrap, worker.books(), now) {
+            Ok(released) => out.push_caller(released),
+            Err(_) => self.unrecordable(now, worker, out),
+        }
+    }
+
     /// Tells the caller something of the gateway's own, in the cycle that is answered.
     pub(super) fn tell<J: Journal>(
         &mut self,
@@ -314,5 +461,7 @@ impl Session {
     }
 }
 
+/// Bytes of masked rows that go out together.
+const ROWS_MAX: usize = 32 << 10;
 /// What the server says of the text that stands in the place of a refused statement.
 const SYNTAX_ERROR: &[u8] = b"42601";

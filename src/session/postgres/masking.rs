@@ -1,0 +1,282 @@
+//! What a session masks: by which plan, by which columns of the database, and what that forbids.
+//!
+//! The plan is the union of all masks that a statement of the caller could owe. The numbers of its
+//! columns are read from the catalog before the caller is let in, and again after a statement that
+//! may have changed definitions, and from time to time. A relation that was made meanwhile gives out
+//! NULL until then.
+
+use super::columns::{CatalogError, Columns, Reading};
+use super::judge::Analysis;
+use super::rows::{RowMask, RowPlan};
+use crate::base::Now;
+use crate::mask::{Level, Plan};
+use crate::sql::{Access, Act, Kind, Statement};
+use crate::wire::postgres::{self as wire, Fields, TxStatus, write};
+use std::sync::Arc;
+
+/// See the module.
+pub(super) struct Masking {
+    pub(super) plan: Arc<Plan>,
+    pub(super) columns: Columns,
+    /// The catalog may have changed since it was read.
+    stale: bool,
+    read_ns: u64,
+    pub(super) refresh: Option<Refresh>,
+    /// Of the rows that come.
+    pub(super) rows: Option<RowPlan>,
+    mask: RowMask,
+    /// Rows that were rewritten and are not released yet.
+    pub(super) written: Vec<u8>,
+}
+
+/// The catalog is being read.
+pub(super) struct Refresh {
+    rows: Vec<Vec<u8>>,
+    bytes: usize,
+    failed: bool,
+    /// What the caller is told when it was read for the first time.
+    pub(super) first: Option<(Vec<u8>, TxStatus)>,
+}
+
+impl Masking {
+    pub(super) fn new(plan: Arc<Plan>) -> Self {
+        Self {
+            stale: plan.has_columns(),
+            plan,
+            columns: Columns::default(),
+            read_ns: 0,
+            refresh: None,
+            rows: None,
+            mask: RowMask::default(),
+            written: Vec::new(),
+        }
+    }
+
+    /// Another plan is in force: its columns are not known yet.
+    pub(super) fn replace(&mut self, plan: Arc<Plan>) {
+        if !Arc::ptr_eq(&self.plan, &plan) {
+            self.stale = plan.has_columns();
+            self.columns = Columns::default();
+            self.plan = plan;
+        }
+    }
+
+    /// The statement may change what the catalog says.
+    pub(super) fn noticed(&mut self, statement: &Statement) {
+        let changes = [Kind::Ddl, Kind::Do, Kind::Call, Kind::Unknown];
+        let kinds = changes.into_iter().any(|kind| statement.kinds.contains(kind));
+        if kinds || statement.functions.iter().any(|function| !function.plain) {
+            self.stale = self.plan.has_columns();
+        }
+    }
+
+    /// The text that reads the catalog, where that is due.
+    pub(super) fn due(&self, now: Now) -> Option<String> {
+        let old = now.mono_ns.saturating_sub(self.read_ns) > READ_NS;
+        let due = self.plan.has_columns() && (self.stale || old) && self.refresh.is_none();
+        if due { super::columns::query(self.plan.columns()) } else { None }
+    }
+
+    pub(super) fn begin(&mut self, first: Option<(Vec<u8>, TxStatus)>) {
+        self.refresh = Some(Refresh { rows: Vec::new(), bytes: 0, failed: false, first });
+    }
+
+    /// Takes the rows that were read over.
+    pub(super) fn finish(&mut self, refresh: &Refresh, now: Now) -> Result<(), CatalogError> {
+        if refresh.failed {
+            return Err(CatalogError::Unexpected);
+        }
+        let mut reading = Reading::new(self.plan.columns());
+        for row in &refresh.rows {
+            reading.row(row)?;
+        }
+        self.columns = reading.finish()?;
+        (self.stale, self.read_ns) = (false, now.mono_ns);
+        Ok(())
+    }
+
+    /// Whether rows must be looked at whole.
+    pub(super) fn rewrites(&self) -> bool {
+        self.refresh.is_some() || self.rows.as_ref().is_some_and(|rows| !rows.is_pass())
+    }
+
+    /// Plans for the rows of these columns, which a statement gives out.
+    pub(super) fn plan_rows(&mut self, columns: wire::Columns<'_>, statement: Option<&Statement>) {
+        let count = columns.len();
+        let outputs = statement.and_then(|statement| statement.columns.outputs.as_ref());
+        let outputs = outputs.filter(|outputs| outputs.len() == count);
+        let independent =
+            |place: usize| outputs.is_some_and(|all| all.get(place).copied().unwrap_or(false));
+        let tainted = statement.is_none_or(|statement| self.is_tainted(statement));
+        let plan = RowPlan::of(columns.iter(), &self.columns, &self.plan, tainted, &independent);
+        self.stale |= plan.has_unknown();
+        self.rows = Some(plan);
+    }
+
+    /// Masks a row; what comes of it is in `written`.
+    ///
+    /// # Errors
+    /// It cannot be given out.
+    pub(super) fn row(&mut self, message: &[u8]) -> Result<(), ()> {
+        let body = message.get(wire::FRAME_HEAD..).unwrap_or_default();
+        let Some(rows) = &self.rows else { return Err(()) };
+        match rows.rewrite(body, &self.plan, &mut self.mask, &mut self.written) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                self.written.extend_from_slice(message);
+                Ok(())
+            }
+            Err(_) => Err(()),
+        }
+    }
+
+    /// How many values were masked since this was asked.
+    pub(super) fn take_finds(&mut self) -> u64 {
+        let total = self.mask.finds().total();
+        self.mask.forget();
+        total
+    }
+
+    fn is_closed(&self) -> bool {
+        self.plan.has_columns() && self.plan.level() >= Level::DerivedClosed
+    }
+
+    fn touches(&self, access: &Access) -> bool {
+        match &access.table.schema {
+            Some(schema) => {
+                self.columns.touches(format!("{schema}.{}", access.table.name).as_bytes())
+            }
+            None => self.columns.touches_bare(access.table.name.as_bytes()),
+        }
+    }
+
+    /// Whether what the statement computes may be of masked columns.
+    pub(super) fn is_tainted(&self, statement: &Statement) -> bool {
+        let opaque = [Kind::Call, Kind::Do, Kind::Unknown].into_iter();
+        opaque.into_iter().any(|kind| statement.kinds.contains(kind))
+            || matches!(statement.act, Act::Fetch { .. } | Act::Execute { .. })
+            || statement.functions.iter().any(|function| !function.plain)
+            || statement.accesses.iter().any(|access| self.touches(access))
+    }
+
+    /// Whether values in a text may be those of masked columns.
+    pub(super) fn is_of_columns(&self, analysis: &Analysis) -> bool {
+        let any = || analysis.statements.iter().any(|statement| self.is_tainted(statement));
+        self.plan.has_columns() && (analysis.unread.is_some() || any())
+    }
+
+    /// Why a statement that is permitted cannot be masked; `None`: it can.
+    pub(super) fn forbids(&self, statement: &Statement) -> Option<&'static str> {
+        let touched = || statement.accesses.iter().filter(|access| self.touches(access));
+        let has = |kind| statement.kinds.contains(kind);
+        if has(Kind::CopyIn) || has(Kind::CopyOut) {
+            return Some(
+                "COPY has rows without the names of their columns, which cannot be masked.",
+            );
+        }
+        if matches!(statement.act, Act::Listen { .. }) {
+            return Some("What NOTIFY carries cannot be masked.");
+        }
+        if statement.settings.iter().any(|setting| setting.value.is_none()) {
+            return Some("A setting that is computed would be told back.");
+        }
+        if !self.is_closed() {
+            return None;
+        }
+        let reads = touched().any(|access| !access.write);
+        // A row that is locked is not written.
+        let writes =
+            statement.accesses.iter().any(|access| access.write && access.kind != Kind::Select);
+        if reads && (writes || has(Kind::Ddl)) {
+            return Some(
+                "It would copy from a table with masked columns to where nothing masks them.",
+            );
+        }
+        let named =
+            |column: &str| self.plan.columns().iter().any(|rule| rule.name().column() == column);
+        let columns = &statement.columns;
+        let uses = columns.whole || columns.used.iter().any(|column| named(column));
+        if touched().any(|access| access.write && access.kind != Kind::Select)
+            && [Kind::Update, Kind::Merge].into_iter().any(has)
+            && uses
+        {
+            return Some("It uses a masked column of the rows that it changes.");
+        }
+        if has(Kind::Do) || has(Kind::Call) {
+            return Some("What a block or a procedure gives out cannot be masked.");
+        }
+        None
+    }
+
+    /// An error or notice without what it may quote, where the level asks for that; `None`: as it is.
+    pub(super) fn complaint(&self, is_error: bool, fields: Fields<'_>) -> Option<Vec<u8>> {
+        if !self.is_closed() {
+            return self.cleared_complaint(is_error, fields);
+        }
+        // Detail, hint, context, internal query: words of values. What is left are codes and names.
+        let kept = fields.iter().filter(|(code, _)| !b"MDHWq".contains(code));
+        let text: &[u8] = b"The server's words are withheld: they may quote masked columns";
+        let fields = kept.chain(std::iter::once((b'M', text)));
+        let mut told = Vec::new();
+        if is_error {
+            write::error_fields(fields, &mut told);
+        } else {
+            write::notice_fields(fields, &mut told);
+        }
+        Some(told)
+    }
+
+    /// The same with what the detectors find in it masked.
+    fn cleared_complaint(&self, is_error: bool, fields: Fields<'_>) -> Option<Vec<u8>> {
+        if self.plan.is_pass() {
+            return None;
+        }
+        let cleared: Vec<(u8, Vec<u8>)> = fields
+            .iter()
+            .map(|(code, value)| {
+                let mut text = Vec::new();
+                self.plan.clear_statement(value, &mut text);
+                (code, text)
+            })
+            .collect();
+        let fields = cleared.iter().map(|(code, text)| (*code, text.as_slice()));
+        let mut told = Vec::new();
+        if is_error {
+            write::error_fields(fields, &mut told);
+        } else {
+            write::notice_fields(fields, &mut told);
+        }
+        Some(told)
+    }
+}
+
+impl Refresh {
+    /// Takes a message of the answer; `Some`: the answer is whole, and where that leaves the server.
+    pub(super) fn take(&mut self, message: &wire::Backend<'_>) -> Option<TxStatus> {
+        match message {
+            wire::Backend::DataRow(body) => {
+                self.bytes += body.len();
+                self.failed |= self.bytes > BYTES_MAX;
+                if !self.failed {
+                    self.rows.push(body.to_vec());
+                }
+            }
+            wire::Backend::Error(fields) => {
+                let code = fields.get(b'C').unwrap_or_default();
+                tracing::warn!(
+                    sqlstate = %String::from_utf8_lossy(code),
+                    "the catalog cannot be read"
+                );
+                self.failed = true;
+            }
+            wire::Backend::Ready(status) => return Some(*status),
+            _ => {}
+        }
+        None
+    }
+}
+
+/// How old what was read may be.
+const READ_NS: u64 = 60_000_000_000;
+/// Bytes of an answer of the catalog.
+const BYTES_MAX: usize = 16 << 20;

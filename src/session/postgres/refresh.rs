@@ -1,0 +1,217 @@
+//! Reading the catalog for a session that masks, and what masks mean for its statements.
+
+use super::judge::Analysis;
+use super::literals;
+use super::masking::Masking;
+use super::refuse::Denied;
+use super::{Phase, Session};
+use crate::base::Now;
+use crate::mask::Cleared;
+use crate::policy::{Decision, Grant};
+use crate::record::{Journal, Kind};
+use crate::session::gate::{self, Wrap};
+use crate::session::io::Out;
+use crate::session::refusal::Refusal;
+use crate::session::worker::{Held, Worker};
+use crate::wire::postgres::{Backend, TxStatus, write};
+use std::rc::Rc;
+
+impl Session {
+    /// Makes ready what the connection may owe.
+    pub(super) fn arm(&mut self, snapshot: &Held) {
+        let masks = self.connect.as_ref().map(|grant| grant.masks()).unwrap_or_default();
+        if masks.is_empty() {
+            self.masking = None;
+            return;
+        }
+        let plan = snapshot.plans.united(masks);
+        match &mut self.masking {
+            Some(masking) => masking.replace(plan),
+            None => self.masking = Some(Box::new(Masking::new(plan))),
+        }
+    }
+
+    /// Decides about connecting by the rules in force, for a session that stands.
+    pub(super) fn connect_again<J: Journal>(&mut self, worker: &Worker<J>) -> bool {
+        let snapshot = Rc::clone(&worker.snapshot);
+        let (Some((principal, known)), Some(resource)) = (&self.who, self.resource) else {
+            return false;
+        };
+        match gate::decide_connect(&snapshot.policy, principal, &known.row, resource) {
+            Decision::Permit(grant) => {
+                self.connect = Some(Rc::new(grant));
+                self.arm(&snapshot);
+                true
+            }
+            Decision::Deny(_) => false,
+        }
+    }
+
+    /// Whether the catalog is being read, and everything waits for it.
+    pub(super) fn is_refreshing(&self) -> bool {
+        self.masking.as_ref().is_some_and(|masking| masking.refresh.is_some())
+    }
+
+    /// Whether rows under this grant are masked.
+    pub(super) fn owes_mask(&self, grant: &Grant) -> bool {
+        !grant.masks().is_empty()
+    }
+
+    /// A statement goes that may change the catalog.
+    pub(super) fn notice(&mut self, analysis: &Rc<Analysis>, place: Option<usize>) {
+        let Some(masking) = &mut self.masking else { return };
+        for (at, statement) in analysis.statements.iter().enumerate() {
+            if place.is_none_or(|place| place == at) {
+                masking.noticed(statement);
+            }
+        }
+    }
+
+    /// Why a statement that owes a mask cannot keep it.
+    pub(super) fn cannot_mask(
+        &self,
+        analysis: &Rc<Analysis>,
+        place: Option<usize>,
+    ) -> Option<&'static str> {
+        let Some(masking) = &self.masking else { return Some("No mask is ready.") };
+        if analysis.unread.is_some() {
+            return Some("What it gives out cannot be told, and so not be masked.");
+        }
+        let mut statements = analysis.statements.iter().enumerate();
+        statements.find_map(|(at, statement)| {
+            if place.is_some_and(|place| place != at) {
+                return None;
+            }
+            masking.forbids(statement)
+        })
+    }
+
+    /// A text as the record may hold it; `None`: as it is.
+    pub(super) fn recorded_text(&self, analysis: &Analysis, masked: bool) -> Option<Vec<u8>> {
+        let masking = self.masking.as_ref().filter(|_| masked)?;
+        let mut cleared = Vec::new();
+        let mut changed = masking.plan.clear_statement(&analysis.text, &mut cleared);
+        if masking.is_of_columns(analysis) {
+            let mut bare = Vec::new();
+            literals::without(&cleared, &mut bare);
+            changed |= bare != cleared;
+            cleared = bare;
+        }
+        changed.then_some(cleared)
+    }
+
+    /// A value that is bound to a statement, as the record may hold it.
+    pub(super) fn recorded_value(&self, analysis: &Analysis, value: &[u8]) -> Vec<u8> {
+        let mut cleared = Vec::new();
+        match &self.masking {
+            Some(masking) if masking.is_of_columns(analysis) => {
+                cleared.extend_from_slice(b"[REDACTED]");
+            }
+            Some(masking) => {
+                masking.plan.clear_statement(value, &mut cleared);
+            }
+            None => cleared.extend_from_slice(value),
+        }
+        cleared
+    }
+
+    /// Reads the catalog before the caller is let in, where masks need it.
+    pub(super) fn refresh_first<J: Journal>(
+        &mut self,
+        statuses: &[u8],
+        status: TxStatus,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> bool {
+        let Some(text) = self.masking.as_ref().and_then(|masking| masking.due(now)) else {
+            return false;
+        };
+        if let Some(masking) = &mut self.masking {
+            masking.begin(Some((statuses.to_vec(), status)));
+        }
+        self.say_link(&text, now, worker, out);
+        true
+    }
+
+    /// Reads the catalog again where that is due and nothing is under way.
+    pub(super) fn refresh_if_due<J: Journal>(
+        &mut self,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> bool {
+        let quiet = self.queue.is_empty()
+            && self.cycles.is_quiet()
+            && self.skip.is_none()
+            && self.tx != TxStatus::Failed;
+        let text = self.masking.as_ref().filter(|_| quiet).and_then(|masking| masking.due(now));
+        let Some(text) = text else { return false };
+        if let Some(masking) = &mut self.masking {
+            masking.begin(None);
+        }
+        self.say_link(&text, now, worker, out);
+        true
+    }
+
+    /// A query of the gateway's own, recorded with connecting.
+    fn say_link<J: Journal>(
+        &mut self,
+        text: &str,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        let Some(grant) = self.connect.clone() else { return };
+        let subject = self.link_subject();
+        self.stage.clear();
+        self.stage.write_with(|to| write::query(text.as_bytes(), to));
+        let cleared = Cleared::generated(&mut self.stage);
+        let kind = Kind::RequestBody;
+        match gate::admit(&grant, subject, kind, cleared, b"", worker.books(), now) {
+            Ok(admission) => {
+                out.push_upstream(admission.forward(&mut self.stage, Wrap::default()));
+            }
+            Err(_) => self.unrecordable(now, worker, out),
+        }
+    }
+
+    /// A message of the catalog's answer, which is the gateway's business.
+    pub(super) fn on_refresh<J: Journal>(
+        &mut self,
+        message: &Backend<'_>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        let Some(masking) = &mut self.masking else { return };
+        let Some(mut refresh) = masking.refresh.take() else { return };
+        let Some(status) = refresh.take(message) else {
+            masking.refresh = Some(refresh);
+            return;
+        };
+        self.tx = status;
+        let read = masking.finish(&refresh, now);
+        let gone = masking.columns.missing().iter().any(|missing| missing.table);
+        let plan = std::sync::Arc::clone(&masking.plan);
+        for missing in masking.columns.missing() {
+            if let Some(rule) = plan.columns().get(missing.rule) {
+                tracing::warn!(request = %self.link, column = %rule.name(), "a masked column is not there");
+            }
+        }
+        // A column that goes by another name would be given out unmasked.
+        if read.is_err() || gone {
+            let detail = if gone {
+                "A masked column is not in its table any more: the masks must be looked at."
+            } else {
+                "What is to be masked cannot be read from the catalog."
+            };
+            tracing::error!(request = %self.link, detail, "the masks cannot be kept");
+            return self.refuse_all(&Denied::of(Refusal::Unmaskable, detail), now, worker, out);
+        }
+        if let Some((statuses, status)) = refresh.first {
+            self.tell_in(&statuses, status, now, worker, out);
+        }
+        debug_assert!(matches!(self.phase, Phase::Ready | Phase::Closed));
+    }
+}
