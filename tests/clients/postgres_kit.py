@@ -120,7 +120,8 @@ def binaries():
 class Server:
     """A cluster on a free port; ends with the tests."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, tls=None):
+        """`tls`: a folder of `weirgate cert dev`; then nobody gets in without TLS."""
         self.folder = folder
         self.port = free_port()
         self.programs = binaries()
@@ -134,11 +135,18 @@ class Server:
             shutil.chown(folder, "postgres")
         self.data = folder / "data"
         self.run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8")
-        hba = "host all app 127.0.0.1/32 scram-sha-256\nhost all postgres 127.0.0.1/32 trust\n"
+        kind = "hostssl" if tls else "host"
+        hba = f"{kind} all app 127.0.0.1/32 scram-sha-256\nhost all postgres 127.0.0.1/32 trust\n"
         self.write(self.data / "pg_hba.conf", hba)
+        more = ""
+        if tls:
+            for name in ("cert.pem", "key.pem"):
+                self.write(self.data / name, (tls / name).read_text())
+            subprocess.run([*self.prefix, "chmod", "600", self.data / "key.pem"], check=True)
+            more = " -c ssl=on -c ssl_cert_file=cert.pem -c ssl_key_file=key.pem"
         options = (
             f"-p {self.port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-            " -c max_connections=60 -c log_statement=all"
+            " -c max_connections=60 -c log_statement=all" + more
         )
         log = folder / "log"
         self.run("pg_ctl", "-D", self.data, "-l", log, "-o", options, "-w", "start")
@@ -198,7 +206,7 @@ class Issuer:
 class Gateway:
     """`weirgate serve` in front of a server."""
 
-    def __init__(self, binary, folder, server, issuer, more=""):
+    def __init__(self, binary, folder, server, issuer, more="", upstream=""):
         self.binary = binary
         self.folder = folder
         self.issuer = issuer
@@ -243,6 +251,7 @@ name = "orders"
 protocol = "postgres"
 upstream = "postgres://127.0.0.1:{server.port}/orders"
 credential = {{ kind = "password", user = "app", secret = "file:secret" }}
+{upstream}
 [[mask]]
 name = "pii"
 columns = ["public.customers.email", "public.customers.ssn"]

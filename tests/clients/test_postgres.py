@@ -319,6 +319,42 @@ def test_a_wrong_key_cancels_nothing(gateway, admin):
     connection.close()
 
 
+def test_tls_to_the_server_is_verified_and_the_login_bound_to_it(tmp_path_factory, issuer, admin):
+    certificates = tmp_path_factory.mktemp("certificates")
+    subprocess.run([BINARY, "cert", "dev", "--dir", certificates], check=True, capture_output=True)
+    server = Server(tmp_path_factory.mktemp("postgres-tls"), tls=certificates)
+    try:
+        tls = f'tls = {{ ca = "{certificates}/ca.pem", server_name = "localhost" }}'
+        gateway = Gateway(BINARY, tmp_path_factory.mktemp("verified"), server, issuer, upstream=tls)
+        try:
+            with psycopg.connect(**through(gateway, admin, tls=True), autocommit=True) as connection:
+                query = "select ssl from pg_stat_ssl where pid = pg_backend_pid()"
+                assert connection.execute(query).fetchone() == (True,)
+                started = threading.Timer(0.5, connection.cancel_safe)
+                started.start()
+                with pytest.raises(psycopg.errors.QueryCanceled):
+                    connection.execute("select pg_sleep(30)")
+                started.join()
+        finally:
+            gateway.stop()
+        # Another authority's server, or one of another name, gets no login.
+        other = tmp_path_factory.mktemp("other")
+        subprocess.run([BINARY, "cert", "dev", "--dir", other], check=True, capture_output=True)
+        for wrong in (
+            f'tls = {{ ca = "{other}/ca.pem", server_name = "localhost" }}',
+            f'tls = {{ ca = "{certificates}/ca.pem", server_name = "elsewhere.test" }}',
+        ):
+            gateway = Gateway(BINARY, tmp_path_factory.mktemp("wrong"), server, issuer, upstream=wrong)
+            try:
+                with pytest.raises(psycopg.OperationalError) as refused:
+                    psycopg.connect(**through(gateway, admin))
+                assert "cannot be reached" in str(refused.value)
+            finally:
+                gateway.stop()
+    finally:
+        server.stop()
+
+
 # --- refusals -------------------------------------------------------------------------------------
 
 

@@ -420,7 +420,8 @@ impl Session {
         let generations = (worker.snapshot.generation, worker.keys.generation);
         let fresh = self.known_by == generations;
         let until_s = self.who.as_ref().map_or(0, |(principal, _)| principal.valid_until_s());
-        if fresh && now.wall_ns / 1_000_000_000 < until_s {
+        let grace_s = worker.snapshot.limits.token_grace_ms / 1_000;
+        if fresh && now.wall_ns / 1_000_000_000 < until_s.saturating_add(grace_s) {
             return true;
         }
         let again = match (&self.token, &self.who) {

@@ -409,6 +409,24 @@ fn a_token_that_expired_ends_the_session_at_the_next_statement() {
 }
 
 #[test]
+fn the_config_may_grant_an_expired_token_some_time() {
+    let mut line = Line::login(&["readers"]);
+    let mut lenient = snapshot(rules(), 2);
+    lenient.limits.token_grace_ms = 1_000_000;
+    line.worker.reload(Arc::new(lenient));
+    line.caller(&query("select 1"));
+    line.server(&[rows(1), ready(TxStatus::Idle)].concat());
+    // An hour and the skew, and then some.
+    line.now = at(4_000_000);
+    line.caller(&query("select 1"));
+    assert_eq!(tags(&line.up), "QQ");
+    line.server(&[rows(1), ready(TxStatus::Idle)].concat());
+    line.now = at(4_700_000);
+    line.caller(&query("select 1"));
+    assert!(line.session.is_closed());
+}
+
+#[test]
 fn an_idle_session_ends_after_its_time() {
     let mut line = Line::login(&["readers"]);
     let due = line.session.deadline(&line.worker).unwrap();
