@@ -630,6 +630,7 @@ fn snapshot() -> Snapshot {
             name: "api".to_owned(),
             protocol: Protocol::Http,
             secure: false,
+            oauth: false,
             resource: None,
             hosts: Vec::new(),
         }],

@@ -6,7 +6,7 @@ use super::reader::{Section, choose};
 use super::report::{Report, Spot};
 use super::settings::{path, plain_beyond_loopback, socket_address};
 use super::source::Source;
-use super::types::{CertificateIssuer, Listener, PROTOCOLS, Protocol, Resource, ServerTls};
+use super::types::{CertificateIssuer, Listener, Login, PROTOCOLS, Protocol, Resource, ServerTls};
 use super::url::is_host;
 use crate::base::ResourceId;
 use core::net::SocketAddr;
@@ -87,6 +87,7 @@ fn listener(
         }
         _ => {}
     }
+    let login = login(section, protocol, report);
     let hosts = hosts(section, protocol, report);
     Some(Listener {
         name: name.to_owned(),
@@ -94,9 +95,20 @@ fn listener(
         protocol: protocol?,
         tls,
         insecure,
+        login,
         resource,
         hosts,
     })
+}
+
+fn login(section: &mut Section<'_>, protocol: Option<Protocol>, report: &mut Report) -> Login {
+    let Some(text) = section.text("login", report) else { return Login::default() };
+    if protocol != Some(Protocol::Postgres) {
+        report.error(text.spot, "`login` is of postgres listeners", "leave it out");
+        return Login::default();
+    }
+    let words = [("password", Login::Password), ("oauthbearer", Login::OauthBearer)];
+    choose("login", text, &words, report).unwrap_or_default()
 }
 
 /// A token comes as a password in clear text: without TLS whoever hears it holds it. On this machine

@@ -40,6 +40,6 @@ pub use secrets::{SECRET_LEN_MAX, SECRET_LEN_MIN, Secrets};
 pub use source::Source;
 pub use types::{
     AdminSettings, CertificateIssuer, Config, CredentialKind, CredentialSpec, GatewaySettings,
-    KeySource, Listener, MaskSettings, Protocol, RecordSettings, Resource, SecretFrom, SecretRef,
-    ServerTls, TokenIssuer, Upstream, UpstreamTls,
+    KeySource, Listener, Login, MaskSettings, Protocol, RecordSettings, Resource, SecretFrom,
+    SecretRef, ServerTls, TokenIssuer, Upstream, UpstreamTls,
 };

@@ -221,11 +221,23 @@ pub struct Listener {
     pub tls: Option<ServerTls>,
     /// Plain text was asked for where it needs that: beyond loopback, and always on postgres.
     pub insecure: bool,
+    /// How callers of a database show their token.
+    pub login: Login,
     /// The only resource; else the first path segment names it, or the database of the start-up
     /// packet. Always there for tcp.
     pub resource: Option<ResourceId>,
     /// Accepted host names, lower case, without port; empty for any. Only on http.
     pub hosts: Vec<String>,
+}
+
+/// How callers of a database show their token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Login {
+    /// As the password.
+    #[default]
+    Password,
+    /// By SASL (RFC 7628).
+    OauthBearer,
 }
 
 /// TLS towards callers. All files are PEM.

@@ -98,6 +98,7 @@ fn listener_view(listener: &Listener) -> ListenerView {
         name: listener.name.clone(),
         protocol: listener.protocol,
         secure: listener.tls.is_some(),
+        oauth: listener.login == crate::config::Login::OauthBearer,
         resource: listener.resource,
         hosts: listener.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
     }

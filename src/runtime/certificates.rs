@@ -76,9 +76,12 @@ pub fn listener_tls(
         None => builder.with_no_client_auth(),
         Some(pem) => {
             let roots = Arc::new(roots(pem)?);
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
-                .build()
-                .map_err(CertificateError::Verifier)?;
+            let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
+            if opening == Opening::Postgres {
+                // Who shows none shows a token.
+                verifier = verifier.allow_unauthenticated();
+            }
+            let verifier = verifier.build().map_err(CertificateError::Verifier)?;
             builder.with_client_cert_verifier(verifier)
         }
     };

@@ -99,6 +99,7 @@ fn snapshot(limits: Limits) -> Snapshot {
             name: "api".into(),
             protocol: Protocol::Http,
             secure: false,
+            oauth: false,
             resource: None,
             hosts: Vec::new(),
         }],

@@ -61,6 +61,8 @@ pub struct ListenerView {
     pub protocol: Protocol,
     /// Whether callers speak TLS; each of them does then.
     pub secure: bool,
+    /// Whether callers of a database show their token by OAUTHBEARER, and not as a password.
+    pub oauth: bool,
     /// The resource that it is pinned to.
     pub resource: Option<ResourceId>,
     /// Host names served, lower case; empty: any well-formed one.

@@ -79,6 +79,7 @@ impl Site {
                 name: "api".to_owned(),
                 protocol: Protocol::Http,
                 secure: false,
+                oauth: false,
                 resource: None,
                 hosts: Vec::new(),
             }],

@@ -27,6 +27,7 @@ mod leg;
 mod literals;
 mod login;
 mod masking;
+mod oauth;
 mod queue;
 mod refresh;
 mod refuse;

@@ -2,6 +2,7 @@
 //!
 //! No parameter of the packet has any effect before the token was verified.
 
+use super::oauth;
 use super::refuse::{self, Denied};
 use super::settings::{self, Setting};
 use super::{Phase, Session};
@@ -29,6 +30,10 @@ pub(super) struct Start {
     pub(super) settings: Vec<(Vec<u8>, Vec<u8>)>,
     /// Why it cannot be kept, told once it is known who asks.
     refused: Option<&'static str>,
+    /// The token comes by OAUTHBEARER.
+    oauth: bool,
+    /// It did not hold, and the caller is to confirm that it heard so.
+    failed: Option<Refusal>,
 }
 
 impl Start {
@@ -128,7 +133,7 @@ impl Session {
 
     fn on_startup<J: Journal>(
         &mut self,
-        start: Start,
+        mut start: Start,
         now: Now,
         worker: &mut Worker<J>,
         out: &mut Out,
@@ -146,7 +151,9 @@ impl Session {
             return self.connect(start, who, now, worker, out);
         }
         // AuthenticationCleartextPassword.
-        let text = b"R\0\0\0\x08\0\0\0\x03";
+        let plain: &[u8] = b"R\0\0\0\x08\0\0\0\x03";
+        let text = if listener.oauth { oauth::OFFER } else { plain };
+        start.oauth = listener.oauth;
         out.push_caller(gate::release_framing(&mut self.stage, text));
         self.phase = Phase::Token(start);
     }
@@ -174,7 +181,15 @@ impl Session {
         }
         let len = FRAME_HEAD + head.len;
         let Some(body) = bytes.get(FRAME_HEAD..len) else { return 0 };
+        let Phase::Token(start) = &self.phase else { return bytes.len() };
+        let (by_oauth, failed) = (start.oauth, start.failed);
+        if let Some(refusal) = failed {
+            let refusal = if body == oauth::CONFIRMED { refusal } else { Refusal::BadRequest };
+            self.refuse_unknown(refusal, "", now, worker, out);
+            return bytes.len();
+        }
         let token = match frontend(head.tag, body) {
+            Ok(Frontend::Secret(body)) if by_oauth => oauth::token(body),
             Ok(Frontend::Secret(text)) => text.strip_suffix(b"\0").filter(|t| !t.contains(&0)),
             _ => None,
         };
@@ -182,6 +197,10 @@ impl Session {
             self.refuse_unknown(Refusal::BadRequest, "", now, worker, out);
             return bytes.len();
         };
+        if by_oauth && token.is_empty() {
+            self.fail_oauth(Refusal::Unauthenticated, worker, out);
+            return len;
+        }
         match worker.identify(token, self.opened.caller.ip(), now) {
             Ok(who) => {
                 self.token = Some(Secret::new(token.to_vec()));
@@ -199,11 +218,28 @@ impl Session {
                     }
                     Unidentified::Spent => Refusal::TooManyFailures,
                 };
-                let detail = "The password is the token of your identity provider.";
-                self.refuse_unknown(refusal, detail, now, worker, out);
+                if by_oauth {
+                    self.fail_oauth(refusal, worker, out);
+                } else {
+                    let detail = "The password is the token of your identity provider.";
+                    self.refuse_unknown(refusal, detail, now, worker, out);
+                }
             }
         }
         len
+    }
+
+    /// Tells a caller by OAUTHBEARER where it gets a token that holds; it confirms, and is refused.
+    fn fail_oauth<J>(&mut self, refusal: Refusal, worker: &Worker<J>, out: &mut Out) {
+        let snapshot = Rc::clone(&worker.snapshot);
+        let issuer = snapshot.verifier.rules().first().map_or("", |rules| rules.issuer.as_str());
+        let text = oauth::failure(issuer);
+        out.push_caller(gate::release_negotiation(&mut self.stage, |to| {
+            write::auth_continue(text.as_bytes(), to);
+        }));
+        if let Phase::Token(start) = &mut self.phase {
+            start.failed = Some(refusal);
+        }
     }
 
     /// Decides whether the caller may connect, records it, and asks for the upstream.

@@ -97,6 +97,7 @@ pub(super) fn snapshot(rules: Vec<RuleSpec>, generation: u64) -> Snapshot {
             name: "db".to_owned(),
             protocol: Protocol::Postgres,
             secure: false,
+            oauth: false,
             resource: None,
             hosts: Vec::new(),
         }],
@@ -406,6 +407,42 @@ fn a_token_that_expired_ends_the_session_at_the_next_statement() {
     let told = String::from_utf8_lossy(&line.down).into_owned();
     assert!(told.contains("FATAL") && told.contains("28000"), "{told:?}");
     assert!(line.up.is_empty() && line.session.is_closed());
+}
+
+#[test]
+fn a_token_comes_by_oauthbearer_where_the_listener_says_so() {
+    let begin = || {
+        let mut line = Line::new();
+        let mut made = snapshot(rules(), 2);
+        made.listeners[0].oauth = true;
+        line.worker.reload(Arc::new(made));
+        line.caller(&startup(&[("user", "x"), ("database", "orders")]));
+        assert!(line.down.ends_with(b"OAUTHBEARER\0\0"));
+        line.down.clear();
+        line
+    };
+    let say = |token: &str| {
+        let data = format!("n,,\x01auth={token}\x01\x01");
+        message(|to| write::sasl_initial("OAUTHBEARER", data.as_bytes(), to))
+    };
+    let mut line = begin();
+    let token = line.token("ana", &["readers"]);
+    line.caller(&say(&format!("Bearer {token}")));
+    assert!(line.acts.iter().any(|act| matches!(act, Act::Connect { .. })));
+    for bad in ["", "Bearer no.such.token"] {
+        let mut line = begin();
+        line.caller(&say(bad));
+        let told = String::from_utf8_lossy(&line.down).into_owned();
+        assert!(told.contains("https://idp.test/.well-known/openid-configuration"), "{told:?}");
+        assert!(!line.session.is_closed());
+        line.caller(&message(|to| write::sasl_response(b"\x01", to)));
+        assert!(line.session.is_closed());
+        assert!(String::from_utf8_lossy(&line.down).contains("28000"));
+        assert!(line.acts.iter().all(|act| !matches!(act, Act::Connect { .. })));
+    }
+    let mut line = begin();
+    line.caller(&message(|to| write::secret(token.as_bytes(), to)));
+    assert!(line.session.is_closed());
 }
 
 #[test]
