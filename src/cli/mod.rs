@@ -6,6 +6,7 @@
 pub mod cert;
 pub mod check;
 pub mod demo;
+pub mod mask;
 pub mod policy;
 pub mod process;
 pub mod serve;
@@ -93,6 +94,12 @@ enum Command {
         #[command(subcommand)]
         act: PolicyAct,
     },
+    /// What makes column masks hold in the database itself.
+    #[command(after_help = "Example: weirgate mask grants -c gateway.toml > grants.sql")]
+    Mask {
+        #[command(subcommand)]
+        act: MaskAct,
+    },
     /// List, show and replay recorded sessions.
     #[command(after_help = "Example: weirgate sessions list -c gateway.toml --json")]
     Sessions {
@@ -132,6 +139,23 @@ enum TokenAct {
         /// A key set file, for issuers whose keys come over the network.
         #[arg(long, value_name = "FILE")]
         jwks: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum MaskAct {
+    /// Print the SQL that takes the masked columns from the gateway's role, and leaves it the others.
+    #[command(after_help = "Example: weirgate mask grants -c gateway.toml --mask pii > grants.sql")]
+    Grants {
+        /// The config.
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// Only the columns of this mask.
+        #[arg(long, value_name = "NAME")]
+        mask: Option<String>,
+        /// The role; without: those of the credentials of postgres resources.
+        #[arg(long, value_name = "NAME")]
+        role: Option<String>,
     },
 }
 
@@ -327,6 +351,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             token::inspect_input(&config, jwks.as_deref())
         }
         Command::Policy { act } => run_policy(act),
+        Command::Mask { act: MaskAct::Grants { config, mask, role } } => {
+            let options = mask::Grants { config, mask, role };
+            mask::grants(&options, &System, &mut out, &mut errors)
+        }
         Command::Sessions { act } => run_sessions(act),
         Command::Verify { dir, config, data, keys, json } => {
             let data = match folder(&Place { config, data: dir.or(data) }) {

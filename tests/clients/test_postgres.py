@@ -600,6 +600,20 @@ def test_the_record_of_a_masked_session_holds_no_masked_value(gateway, issuer):
     assert "[REDACTED]" in whole
 
 
+def test_the_script_of_grants_keeps_the_columns_in_the_database_itself(gateway, server, issuer):
+    told = gateway.command("mask", "grants", "-c", gateway.config, "--mask", "pii")
+    assert told.returncode == 0, told.stderr
+    server.psql("orders", told.stdout)
+    try:
+        with psycopg.connect(**direct(server), autocommit=True) as connection:
+            assert connection.execute("select id, name from customers where id = 17").fetchone() == (17, "name 17")
+            for stolen in ("email", "*", "upper(ssn)"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    connection.execute(f"select {stolen} from customers")
+    finally:
+        server.psql("orders", "grant all on table customers to app;")
+
+
 # --- raw bytes ------------------------------------------------------------------------------------
 
 
