@@ -8,7 +8,7 @@
 //! - Advisory locks stay plain: they guard nothing but what callers agree on, and the clean-up of
 //!   connection pools releases them on every return.
 //! - `pg_sleep` stays plain: how long a statement may run is the server's `statement_timeout`.
-//! - `pg_stat_get_*`, `has_*_privilege`, `current_setting` and what else the catalog's views and
+//! - Other `pg_stat_get_*`, `has_*_privilege`, `current_setting` and what else the catalog's views and
 //!   psql's `\d` are made of stay plain; the server has rights of its own for them.
 //! - `pg_get_viewdef` and its kin print SQL but run none: plain. `query_to_xml` and its kin,
 //!   `ts_stat` and `ts_rewrite` take SQL text and run it: special.
@@ -105,6 +105,9 @@ const SPECIAL: &[&str] = &[
     // Large objects.
     "loread",
     "lowrite",
+    // Texts of other sessions, which are of the same role.
+    "pg_stat_get_activity",
+    "pg_stat_get_backend_activity",
     // Run SQL text.
     "ts_stat",
     "ts_rewrite",
