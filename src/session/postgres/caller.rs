@@ -3,14 +3,14 @@
 
 use super::cycle::Told;
 use super::denial::Nameless;
-use super::judge::{Analysis, Court, Prepared, Verdict};
+use super::judge::{Analysis, Court, Names, Prepared, Verdict};
 use super::leg::Next;
-use super::queue::Expect;
+use super::queue::{Expect, Named, key};
 use super::refuse::{self, Denied, POISON_NAME};
 use super::{Phase, Session, Skip};
 use crate::base::Now;
 use crate::mask::Cleared;
-use crate::policy::Grant;
+use crate::policy::{Decision, Grant};
 use crate::record::{Journal, Kind};
 use crate::session::gate::{self, Wrap};
 use crate::session::io::{Act, Out};
@@ -64,7 +64,7 @@ impl Session {
                         return at;
                     }
                 }
-                Phase::Ready if !self.queue.is_full() => {
+                Phase::Ready if self.takes_messages() => {
                     let (used, more) = self.on_message(rest, at, now, worker, out);
                     at += used;
                     if !more {
@@ -91,9 +91,12 @@ impl Session {
         let part = |len: usize| rest.get(..len).unwrap_or_default();
         match next {
             Ok(Next::More) => (0, false),
-            Ok(Next::Part(len) | Next::Begins { len, .. }) => {
-                // Data of a COPY, or of one that the upstream skips.
-                if self.skip.is_none() {
+            Ok(next @ (Next::Part(len) | Next::Begins { len, .. })) => {
+                // Data of a COPY, or of one that the upstream skips; all of a message or nothing.
+                if matches!(next, Next::Begins { .. }) {
+                    self.passing = self.skip.is_none();
+                }
+                if self.passing {
                     self.pass_link(Bytes::Shown(part(len), at), now, worker, out);
                 }
                 (len, true)
@@ -122,7 +125,36 @@ impl Session {
         }
     }
 
+    /// Takes what waited for answers, now that some came; it may have to wait for more.
+    pub(super) fn unpark<J: Journal>(&mut self, now: Now, worker: &mut Worker<J>, out: &mut Out) {
+        if matches!(self.phase, Phase::Ready)
+            && let Some(message) = self.parked.take()
+        {
+            self.on_whole(Bytes::Kept(&message), now, worker, out);
+        }
+    }
+
+    fn park(&mut self, message: Bytes<'_>) {
+        self.parked = Some(message.get().to_vec());
+    }
+
     fn on_whole<J: Journal>(
+        &mut self,
+        message: Bytes<'_>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        self.on_message_whole(message, now, worker, out);
+        // The answers that are due may stand in a buffer of the server's.
+        if matches!(self.phase, Phase::Ready) && self.queue.is_full() && self.parked.is_none() {
+            let Some(grant) = self.connect.clone() else { return };
+            let flush = b"H\0\0\0\x04";
+            out.push_upstream(gate::admit_framing(&grant, &mut self.stage, flush));
+        }
+    }
+
+    fn on_message_whole<J: Journal>(
         &mut self,
         message: Bytes<'_>,
         now: Now,
@@ -138,6 +170,9 @@ impl Session {
         if let Some(skip) = self.skip {
             return self.on_skipped(&parsed, skip, message, now, worker, out);
         }
+        if self.queue.may_copy() && !self.goes_with_copy(&parsed) {
+            return self.on_behind_copy(&parsed, message, now, worker, out);
+        }
         match parsed {
             Frontend::Query(text) => self.on_query(text, message, now, worker, out),
             Frontend::Parse { name, text, .. } => {
@@ -152,13 +187,14 @@ impl Session {
                 self.pass(message, now, worker, out);
             }
             Frontend::Close { portal, name } => {
-                self.queue.push(Expect::Close { portal, name: name.into() });
+                self.queue.push(Expect::Close { portal, name: key(name).into() });
                 self.pass(message, now, worker, out);
             }
-            Frontend::Flush
-            | Frontend::CopyData(_)
-            | Frontend::CopyDone
-            | Frontend::CopyFail(_) => {
+            Frontend::Flush | Frontend::CopyData(_) => {
+                self.pass_link(message, now, worker, out);
+            }
+            Frontend::CopyDone | Frontend::CopyFail(_) => {
+                self.queue.end_copy();
                 self.pass_link(message, now, worker, out);
             }
             Frontend::Sync => {
@@ -179,6 +215,37 @@ impl Session {
             Frontend::Secret(_) => {
                 self.refuse_all(&Denied::of(Refusal::BadRequest, ""), now, worker, out);
             }
+        }
+    }
+
+    fn goes_with_copy(&self, parsed: &Frontend<'_>) -> bool {
+        matches!(
+            parsed,
+            Frontend::CopyData(_)
+                | Frontend::CopyDone
+                | Frontend::CopyFail(_)
+                | Frontend::Flush
+                | Frontend::Terminate
+        )
+    }
+
+    /// What comes behind a COPY FROM STDIN waits until the server does no more read data: there
+    /// it reads past Sync, and ends the connection at anything else.
+    fn on_behind_copy<J: Journal>(
+        &mut self,
+        parsed: &Frontend<'_>,
+        message: Bytes<'_>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        match (self.queue.is_copying(), parsed) {
+            (true, Frontend::Sync) => {}
+            (true, _) => {
+                let denied = Denied::of(Refusal::BadRequest, "This is no message of a COPY.");
+                self.refuse_all(&denied, now, worker, out);
+            }
+            (false, _) => self.park(message),
         }
     }
 
@@ -225,7 +292,12 @@ impl Session {
             return;
         }
         let analysis = self.read(text, worker);
-        match self.judge(&analysis, None, worker) {
+        let verdict = if analysis.makes_names() && self.queue.names_full() {
+            Verdict::Deny(Denied::of(Refusal::Overloaded, NAMES_FULL))
+        } else {
+            self.judge(&analysis, None, worker)
+        };
+        match verdict {
             Verdict::Permit(grant) => {
                 let told = Told::Permit(&grant);
                 if self.note_statement(&analysis, 0, &told, now, worker).is_err() {
@@ -235,6 +307,7 @@ impl Session {
                 self.pass_under(&grant, message, now, worker, out);
                 self.cycles.complete(now);
             }
+            Verdict::Open => self.park(message),
             Verdict::Deny(denied) => self.refuse_simple(denied, &analysis, now, worker, out),
         }
     }
@@ -254,7 +327,7 @@ impl Session {
         let analysis = self.read(text, worker);
         let prepared = Rc::new(Prepared { analysis: Rc::clone(&analysis), place: 0 });
         let verdict = if self.queue.names_full() {
-            Verdict::Deny(Denied::of(Refusal::Overloaded, "Too many prepared statements."))
+            Verdict::Deny(Denied::of(Refusal::Overloaded, NAMES_FULL))
         } else {
             self.judge(&analysis, None, worker)
         };
@@ -264,9 +337,10 @@ impl Session {
                 if self.note_statement(&analysis, 0, &told, now, worker).is_err() {
                     return self.unrecordable(now, worker, out);
                 }
-                self.queue.push(Expect::Parse { name: name.into(), prepared });
+                self.queue.push(Expect::Parse { name: key(name).into(), prepared });
                 self.pass_under(&grant, message, now, worker, out);
             }
+            Verdict::Open => self.park(message),
             Verdict::Deny(denied) => {
                 self.refuse_extended(denied, &prepared, name, now, worker, out);
             }
@@ -282,11 +356,19 @@ impl Session {
         worker: &mut Worker<J>,
         out: &mut Out,
     ) {
-        let Some(prepared) = self.queue.statement(bind.statement) else {
-            return self.refuse_nameless(Nameless::Statement, now, worker, out);
+        let prepared = match self.queue.statement(bind.statement) {
+            Named::Is(prepared) => prepared,
+            Named::Open => return self.park(message),
+            Named::Nothing => {
+                return self.refuse_nameless(Nameless::Statement, now, worker, out);
+            }
         };
-        if let Some(grant) = self.decide_prepared(&prepared, now, worker, out) {
-            self.queue.push(Expect::Bind { name: bind.portal.into(), prepared });
+        if !bind.portal.is_empty() && self.queue.names_full() {
+            let denied = Denied::of(Refusal::Overloaded, NAMES_FULL);
+            return self.refuse_extended(denied, &prepared, POISON_NAME, now, worker, out);
+        }
+        if let Some(grant) = self.decide_prepared(&prepared, message, now, worker, out) {
+            self.queue.push(Expect::Bind { name: key(bind.portal).into(), prepared });
             self.pass_under(&grant, message, now, worker, out);
         }
     }
@@ -299,22 +381,23 @@ impl Session {
         worker: &mut Worker<J>,
         out: &mut Out,
     ) {
-        // A portal that SQL declared is run by FETCH; by its name here it was decided as well, but
-        // what it stands for is not known.
-        let Some(prepared) = self.queue.portal(portal) else {
-            return self.refuse_nameless(Nameless::Portal, now, worker, out);
+        let prepared = match self.queue.portal(portal) {
+            Named::Is(prepared) => prepared,
+            Named::Open => return self.park(message),
+            Named::Nothing => return self.refuse_nameless(Nameless::Portal, now, worker, out),
         };
-        if let Some(grant) = self.decide_prepared(&prepared, now, worker, out) {
+        if let Some(grant) = self.decide_prepared(&prepared, message, now, worker, out) {
             self.queue.push(Expect::Execute { prepared });
             self.pass_under(&grant, message, now, worker, out);
         }
     }
 
     /// Decides, by the rules of now, a statement that was read before, and notes it. `None`: it
-    /// was refused.
+    /// was refused, or waits.
     fn decide_prepared<J: Journal>(
         &mut self,
         prepared: &Rc<Prepared>,
+        message: Bytes<'_>,
         now: Now,
         worker: &mut Worker<J>,
         out: &mut Out,
@@ -334,6 +417,10 @@ impl Session {
             }
             Verdict::Deny(denied) => {
                 self.refuse_extended(denied, prepared, POISON_NAME, now, worker, out);
+                None
+            }
+            Verdict::Open => {
+                self.park(message);
                 None
             }
         }
@@ -371,7 +458,11 @@ impl Session {
             resource,
             connect,
         };
-        let verdict = court.judge(analysis, place, |name| self.queue.statement(name));
+        let names = Names {
+            statement: |name: &[u8]| self.queue.statement(name),
+            portal: |name: &[u8]| self.queue.portal(name),
+        };
+        let verdict = court.judge(analysis, place, &names);
         match verdict {
             // What these ask for cannot be kept on a session that stands; `config` says so before.
             Verdict::Permit(grant) if !grant.masks().is_empty() => {
@@ -408,13 +499,7 @@ impl Session {
         if known {
             self.who = again;
             self.known_by = generations;
-            // A reload may number resources anew; this one is known by its name.
-            let name = self.resource.zip(self.snapshot.as_ref());
-            let name = name.and_then(|(id, held)| held.resource(id)).map(|view| view.name.as_str());
-            let found = name.and_then(|name| worker.snapshot.databases.get(name).copied());
-            if found.is_some() {
-                self.resource = found;
-                self.snapshot = Some(Rc::clone(&worker.snapshot));
+            if self.stands_again(worker).is_some() {
                 return true;
             }
         }
@@ -425,6 +510,35 @@ impl Session {
         };
         self.refuse_all(&denied, now, worker, out);
         false
+    }
+
+    /// Connecting by the configuration in force. A reload may number resources and credentials
+    /// anew, so they are known by their names. `None`: the server, or who the session is there, is
+    /// not what it would be for a new session.
+    fn stands_again<J: Journal>(&mut self, worker: &Worker<J>) -> Option<()> {
+        let (old, new) = (self.snapshot.clone()?, &worker.snapshot);
+        if old.generation == new.generation {
+            return Some(());
+        }
+        let before = old.resource(self.resource?)?;
+        let resource = new.databases.get(before.name.as_str()).copied()?;
+        let view = new.resource(resource)?;
+        let (principal, known) = self.who.as_ref()?;
+        let decision = gate::decide_connect(&new.policy, principal, &known.row, resource);
+        let Decision::Permit(grant) = decision else { return None };
+        let credential = grant.credential().unwrap_or(view.credential);
+        let (was, is) = (old.credential(self.credential)?, new.credential(credential)?);
+        let stands = view.authority == before.authority
+            && view.database == before.database
+            && (is.name(), is.user(), is.role()) == (was.name(), was.user(), was.role())
+            && grant.masks().is_empty();
+        if !stands {
+            return None;
+        }
+        (self.resource, self.credential) = (Some(resource), credential);
+        self.connect = Some(Rc::new(grant));
+        self.snapshot = Some(Rc::clone(new));
+        Some(())
     }
 
     /// Lets a message go that needs no decision of its own, in the cycle that it may begin.
@@ -529,3 +643,5 @@ impl Session {
         self.phase = Phase::Ending;
     }
 }
+
+const NAMES_FULL: &str = "Too many prepared statements or portals.";
