@@ -234,7 +234,7 @@ where
     let refuse = |detail| Err(Verdict::Deny(Denied::of(Refusal::Denied, detail)));
     let Some(statement) = analysis.statements.get(place) else { return Ok(()) };
     if depth > RUNS_MAX {
-        return refuse("EXECUTE of EXECUTE, too often.");
+        return refuse("A name stands for what runs a name, too often.");
     }
     own_rules(statement).map_err(Verdict::Deny)?;
     let found = match &statement.act {
@@ -256,6 +256,8 @@ where
     };
     match found {
         Named::Open => return Err(Verdict::Open),
+        // A portal that fetches from itself, which fails.
+        Named::Is(found) if Rc::ptr_eq(&found.analysis, analysis) && found.place == place => {}
         Named::Is(found) => collect(&found.analysis, found.place, names, depth + 1, parts)?,
         Named::Nothing => {}
     }
