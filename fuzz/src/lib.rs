@@ -16,6 +16,7 @@ pub mod mask;
 pub mod postgres;
 pub mod segment;
 pub mod session;
+pub mod session_postgres;
 pub mod sql;
 pub mod sse;
 pub mod token;
@@ -35,6 +36,7 @@ pub const TARGETS: &[Target] = &[
     ("postgres", postgres::run),
     ("segment", segment::run),
     ("session", session::run),
+    ("session_postgres", session_postgres::run),
     ("sql", sql::run),
     ("sse", sse::run),
     ("token", token::run),

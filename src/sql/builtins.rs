@@ -8,12 +8,12 @@
 //! - Advisory locks stay plain: they guard nothing but what callers agree on, and the clean-up of
 //!   connection pools releases them on every return.
 //! - `pg_sleep` stays plain: how long a statement may run is the server's `statement_timeout`.
-//! - `pg_stat_get_*`, `has_*_privilege`, `current_setting` and what else the catalog's views and
+//! - Other `pg_stat_get_*`, `has_*_privilege`, `current_setting` and what else the catalog's views and
 //!   psql's `\d` are made of stay plain; the server has rights of its own for them.
 //! - `pg_get_viewdef` and its kin print SQL but run none: plain. `query_to_xml` and its kin,
 //!   `ts_stat` and `ts_rewrite` take SQL text and run it: special.
 
-use ahash::AHashSet;
+use ahash::{AHashMap, AHashSet};
 use std::sync::LazyLock;
 
 /// Whether a function is a built-in without effect beyond its result.
@@ -45,6 +45,30 @@ const INFORMATION_SCHEMA: [&str; 11] = [
     "_pg_truetypid",
     "_pg_truetypmod",
 ];
+
+/// Whether `name` is a built-in that is not plain.
+pub(super) fn is_special_builtin(name: &str) -> bool {
+    is_special(name) && !PLAIN.contains(name)
+}
+
+/// The columns of the rows that a function of the server's gives; none for a scalar, and for what
+/// is not known.
+pub(super) fn outputs_of(
+    schema: Option<&str>,
+    name: &str,
+) -> impl Iterator<Item = &'static str> + use<> {
+    let found = match (schema, name) {
+        (None | Some("pg_catalog"), name) => OUTPUTS.get(name).copied().unwrap_or_default(),
+        (Some("information_schema"), "_pg_expandarray") => "x n",
+        _ => "",
+    };
+    found.split_ascii_whitespace()
+}
+
+static OUTPUTS: LazyLock<AHashMap<&'static str, &'static str>> = LazyLock::new(|| {
+    let lines = include_str!("outputs.txt").lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| line.split_once(' ')).collect()
+});
 
 static PLAIN: LazyLock<AHashSet<&'static str>> =
     LazyLock::new(|| builtins().filter(|name| !is_special(name)).collect());
@@ -81,6 +105,9 @@ const SPECIAL: &[&str] = &[
     // Large objects.
     "loread",
     "lowrite",
+    // Texts of other sessions, which are of the same role.
+    "pg_stat_get_activity",
+    "pg_stat_get_backend_activity",
     // Run SQL text.
     "ts_stat",
     "ts_rewrite",

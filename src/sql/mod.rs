@@ -13,8 +13,8 @@
 //!   What has become syntax since (`json_value(...)`) is a call of a function on an older one.
 //! - Names are as written. Which table or function an unqualified one means is the
 //!   `search_path`'s business, and a view, a trigger, a rule, a default or a cast runs code that
-//!   no text shows. `t.f` may be the call `f(t)` of a function that takes a row of `t`, and an
-//!   operator without a schema may be one of an extension's.
+//!   no text shows. `t.f` may be the call `f(t)` of a function that takes a row of the table `t`
+//!   (of anything else, see `walk::attribute`), and an operator without a schema may be one of an extension's.
 //! - The text of a DO block or of a function body is opaque, and so is what a special
 //!   [`Function`] runs. EXECUTE, FETCH and the portals of the protocol run what was named before.
 //!

@@ -456,3 +456,44 @@ fn complete(text: &str) {
         assert!(few == many || print.contains("MultiAssignRef"), "{text}\n{few}\n{many}\n{print}");
     }
 }
+
+#[test]
+fn a_call_that_looks_like_a_column_is_a_call() {
+    for (text, called) in [
+        ("select ('select 1').ts_stat", "ts_stat"),
+        ("select ($1).pay", "pay"),
+        ("select (t).pay from (select 7 as t) t", "pay"),
+        ("select ((a.b).c).lo_get from a", "lo_get"),
+        ("select a[1].pay from a", "pay"),
+        ("select (lower(b)).pay from a", "pay"),
+        ("select q.ts_stat from concat('select 1') q", "ts_stat"),
+        ("select concat.ts_stat from concat('select 1')", "ts_stat"),
+        ("select q.ts_stat from coalesce('select 1'::text) q", "ts_stat"),
+        ("select x.pay from current_user", "pay"),
+        ("select 1 from a, lateral lower(a.b) as g where g.pay = 1", "pay"),
+        ("select q.ts_stat from own.f() q", "ts_stat"),
+        ("update a set b = g.pay from generate_series(5, 5) g", "pay"),
+        ("insert into a select g.pay from generate_series(5, 5) g", "pay"),
+        ("select (select g.pay) from generate_series(5, 5) g order by g.pay", "pay"),
+        ("select g.pay from rows from (generate_series(5, 5)) g", "pay"),
+    ] {
+        let found = one(text).functions;
+        let seen = found.iter().any(|one| !one.plain && &*one.name.name == called);
+        assert!(seen, "{text}: {found:?}");
+    }
+    for text in [
+        "select (information_schema._pg_expandarray(a.b)).n from a",
+        "select (aclexplode(a.acl)).grantee from a",
+        "select ('abc').length",
+        "select (a.b).*, a.c, own.a.d from a",
+        "select g.n, g.g from generate_series(1, 2) as g(n)",
+        "select g, g.g, generate_series.generate_series from generate_series(1, 2) g, generate_series(1, 2)",
+        "select j.key, j.value, j.ordinality from json_each('{}') with ordinality j",
+        "select r.a from json_to_record('{}') as r(a int)",
+        "select r.a from jsonb_populate_record(null::a, '{}') r",
+        "select t.anything from (select 1) t",
+    ] {
+        let found = one(text).functions;
+        assert!(found.iter().all(|one| one.plain), "{text}: {found:?}");
+    }
+}

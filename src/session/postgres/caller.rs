@@ -3,14 +3,14 @@
 
 use super::cycle::Told;
 use super::denial::Nameless;
-use super::judge::{Analysis, Court, Prepared, Verdict};
+use super::judge::{Analysis, Court, Names, Prepared, Verdict};
 use super::leg::Next;
-use super::queue::Expect;
+use super::queue::{Expect, Named, key};
 use super::refuse::{self, Denied, POISON_NAME};
 use super::{Phase, Session, Skip};
 use crate::base::Now;
 use crate::mask::Cleared;
-use crate::policy::Grant;
+use crate::policy::{Decision, Grant};
 use crate::record::{Journal, Kind};
 use crate::session::gate::{self, Wrap};
 use crate::session::io::{Act, Out};
@@ -69,7 +69,7 @@ impl Session {
                 }
                 // Answers of the gateway's own are queued in memory; the rest waits for them to go.
                 Phase::Ready if out.caller().len() > TOLD_MAX => return at,
-                Phase::Ready if !self.queue.is_full() && !self.is_refreshing() => {
+                Phase::Ready if self.takes_messages() => {
                     let (used, more) = self.on_message(rest, at, now, worker, out);
                     at += used;
                     if !more {
@@ -99,9 +99,12 @@ impl Session {
         let part = |len: usize| rest.get(..len).unwrap_or_default();
         match next {
             Ok(Next::More) => (0, false),
-            Ok(Next::Part(len) | Next::Begins { len, .. }) => {
-                // Data of a COPY, or of one that the upstream skips.
-                if self.skip.is_none() {
+            Ok(next @ (Next::Part(len) | Next::Begins { len, .. })) => {
+                // Data of a COPY, or of one that the upstream skips; all of a message or nothing.
+                if matches!(next, Next::Begins { .. }) {
+                    self.passing = self.skip.is_none();
+                }
+                if self.passing {
                     self.pass_link(Bytes::Shown(part(len), at), now, worker, out);
                 }
                 (len, true)
@@ -130,7 +133,36 @@ impl Session {
         }
     }
 
+    /// Takes what waited for answers, now that some came; it may have to wait for more.
+    pub(super) fn unpark<J: Journal>(&mut self, now: Now, worker: &mut Worker<J>, out: &mut Out) {
+        if matches!(self.phase, Phase::Ready)
+            && let Some(message) = self.parked.take()
+        {
+            self.on_whole(Bytes::Kept(&message), now, worker, out);
+        }
+    }
+
+    fn park(&mut self, message: Bytes<'_>) {
+        self.parked = Some(message.get().to_vec());
+    }
+
     fn on_whole<J: Journal>(
+        &mut self,
+        message: Bytes<'_>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        self.on_message_whole(message, now, worker, out);
+        // The answers that are due may stand in a buffer of the server's.
+        if matches!(self.phase, Phase::Ready) && self.queue.is_full() && self.parked.is_none() {
+            let Some(grant) = self.connect.clone() else { return };
+            let flush = b"H\0\0\0\x04";
+            out.push_upstream(gate::admit_framing(&grant, &mut self.stage, flush));
+        }
+    }
+
+    fn on_message_whole<J: Journal>(
         &mut self,
         message: Bytes<'_>,
         now: Now,
@@ -146,6 +178,9 @@ impl Session {
         if let Some(skip) = self.skip {
             return self.on_skipped(&parsed, skip, message, now, worker, out);
         }
+        if self.queue.may_copy() && !self.goes_with_copy(&parsed) {
+            return self.on_behind_copy(&parsed, message, now, worker, out);
+        }
         match parsed {
             Frontend::Query(text) => self.on_query(text, message, now, worker, out),
             Frontend::Parse { name, text, types } => {
@@ -160,13 +195,14 @@ impl Session {
                 self.pass(message, now, worker, out);
             }
             Frontend::Close { portal, name } => {
-                self.queue.push(Expect::Close { portal, name: name.into() });
+                self.queue.push(Expect::Close { portal, name: key(name).into() });
                 self.pass(message, now, worker, out);
             }
-            Frontend::Flush
-            | Frontend::CopyData(_)
-            | Frontend::CopyDone
-            | Frontend::CopyFail(_) => {
+            Frontend::Flush | Frontend::CopyData(_) => {
+                self.pass_link(message, now, worker, out);
+            }
+            Frontend::CopyDone | Frontend::CopyFail(_) => {
+                self.queue.end_copy();
                 self.pass_link(message, now, worker, out);
             }
             Frontend::Sync => {
@@ -187,6 +223,37 @@ impl Session {
             Frontend::Secret(_) => {
                 self.refuse_all(&Denied::of(Refusal::BadRequest, ""), now, worker, out);
             }
+        }
+    }
+
+    fn goes_with_copy(&self, parsed: &Frontend<'_>) -> bool {
+        matches!(
+            parsed,
+            Frontend::CopyData(_)
+                | Frontend::CopyDone
+                | Frontend::CopyFail(_)
+                | Frontend::Flush
+                | Frontend::Terminate
+        )
+    }
+
+    /// What comes behind a COPY FROM STDIN waits until the server does no more read data: there
+    /// it reads past Sync, and ends the connection at anything else.
+    fn on_behind_copy<J: Journal>(
+        &mut self,
+        parsed: &Frontend<'_>,
+        message: Bytes<'_>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        match (self.queue.is_copying(), parsed) {
+            (true, Frontend::Sync) => {}
+            (true, _) => {
+                let denied = Denied::of(Refusal::BadRequest, "This is no message of a COPY.");
+                self.refuse_all(&denied, now, worker, out);
+            }
+            (false, _) => self.park(message),
         }
     }
 
@@ -233,7 +300,12 @@ impl Session {
             return;
         }
         let analysis = self.read(text, worker);
-        match self.judge(&analysis, None, worker) {
+        let verdict = if analysis.makes_names() && self.queue.names_full() {
+            Verdict::Deny(Denied::of(Refusal::Overloaded, NAMES_FULL))
+        } else {
+            self.judge(&analysis, None, worker)
+        };
+        match verdict {
             Verdict::Permit(grant) => {
                 let told = Told::Permit(&grant);
                 if self.note_statement(&analysis, 0, &told, now, worker).is_err() {
@@ -247,6 +319,7 @@ impl Session {
                 self.pass_under(&grant, message, shown, now, worker, out);
                 self.cycles.complete(now);
             }
+            Verdict::Open => self.park(message),
             Verdict::Deny(denied) => self.refuse_simple(denied, &analysis, now, worker, out),
         }
     }
@@ -265,7 +338,7 @@ impl Session {
         let analysis = self.read(text, worker);
         let prepared = Rc::new(Prepared { analysis: Rc::clone(&analysis), place: 0 });
         let verdict = if self.queue.names_full() {
-            Verdict::Deny(Denied::of(Refusal::Overloaded, "Too many prepared statements."))
+            Verdict::Deny(Denied::of(Refusal::Overloaded, NAMES_FULL))
         } else {
             self.judge(&analysis, None, worker)
         };
@@ -280,9 +353,10 @@ impl Session {
                     let types: Vec<u32> = types.iter().collect();
                     written(|to| write::parse(name, &text, &types, to))
                 });
-                self.queue.push(Expect::Parse { name: name.into(), prepared });
+                self.queue.push(Expect::Parse { name: key(name).into(), prepared });
                 self.pass_under(&grant, message, shown, now, worker, out);
             }
+            Verdict::Open => self.park(message),
             Verdict::Deny(denied) => {
                 self.refuse_extended(denied, &prepared, name, now, worker, out);
             }
@@ -298,13 +372,21 @@ impl Session {
         worker: &mut Worker<J>,
         out: &mut Out,
     ) {
-        let Some(prepared) = self.queue.statement(bind.statement) else {
-            return self.refuse_nameless(Nameless::Statement, now, worker, out);
+        let prepared = match self.queue.statement(bind.statement) {
+            Named::Is(prepared) => prepared,
+            Named::Open => return self.park(message),
+            Named::Nothing => {
+                return self.refuse_nameless(Nameless::Statement, now, worker, out);
+            }
         };
-        if let Some(grant) = self.decide_prepared(&prepared, now, worker, out) {
+        if !bind.portal.is_empty() && self.queue.names_full() {
+            let denied = Denied::of(Refusal::Overloaded, NAMES_FULL);
+            return self.refuse_extended(denied, &prepared, POISON_NAME, now, worker, out);
+        }
+        if let Some(grant) = self.decide_prepared(&prepared, message, now, worker, out) {
             let shown =
                 self.owes_mask(&grant).then(|| self.recorded_bind(bind, &prepared.analysis));
-            self.queue.push(Expect::Bind { name: bind.portal.into(), prepared });
+            self.queue.push(Expect::Bind { name: key(bind.portal).into(), prepared });
             self.pass_under(&grant, message, shown, now, worker, out);
         }
     }
@@ -317,12 +399,12 @@ impl Session {
         worker: &mut Worker<J>,
         out: &mut Out,
     ) {
-        // A portal that SQL declared is run by FETCH; by its name here it was decided as well, but
-        // what it stands for is not known.
-        let Some(prepared) = self.queue.portal(portal) else {
-            return self.refuse_nameless(Nameless::Portal, now, worker, out);
+        let prepared = match self.queue.portal(portal) {
+            Named::Is(prepared) => prepared,
+            Named::Open => return self.park(message),
+            Named::Nothing => return self.refuse_nameless(Nameless::Portal, now, worker, out),
         };
-        if let Some(grant) = self.decide_prepared(&prepared, now, worker, out) {
+        if let Some(grant) = self.decide_prepared(&prepared, message, now, worker, out) {
             let masked = self.owes_mask(&grant);
             self.notice(&prepared.analysis, Some(prepared.place));
             if masked {
@@ -336,10 +418,11 @@ impl Session {
     }
 
     /// Decides, by the rules of now, a statement that was read before, and notes it. `None`: it
-    /// was refused.
+    /// was refused, or waits.
     fn decide_prepared<J: Journal>(
         &mut self,
         prepared: &Rc<Prepared>,
+        message: Bytes<'_>,
         now: Now,
         worker: &mut Worker<J>,
         out: &mut Out,
@@ -359,6 +442,10 @@ impl Session {
             }
             Verdict::Deny(denied) => {
                 self.refuse_extended(denied, prepared, POISON_NAME, now, worker, out);
+                None
+            }
+            Verdict::Open => {
+                self.park(message);
                 None
             }
         }
@@ -396,7 +483,11 @@ impl Session {
             resource,
             connect,
         };
-        let verdict = court.judge(analysis, place, |name| self.queue.statement(name));
+        let names = Names {
+            statement: |name: &[u8]| self.queue.statement(name),
+            portal: |name: &[u8]| self.queue.portal(name),
+        };
+        let verdict = court.judge(analysis, place, &names);
         match verdict {
             Verdict::Permit(grant)
                 if grant.credential().is_some_and(|other| other != self.credential) =>
@@ -436,16 +527,8 @@ impl Session {
         if known {
             self.who = again;
             self.known_by = generations;
-            // A reload may number resources anew; this one is known by its name.
-            let name = self.resource.zip(self.snapshot.as_ref());
-            let name = name.and_then(|(id, held)| held.resource(id)).map(|view| view.name.as_str());
-            let found = name.and_then(|name| worker.snapshot.databases.get(name).copied());
-            if found.is_some() {
-                self.resource = found;
-                self.snapshot = Some(Rc::clone(&worker.snapshot));
-                if self.connect_again(worker) {
-                    return true;
-                }
+            if self.stands_again(worker).is_some() {
+                return true;
             }
         }
         let denied = if known {
@@ -455,6 +538,36 @@ impl Session {
         };
         self.refuse_all(&denied, now, worker, out);
         false
+    }
+
+    /// Connecting by the configuration in force. A reload may number resources and credentials
+    /// anew, so they are known by their names. `None`: the server, or who the session is there, is
+    /// not what it would be for a new session.
+    fn stands_again<J: Journal>(&mut self, worker: &Worker<J>) -> Option<()> {
+        let (old, new) = (self.snapshot.clone()?, &worker.snapshot);
+        if old.generation == new.generation {
+            return Some(());
+        }
+        let before = old.resource(self.resource?)?;
+        let resource = new.databases.get(before.name.as_str()).copied()?;
+        let view = new.resource(resource)?;
+        let (principal, known) = self.who.as_ref()?;
+        let decision = gate::decide_connect(&new.policy, principal, &known.row, resource);
+        let Decision::Permit(grant) = decision else { return None };
+        let credential = grant.credential().unwrap_or(view.credential);
+        let (was, is) = (old.credential(self.credential)?, new.credential(credential)?);
+        let stands = view.authority == before.authority
+            && view.database == before.database
+            && (is.name(), is.user(), is.role()) == (was.name(), was.user(), was.role());
+        if !stands {
+            return None;
+        }
+        (self.resource, self.credential) = (Some(resource), credential);
+        self.connect = Some(Rc::new(grant));
+        let new = Rc::clone(new);
+        self.arm(&new);
+        self.snapshot = Some(new);
+        Some(())
     }
 
     /// Lets a message go that needs no decision of its own, in the cycle that it may begin.
@@ -582,6 +695,8 @@ impl Session {
         self.phase = Phase::Ending;
     }
 }
+
+const NAMES_FULL: &str = "Too many prepared statements or portals.";
 
 /// A message of the gateway's own writing.
 fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {

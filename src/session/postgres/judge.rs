@@ -9,6 +9,7 @@
 //! What has no effect beyond the session (transaction control, settings that are free, a select
 //! without tables) is permitted wherever connecting is, unless a rule denies it.
 
+use super::queue::Named;
 use super::refuse::Denied;
 use super::settings::{self, SEARCH_PATH, Setting};
 use crate::base::{ResourceId, RuleId};
@@ -31,6 +32,8 @@ pub(in crate::session) struct Analysis {
     atoms: Vec<Vec<Atom>>,
     /// By statement: the functions that it calls, as policy names them.
     functions: Vec<Vec<(Box<[u8]>, bool)>>,
+    /// About how many bytes of memory it is.
+    pub(super) weight: usize,
     /// It could not be read; what policy decides is whether such texts may go at all.
     pub(super) unread: Option<SqlError>,
 }
@@ -64,7 +67,8 @@ impl Analysis {
         };
         let atoms = statements.iter().map(atoms).collect();
         let functions = statements.iter().map(functions).collect();
-        Self { text: text.into(), statements, atoms, functions, unread }
+        let weight = text.len() + ENTRY_COST + statements.iter().map(weight).sum::<usize>();
+        Self { text: text.into(), statements, atoms, functions, weight, unread }
     }
 
     /// What `name` stands for behind this text, where the text says so by PREPARE or DEALLOCATE.
@@ -100,6 +104,14 @@ pub(super) enum Verdict {
     /// It may go, under these obligations.
     Permit(Rc<Grant>),
     Deny(Denied),
+    /// It runs what a name stands for, and that is open until what is in flight is answered.
+    Open,
+}
+
+/// Looks up what a name stands for.
+pub(super) struct Names<S, P> {
+    pub(super) statement: S,
+    pub(super) portal: P,
 }
 
 /// Who asks, by what, where.
@@ -113,34 +125,26 @@ pub(super) struct Court<'s> {
 }
 
 impl Court<'_> {
-    /// Judges all statements of a text, or one of them. `lookup` finds what a name stands for.
-    pub(super) fn judge(
+    /// Judges all statements of a text, or one of them, with what they run by its name.
+    pub(super) fn judge<S, P>(
         &self,
         analysis: &Rc<Analysis>,
         place: Option<usize>,
-        lookup: impl Fn(&[u8]) -> Option<Rc<Prepared>>,
-    ) -> Verdict {
+        names: &Names<S, P>,
+    ) -> Verdict
+    where
+        S: Fn(&[u8]) -> Named,
+        P: Fn(&[u8]) -> Named,
+    {
         if let Some(error) = &analysis.unread {
             return self.judge_unread(error);
         }
         let range = place.map_or(0..analysis.statements.len(), |place| place..place + 1);
         let mut parts: Vec<(Rc<Analysis>, usize)> = Vec::new();
         for place in range {
-            let Some(statement) = analysis.statements.get(place) else { continue };
-            if let Err(denied) = own_rules(statement) {
-                return Verdict::Deny(denied);
+            if let Err(verdict) = collect(analysis, place, names, 0, &mut parts) {
+                return verdict;
             }
-            if let Act::Execute { name } = &statement.act {
-                let earlier = analysis.prepared_before(place, name.as_bytes());
-                match earlier.or_else(|| lookup(name.as_bytes())) {
-                    Some(found) => parts.push((Rc::clone(&found.analysis), found.place)),
-                    None => {
-                        let detail = "EXECUTE of a statement that this session has not prepared.";
-                        return Verdict::Deny(Denied::of(Refusal::Denied, detail));
-                    }
-                }
-            }
-            parts.push((Rc::clone(analysis), place));
         }
         // What only touches the session needs no rule of its own; rules that deny are heard.
         let mut judged = Vec::with_capacity(parts.len());
@@ -215,6 +219,55 @@ impl Court<'_> {
     }
 }
 
+/// Writes down a statement behind what it runs by its name, and what that runs.
+fn collect<S, P>(
+    analysis: &Rc<Analysis>,
+    place: usize,
+    names: &Names<S, P>,
+    depth: u32,
+    parts: &mut Vec<(Rc<Analysis>, usize)>,
+) -> Result<(), Verdict>
+where
+    S: Fn(&[u8]) -> Named,
+    P: Fn(&[u8]) -> Named,
+{
+    let refuse = |detail| Err(Verdict::Deny(Denied::of(Refusal::Denied, detail)));
+    let Some(statement) = analysis.statements.get(place) else { return Ok(()) };
+    if depth > RUNS_MAX {
+        return refuse("A name stands for what runs a name, too often.");
+    }
+    own_rules(statement).map_err(Verdict::Deny)?;
+    let found = match &statement.act {
+        Act::Execute { name } => {
+            let earlier = analysis.prepared_before(place, name.as_bytes());
+            match earlier.map_or_else(|| (names.statement)(name.as_bytes()), Named::Is) {
+                Named::Nothing => {
+                    return refuse("EXECUTE of a statement that this session has not prepared.");
+                }
+                found => found,
+            }
+        }
+        // A cursor that is not known was opened by a function, which was judged when it was called.
+        Act::Fetch { name, .. } => match analysis.declared_before(place, name.as_bytes()) {
+            Some(found) => Named::Is(found),
+            None => (names.portal)(name.as_bytes()),
+        },
+        _ => Named::Nothing,
+    };
+    match found {
+        Named::Open => return Err(Verdict::Open),
+        // A portal that fetches from itself, which fails.
+        Named::Is(found) if Rc::ptr_eq(&found.analysis, analysis) && found.place == place => {}
+        Named::Is(found) => collect(&found.analysis, found.place, names, depth + 1, parts)?,
+        Named::Nothing => {}
+    }
+    parts.push((Rc::clone(analysis), place));
+    Ok(())
+}
+
+/// So many times a statement may run another one by its name, which only Parse can bring about.
+const RUNS_MAX: u32 = 4;
+
 impl Analysis {
     fn named_functions(&self, place: usize) -> Vec<SqlFunction<'_>> {
         let found = self.functions.get(place).map(Vec::as_slice).unwrap_or_default();
@@ -230,11 +283,29 @@ impl Analysis {
         Some(Rc::new(Prepared { analysis: Rc::clone(self), place: found }))
     }
 
+    /// A DECLARE of that name that stands before `place` in the same text.
+    fn declared_before(self: &Rc<Self>, place: usize, name: &[u8]) -> Option<Rc<Prepared>> {
+        let before = self.statements.get(..place)?;
+        let found = before.iter().rposition(
+            |statement| matches!(&statement.act, Act::Declare { name: made, .. } if made.as_bytes() == name),
+        )?;
+        Some(Rc::new(Prepared { analysis: Rc::clone(self), place: found }))
+    }
+
+    /// Whether names of statements or portals come to be.
+    pub(super) fn makes_names(&self) -> bool {
+        let makes = |act: &Act| matches!(act, Act::Prepare { .. } | Act::Declare { .. });
+        self.statements.iter().any(|statement| makes(&statement.act))
+    }
+
     /// Whether the statement does nothing beyond its session.
     fn is_harmless(&self, place: usize) -> bool {
         let Some(statement) = self.statements.get(place) else { return false };
         let no_table = statement.accesses.is_empty();
-        let plain = |function: &Function| function.plain || is_set_config(function);
+        let plain = |function: &Function| {
+            let own = function.plain && !BEYOND.contains(&&*function.name.name);
+            own || is_set_config(function)
+        };
         let plain = statement.functions.iter().all(plain);
         let kinds = statement.kinds.iter().all(|kind| match kind {
             Kind::Select | Kind::Set => true,
@@ -246,6 +317,19 @@ impl Analysis {
         });
         no_table && plain && kinds
     }
+}
+
+/// Plain functions that reach beyond the session all the same: where a rule permits a statement
+/// they are a part of it, but no statement goes without a rule for their sake.
+const BEYOND: [&str; 1] = ["nextval"];
+
+/// About what the memory of a statement is: names and what is made of them.
+fn weight(statement: &Statement) -> usize {
+    let names = 2 * (statement.accesses.len() + statement.functions.len())
+        + statement.columns.used.len()
+        + statement.types.len()
+        + statement.settings.len();
+    size_of::<Statement>() + names * NAME_COST
 }
 
 fn denied(rule: Option<RuleId>) -> Denied {
@@ -263,6 +347,11 @@ fn own_rules(statement: &Statement) -> Result<(), Denied> {
         if !matches!(judged, Some(Setting::Free | Setting::Held)) {
             return refuse("This call of set_config cannot be made through the gateway.");
         }
+    }
+    // Its rules make an UPDATE of it a call of set_config.
+    let sets = |access: &sql::Access| access.write && &*access.table.name == "pg_settings";
+    if statement.accesses.iter().any(sets) {
+        return refuse("Settings cannot be changed by way of pg_settings.");
     }
     match &statement.act {
         Act::Set { name, value, .. } => {
@@ -432,7 +521,7 @@ impl Texts {
         if text.len() > KEPT_LEN_MAX {
             return found;
         }
-        let cost = text.len() + ENTRY_COST;
+        let cost = found.weight;
         if self.bytes + cost > HALF_BYTES {
             self.old = std::mem::replace(
                 &mut self.young,
@@ -448,6 +537,8 @@ impl Texts {
 
 /// Bytes of texts in each half.
 const HALF_BYTES: usize = 2 << 20;
+/// About what a name is with its allocation.
+const NAME_COST: usize = 96;
 /// About what an entry costs beside its text.
 const ENTRY_COST: usize = 512;
 /// A longer text is parsed each time: it would push out hundreds of others.

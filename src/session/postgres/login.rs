@@ -157,7 +157,11 @@ impl Session {
                     if is_told(name) {
                         write::status(name, value, &mut login.statuses);
                     }
-                    Ok(())
+                    if login.statuses.len() > LOGIN_LEN_MAX {
+                        Err(Fault("settings without end"))
+                    } else {
+                        Ok(())
+                    }
                 }
                 Ok(Backend::Key { pid, secret }) => {
                     login.key = Some((pid, secret.into()));
@@ -354,7 +358,7 @@ pub(super) fn is_told(name: &[u8]) -> bool {
     TOLD.contains(&name)
 }
 
-/// The longest message of a login: settings and challenges are short.
+/// The longest message of a login, and all its settings: they and challenges are short.
 const LOGIN_LEN_MAX: usize = 64 << 10;
 /// Random bytes of a nonce: 24 letters in base64.
 const NONCE_LEN: usize = 18;

@@ -137,6 +137,11 @@ pub struct Session {
     queue: Queue,
     cycles: Cycles,
     skip: Option<Skip>,
+    /// A message of the caller that waits for answers: what it names is open, or a COPY may be
+    /// under way. Nothing behind it is read.
+    parked: Option<Vec<u8>>,
+    /// The message that passes in parts goes up; else it is skipped.
+    passing: bool,
     up: Leg,
     down: Leg,
     draining: bool,
@@ -175,6 +180,8 @@ impl Session {
             queue: Queue::default(),
             cycles: Cycles::default(),
             skip: None,
+            parked: None,
+            passing: false,
             up: Leg::default(),
             down: Leg::default(),
             draining: false,
@@ -248,7 +255,10 @@ impl Session {
                 if id != self.link {
                     return bytes.len();
                 }
-                self.last_ns = now.mono_ns;
+                // A login has its time, however much is said in it.
+                if !matches!(self.phase, Phase::Login(_)) {
+                    self.last_ns = now.mono_ns;
+                }
                 return self.on_upstream(bytes, now, worker, out);
             }
             Input::CallerEnd => self.on_caller_end(now, worker, out),
@@ -293,9 +303,13 @@ impl Session {
             Phase::Opening | Phase::Token(_) => (true, false),
             Phase::Connecting(_) | Phase::Closed => (false, false),
             Phase::Login(_) | Phase::Ending => (false, true),
-            Phase::Ready => (!self.queue.is_full() && !self.is_refreshing(), true),
+            Phase::Ready => (self.takes_messages(), true),
         };
         Interest { caller: caller && !self.caller_ended, upstream, idle: false }
+    }
+
+    fn takes_messages(&self) -> bool {
+        self.parked.is_none() && !self.queue.is_full() && !self.is_refreshing()
     }
 
     /// When [`Input::Timer`] is due, in monotonic nanoseconds.
@@ -401,6 +415,7 @@ impl Session {
         self.close_books(cut, now, worker);
         self.phase = Phase::Closed;
         (self.token, self.key, self.upstream_key) = (None, None, None);
+        self.parked = None;
         if self.connect.is_some() {
             out.act(Act::Release { exchange: self.link, reuse: false });
         }

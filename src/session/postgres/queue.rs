@@ -4,11 +4,15 @@
 //! come between any two. After an error the upstream skips to the next Sync, and so does this
 //! queue. A name of a statement or portal counts from the answer that confirms it: what a message
 //! in flight will make is looked up here, behind it in the queue, and an error that skips it takes
-//! it back. Names by wire and by SQL (PREPARE, DECLARE) are one space, as they are upstream.
+//! it back. What is in flight before a Sync or a simple query may fail without an end to what
+//! stands behind that: who asks for such a name must wait. Names by wire and by SQL (PREPARE,
+//! DECLARE) are one space, as they are upstream.
+//!
+//! In COPY FROM STDIN the server reads past Sync, so none may be sent while it may be in one.
 
 use super::judge::{Analysis, Prepared};
 use super::refuse::Denied;
-use crate::sql::Act;
+use crate::sql::{Act, Statement};
 use ahash::AHashMap;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -38,24 +42,82 @@ pub(super) enum Expect {
 }
 
 impl Expect {
+    /// Whether the server may ask for the data of a COPY to answer it.
+    fn copies_in(&self) -> bool {
+        let is_copy = |statement: &Statement| matches!(statement.act, Act::Copy { out: false, .. });
+        match self {
+            Self::Execute { prepared, .. } => prepared.statement().is_some_and(is_copy),
+            Self::Simple { analysis, .. } => analysis.statements.iter().any(is_copy),
+            _ => false,
+        }
+    }
+
+    fn weight(&self) -> usize {
+        match self {
+            Self::Parse { prepared, name } => prepared.analysis.weight + name.len(),
+            Self::Simple { analysis, .. } => analysis.weight,
+            _ => 0,
+        }
+    }
+
     /// Whether ready for query ends it.
     fn is_last(&self) -> bool {
         matches!(self, Self::Sync | Self::Simple { .. } | Self::PoisonSimple { .. })
     }
 }
 
+/// What a name stands for when the message that names it gets there.
+pub(super) enum Named {
+    /// This, or the message is skipped.
+    Is(Rc<Prepared>),
+    Nothing,
+    /// That is open until what is in flight is answered.
+    Open,
+}
+
+/// What a message does to a name.
+enum Change {
+    None,
+    Gone,
+    Is(Rc<Prepared>),
+}
+
+/// A COPY FROM STDIN that may be under way.
+#[derive(Clone, Copy, Default)]
+struct Copying {
+    /// So often the server asked for data.
+    begun: u32,
+    /// So often the caller said that it was all.
+    ended: u32,
+}
+
+/// How a failure leaves what was sent behind it.
+pub(super) struct Failure {
+    /// The refusal that the error stands for.
+    pub(super) denied: Option<Denied>,
+    /// The server skips what comes, up to a Sync that was not sent so far.
+    pub(super) skips: bool,
+}
+
 /// See the module.
 #[derive(Default)]
 pub(super) struct Queue {
     due: VecDeque<Expect>,
+    /// What the texts that are due weigh.
+    due_weight: usize,
     statements: AHashMap<Box<[u8]>, Rc<Prepared>>,
     portals: AHashMap<Box<[u8]>, Rc<Prepared>>,
+    /// What the texts of the statements weigh.
+    names_weight: usize,
+    copying: Option<Copying>,
+    /// Simple queries that the server skips up to the next ready for query.
+    skipped: usize,
 }
 
 impl Queue {
     /// So many answers may be due before the caller must wait.
     pub(super) fn is_full(&self) -> bool {
-        self.due.len() >= DUE_MAX
+        self.due.len() >= DUE_MAX || self.due_weight >= DUE_WEIGHT_MAX
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -63,45 +125,131 @@ impl Queue {
     }
 
     pub(super) fn push(&mut self, expect: Expect) {
+        if expect.copies_in() {
+            self.copying = Some(Copying::default());
+        }
+        self.due_weight += expect.weight();
         self.due.push_back(expect);
+    }
+
+    fn pop(&mut self) -> Option<Expect> {
+        let expect = self.due.pop_front()?;
+        self.due_weight = self.due_weight.saturating_sub(expect.weight());
+        if expect.copies_in() {
+            self.copying = None;
+        }
+        Some(expect)
     }
 
     pub(super) fn front(&mut self) -> Option<&mut Expect> {
         self.due.front_mut()
     }
 
+    /// Whether a COPY FROM STDIN may be under way.
+    pub(super) fn may_copy(&self) -> bool {
+        self.copying.is_some()
+    }
+
+    /// Whether the server waits for data of a COPY.
+    pub(super) fn is_copying(&self) -> bool {
+        self.copying.is_some_and(|copying| copying.begun > copying.ended)
+    }
+
+    /// The server asks for data. `false`: no statement that is due could make it.
+    pub(super) fn begin_copy(&mut self) -> bool {
+        let Some(copying) = &mut self.copying else { return false };
+        copying.begun += 1;
+        true
+    }
+
+    /// The caller says that this was all data, or that it gives up.
+    pub(super) fn end_copy(&mut self) {
+        if let Some(copying) = &mut self.copying {
+            copying.ended += 1;
+        }
+    }
+
     /// Whether there is no room for more names.
     pub(super) fn names_full(&self) -> bool {
-        self.statements.len() >= NAMES_MAX || self.portals.len() >= NAMES_MAX
+        self.statements.len() >= NAMES_MAX
+            || self.portals.len() >= NAMES_MAX
+            || self.names_weight >= NAMES_WEIGHT_MAX
     }
 
-    /// The statement that `name` will stand for when what is in flight is answered well.
-    pub(super) fn statement(&self, name: &[u8]) -> Option<Rc<Prepared>> {
+    /// The statement that `name` stands for.
+    pub(super) fn statement(&self, name: &[u8]) -> Named {
+        let name = key(name);
+        let change = |expect: &Expect| match expect {
+            // Where the name is taken this fails, and so does what asks for it.
+            Expect::Parse { name: made, prepared } if **made == *name => {
+                Change::Is(Rc::clone(prepared))
+            }
+            Expect::Close { portal: false, name: gone } if **gone == *name => Change::Gone,
+            Expect::Simple { analysis, .. } => match analysis.prepares(name) {
+                Some(Some(prepared)) => Change::Is(prepared),
+                Some(None) => Change::Gone,
+                None => Change::None,
+            },
+            Expect::Execute { prepared, .. } => match prepared.statement().map(|one| &one.act) {
+                Some(Act::Prepare { name: made }) if made.as_bytes() == name => {
+                    Change::Is(Rc::clone(prepared))
+                }
+                Some(Act::Deallocate { name: None }) => Change::Gone,
+                Some(Act::Deallocate { name: Some(gone) }) if gone.as_bytes() == name => {
+                    Change::Gone
+                }
+                _ => Change::None,
+            },
+            _ => Change::None,
+        };
+        self.named(change, self.statements.get(name))
+    }
+
+    /// The statement that the portal runs.
+    pub(super) fn portal(&self, name: &[u8]) -> Named {
+        let name = key(name);
+        let of = |statement: &Statement, made: &Rc<Analysis>, place| match &statement.act {
+            Act::Declare { name: new, .. } if new.as_bytes() == name => {
+                let analysis = Rc::clone(made);
+                Change::Is(Rc::new(Prepared { analysis, place }))
+            }
+            Act::ClosePortal { name: None } => Change::Gone,
+            Act::ClosePortal { name: Some(gone) } if gone.as_bytes() == name => Change::Gone,
+            Act::Commit { .. } | Act::Rollback { .. } | Act::RollbackTo { .. } => Change::Gone,
+            _ => Change::None,
+        };
+        let change = |expect: &Expect| match expect {
+            Expect::Bind { name: made, prepared } if **made == *name => {
+                Change::Is(Rc::clone(prepared))
+            }
+            Expect::Close { portal: true, name: gone } if **gone == *name => Change::Gone,
+            Expect::Execute { prepared, .. } => prepared
+                .statement()
+                .map_or(Change::None, |one| of(one, &prepared.analysis, prepared.place)),
+            Expect::Simple { analysis, .. } => {
+                let changes = analysis.statements.iter().enumerate().rev();
+                let mut changes = changes.map(|(place, one)| of(one, analysis, place));
+                changes.find(|change| !matches!(change, Change::None)).unwrap_or(Change::None)
+            }
+            _ => Change::None,
+        };
+        self.named(change, self.portals.get(name))
+    }
+
+    /// What stands behind the last Sync or simple query counts, since a failure there skips who
+    /// asks, too. Before it nothing may be in flight that is about the name.
+    fn named(&self, change: impl Fn(&Expect) -> Change, known: Option<&Rc<Prepared>>) -> Named {
+        let mut behind = true;
         for expect in self.due.iter().rev() {
-            match expect {
-                // A name that is taken stays what it is: the upstream refuses to give it anew.
-                Expect::Parse { name: made, prepared } if **made == *name => {
-                    let earlier = self.statements.get(name).filter(|_| !name.is_empty());
-                    return Some(Rc::clone(earlier.unwrap_or(prepared)));
-                }
-                Expect::Simple { analysis, .. } => {
-                    if let Some(found) = analysis.prepares(name) {
-                        return found;
-                    }
-                }
-                _ => {}
+            behind &= !expect.is_last();
+            match change(expect) {
+                Change::None => {}
+                _ if !behind => return Named::Open,
+                Change::Is(prepared) => return Named::Is(prepared),
+                Change::Gone => return Named::Nothing,
             }
         }
-        self.statements.get(name).map(Rc::clone)
-    }
-
-    /// The statement that the portal will run; see [`Self::statement`].
-    pub(super) fn portal(&self, name: &[u8]) -> Option<Rc<Prepared>> {
-        let made = self.due.iter().rev().find_map(|expect| match expect {
-            Expect::Bind { name: made, prepared } if **made == *name => Some(prepared),
-            _ => None,
-        });
-        made.or_else(|| self.portals.get(name)).map(Rc::clone)
+        known.map_or(Named::Nothing, |known| Named::Is(Rc::clone(known)))
     }
 
     /// Takes the front off when it is what `fits` says; `None`: the upstream is out of order.
@@ -109,15 +257,13 @@ impl Queue {
         if !self.due.front().is_some_and(fits) {
             return None;
         }
-        self.due.pop_front()
+        self.pop()
     }
 
     /// Takes over what a confirmed message made or ended.
     pub(super) fn confirm(&mut self, expect: Expect) {
         match expect {
-            Expect::Parse { name, prepared } => {
-                self.statements.insert(name, prepared);
-            }
+            Expect::Parse { name, prepared } => self.prepare(name, prepared),
             Expect::Bind { name, prepared } => {
                 self.portals.insert(name, prepared);
             }
@@ -125,7 +271,7 @@ impl Queue {
                 self.portals.remove(&name);
             }
             Expect::Close { portal: false, name } => {
-                self.statements.remove(&name);
+                self.deallocate(&name);
             }
             Expect::Execute { prepared, .. } => {
                 if let Some(statement) = prepared.statement() {
@@ -146,52 +292,97 @@ impl Queue {
         }
     }
 
-    /// An error came. Skips what the upstream skips: in the extended protocol all up to the next
-    /// Sync. Returns the refusal that the error stands for.
-    pub(super) fn failed(&mut self) -> Option<Denied> {
-        match self.due.front_mut() {
+    /// An error came. In the extended protocol the server skips all up to the next Sync, simple
+    /// queries too.
+    pub(super) fn failed(&mut self) -> Failure {
+        let denied = match self.due.front() {
             Some(Expect::PoisonSimple { denied } | Expect::Poison { denied }) => {
-                let denied = denied.clone();
-                self.skip();
-                Some(denied)
+                Some(denied.clone())
             }
-            _ => {
-                self.skip();
-                None
+            _ => None,
+        };
+        if self.due.front().is_none_or(Expect::is_last) {
+            return Failure { denied, skips: false };
+        }
+        loop {
+            match self.due.front() {
+                Some(Expect::Sync) => return Failure { denied, skips: false },
+                Some(expect) => self.skipped += usize::from(expect.is_last()),
+                None => return Failure { denied, skips: true },
             }
+            self.pop();
         }
     }
 
-    fn skip(&mut self) {
-        while self.due.front().is_some_and(|expect| !expect.is_last()) {
-            self.due.pop_front();
+    /// Ready for query came, with the transaction open or not: how many cycles are over. `None`:
+    /// nothing that it could end was due.
+    pub(super) fn ready(&mut self, idle: bool) -> Option<usize> {
+        self.answered(Expect::is_last)?;
+        if idle {
+            self.end_transaction();
+        }
+        Some(1 + std::mem::take(&mut self.skipped))
+    }
+
+    /// Portals end with their transaction, but for cursors that are held.
+    fn end_transaction(&mut self) {
+        self.portals.retain(|_, prepared| {
+            let act = prepared.statement().map(|statement| &statement.act);
+            matches!(act, Some(Act::Declare { hold: true, .. }))
+        });
+    }
+
+    fn prepare(&mut self, name: Box<[u8]>, prepared: Rc<Prepared>) {
+        self.names_weight += prepared.analysis.weight + name.len();
+        let len = name.len();
+        if let Some(before) = self.statements.insert(name, prepared) {
+            self.lighten(&before, len);
         }
     }
 
-    /// Ready for query came: what it ends is over. `false`: nothing that it could end was due.
-    pub(super) fn ready(&mut self) -> bool {
-        self.answered(Expect::is_last).is_some()
+    fn deallocate(&mut self, name: &[u8]) {
+        if let Some(before) = self.statements.remove(name) {
+            self.lighten(&before, name.len());
+        }
+    }
+
+    fn lighten(&mut self, before: &Prepared, name_len: usize) {
+        self.names_weight = self.names_weight.saturating_sub(before.analysis.weight + name_len);
     }
 
     fn effect(&mut self, act: &Act, analysis: &Rc<Analysis>, place: usize) {
+        let this = || Rc::new(Prepared { analysis: Rc::clone(analysis), place });
         match act {
-            Act::Prepare { name } => {
-                let prepared = Prepared { analysis: Rc::clone(analysis), place };
-                self.statements.insert(name.as_bytes().into(), Rc::new(prepared));
-            }
-            Act::Deallocate { name: Some(name) } => {
-                self.statements.remove(name.as_bytes());
-            }
-            Act::Deallocate { name: None } => self.statements.clear(),
-            Act::Discard { all: true } => {
+            Act::Prepare { name } => self.prepare(name.as_bytes().into(), this()),
+            Act::Deallocate { name: Some(name) } => self.deallocate(name.as_bytes()),
+            Act::Deallocate { name: None } => {
                 self.statements.clear();
-                self.portals.clear();
+                self.names_weight = 0;
             }
+            Act::Declare { name, .. } => {
+                self.portals.insert(name.as_bytes().into(), this());
+            }
+            Act::ClosePortal { name: Some(name) } => {
+                self.portals.remove(name.as_bytes());
+            }
+            Act::ClosePortal { name: None } => self.portals.clear(),
+            Act::Commit { .. } | Act::Rollback { .. } => self.end_transaction(),
             _ => {}
         }
     }
 }
 
+/// What counts of a name: the server's tables of names cut them there, whoever gives them.
+pub(super) fn key(name: &[u8]) -> &[u8] {
+    name.get(..NAME_LEN_MAX).unwrap_or(name)
+}
+
+/// `NAMEDATALEN` without the zero byte.
+const NAME_LEN_MAX: usize = 63;
+/// What the texts in flight may weigh.
+const DUE_WEIGHT_MAX: usize = 8 << 20;
+/// What the texts that names stand for may weigh.
+const NAMES_WEIGHT_MAX: usize = 32 << 20;
 /// Answers that may be due: each pipelined lookup of a name walks them.
 const DUE_MAX: usize = 1_024;
 /// Names of statements, and of portals, that one session may have.

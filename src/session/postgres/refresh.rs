@@ -7,7 +7,7 @@ use super::refuse::Denied;
 use super::{Phase, Session};
 use crate::base::Now;
 use crate::mask::Cleared;
-use crate::policy::{Decision, Grant};
+use crate::policy::Grant;
 use crate::record::{Journal, Kind};
 use crate::session::gate::{self, Wrap};
 use crate::session::io::Out;
@@ -28,22 +28,6 @@ impl Session {
         match &mut self.masking {
             Some(masking) => masking.replace(plan),
             None => self.masking = Some(Box::new(Masking::new(plan))),
-        }
-    }
-
-    /// Decides about connecting by the rules in force, for a session that stands.
-    pub(super) fn connect_again<J: Journal>(&mut self, worker: &Worker<J>) -> bool {
-        let snapshot = Rc::clone(&worker.snapshot);
-        let (Some((principal, known)), Some(resource)) = (&self.who, self.resource) else {
-            return false;
-        };
-        match gate::decide_connect(&snapshot.policy, principal, &known.row, resource) {
-            Decision::Permit(grant) => {
-                self.connect = Some(Rc::new(grant));
-                self.arm(&snapshot);
-                true
-            }
-            Decision::Deny(_) => false,
         }
     }
 

@@ -65,10 +65,14 @@ pub(super) fn judge(name: &[u8], value: Option<&[u8]>) -> Setting {
     if held { Setting::Held } else { Setting::Refused }
 }
 
+/// Whether the gateway holds the setting.
+pub(super) fn is_pinned(name: &[u8]) -> bool {
+    PINNED.iter().any(|(known, _)| name.eq_ignore_ascii_case(known))
+}
+
 /// Whether `name` may be set back to its default: everything that may be set, and what is pinned.
 pub(super) fn may_reset(name: &[u8]) -> bool {
-    let pinned = PINNED.iter().any(|(known, _)| name.eq_ignore_ascii_case(known));
-    pinned || judge(name, None) == Setting::Free
+    is_pinned(name) || judge(name, None) == Setting::Free
 }
 
 /// An encoding's name as the server reads it: letters and digits only, in any case.

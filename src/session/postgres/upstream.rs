@@ -8,7 +8,8 @@ use super::leg::Next;
 use super::login::is_told;
 use super::queue::Expect;
 use super::refuse::{self, Denied};
-use super::{Phase, Session};
+use super::settings::{self, Setting};
+use super::{Phase, Session, Skip};
 use crate::base::Now;
 use crate::mask::Cleared;
 use crate::record::{Journal, Kind};
@@ -16,14 +17,15 @@ use crate::session::gate::{self, Wrap};
 use crate::session::io::Out;
 use crate::session::refusal::Refusal;
 use crate::session::worker::Worker;
-use crate::wire::postgres::{Backend, FRAME_HEAD, Fields, backend};
+use crate::wire::postgres::{Backend, FRAME_HEAD, Fields, TxStatus, backend};
 
 /// What becomes of one message.
 enum Fate {
     /// It goes as it is.
     Pass,
     /// It goes, and the cycle that it belongs to is over.
-    Ends,
+    /// So do cycles that the server skipped.
+    Ends(usize),
     /// It is the gateway's business.
     Swallow,
     /// A row that was masked and waits among those that were.
@@ -107,10 +109,10 @@ impl Session {
             if !matches!(fate, Fate::Masked) {
                 self.release_rows(now, worker, out);
             }
-            let ends = matches!(fate, Fate::Ends);
+            let ends = if let Fate::Ends(count) = fate { count } else { 0 };
             match (fate, &kept) {
-                (Fate::Pass | Fate::Ends, None) => at += len,
-                (Fate::Pass | Fate::Ends, Some(whole)) => {
+                (Fate::Pass | Fate::Ends(_), None) => at += len,
+                (Fate::Pass | Fate::Ends(_), Some(whole)) => {
                     self.release_run(bytes, run..at, now, worker, out);
                     self.release(Bytes::Kept(whole), now, worker, out);
                     at += len;
@@ -148,10 +150,12 @@ impl Session {
                     self.tell_refusal(&denied, now, worker, out);
                 }
             }
-            if ends {
+            if ends > 0 {
                 self.release_run(bytes, run..at, now, worker, out);
                 run = at;
-                self.finish_cycle(false, now, worker);
+                for _ in 0..ends {
+                    self.finish_cycle(false, now, worker);
+                }
                 self.end_if_drained(now, worker, out);
             }
         }
@@ -160,6 +164,7 @@ impl Session {
         }
         self.release_rows(now, worker, out);
         self.release_run(bytes, run..at, now, worker, out);
+        self.unpark(now, worker, out);
         at
     }
 
@@ -237,9 +242,11 @@ impl Session {
                 let fits = |expect: &Expect| matches!(expect, Expect::Execute { .. });
                 self.queue.answered(fits).map(|_| Fate::Pass).ok_or(OutOfOrder)
             }
-            Backend::CopyIn(_) | Backend::CopyOut(_) | Backend::CopyDone => {
-                self.running().map(|()| Fate::Pass)
+            Backend::CopyIn(_) => {
+                self.running()?;
+                if self.queue.begin_copy() { Ok(Fate::Pass) } else { Err(OutOfOrder) }
             }
+            Backend::CopyOut(_) | Backend::CopyDone => self.running().map(|()| Fate::Pass),
             Backend::Error(fields) => {
                 let code = fields.get(b'C').unwrap_or_default();
                 // A server that shuts down says so, whatever was under way.
@@ -251,21 +258,28 @@ impl Session {
                     return Ok(Fate::Pass);
                 }
                 self.forget_rows();
-                match self.queue.failed() {
+                let failure = self.queue.failed();
+                if failure.skips && self.skip.is_none() {
+                    self.skip = Some(Skip::Upstream);
+                }
+                match failure.denied {
                     Some(denied) if code == SYNTAX_ERROR => Ok(Fate::Refused(denied)),
                     _ => Ok(self.words(true, fields)),
                 }
             }
             Backend::Ready(status) => {
-                if !self.queue.ready() {
-                    return Err(OutOfOrder);
-                }
+                let ended = self.queue.ready(status == TxStatus::Idle).ok_or(OutOfOrder)?;
                 self.tx = status;
-                Ok(Fate::Ends)
+                Ok(Fate::Ends(ended))
             }
             Backend::Notice(fields) => Ok(self.words(false, fields)),
             Backend::Notification { .. } => Ok(Fate::Pass),
-            Backend::Status { name, .. } => {
+            Backend::Status { name, value } => {
+                // Code on the server changed what the gateway reads statements by.
+                if settings::is_pinned(name) && settings::judge(name, Some(value)) != Setting::Held
+                {
+                    return Err(OutOfOrder);
+                }
                 Ok(if is_told(name) { Fate::Pass } else { Fate::Swallow })
             }
             // A key that the server changes is of no use to the caller.

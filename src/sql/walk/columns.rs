@@ -37,7 +37,7 @@ impl<'a> Walk<'a> {
         for target in targets {
             let Node::ResTarget(target) = target.into() else { return self.unknown() };
             match target.val() {
-                Node::ColumnRef(_) if how == Outputs::Bare => {}
+                Node::ColumnRef(column) if how == Outputs::Bare => self.qualified(column),
                 value => self.node(value)?,
             }
             if is_many(target.val()) {
@@ -80,6 +80,7 @@ impl<'a> Walk<'a> {
 
     /// A column, or a row, outside the outputs.
     pub(super) fn column(&mut self, column: &'a nodes::ColumnRef) {
+        self.qualified(column);
         match column.fields().into_iter().next_back() {
             Some(Node::String(name)) => self.used(name.sval().unwrap_or_default()),
             _ => self.found.columns.whole = true,

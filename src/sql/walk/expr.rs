@@ -89,6 +89,7 @@ impl<'a> Walk<'a> {
             Node::A_ArrayExpr(array) => self.each(array.elements()),
             Node::RowExpr(row) => self.each(row.args()),
             Node::A_Indirection(indirection) => {
+                self.fields(indirection);
                 self.node(indirection.arg())?;
                 self.each(indirection.indirection())
             }

@@ -23,6 +23,7 @@ impl<'a> Walk<'a> {
 
     /// `f(...)`, `ROWS FROM (f(...) AS (...), ...)`.
     pub(super) fn range_function(&mut self, range: &'a nodes::RangeFunction) -> Done {
+        self.note_call(range);
         self.each(range.functions())?;
         self.each(range.coldeflist())
     }

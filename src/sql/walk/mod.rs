@@ -8,6 +8,7 @@
 //! Depth is bounded: each nested node counts one; chains that generated SQL makes long (operators
 //! and set operations lean to the left) are walked in a loop and count once.
 
+mod attribute;
 mod columns;
 mod ddl;
 mod expr;
@@ -38,6 +39,10 @@ pub(super) struct Walk<'a> {
     has_outputs: bool,
     /// Names by which rows can be called: tables and aliases.
     ranges: Vec<&'a str>,
+    /// Functions in FROM.
+    calls: Vec<attribute::Call<'a>>,
+    /// Columns with the name of a row before them.
+    qualified: Vec<(&'a str, &'a str)>,
     depth: u32,
     depth_max: u32,
     /// Tables, functions and queries that were met, for the test of completeness.
@@ -64,6 +69,8 @@ impl<'a> Walk<'a> {
             top: true,
             has_outputs: false,
             ranges: Vec::new(),
+            calls: Vec::new(),
+            qualified: Vec::new(),
             depth: 0,
             depth_max,
             #[cfg(test)]
@@ -87,6 +94,7 @@ impl<'a> Walk<'a> {
         if self.found.kinds.is_empty() {
             self.found.kinds.insert(Kind::Unknown);
         }
+        self.settle_calls();
         self.found.accesses.sort_unstable();
         self.found.accesses.dedup();
         self.found.functions.sort_unstable();

@@ -1,5 +1,6 @@
 //! The session against a server that the test plays.
 
+mod attack;
 mod masked;
 mod refused;
 mod split;
