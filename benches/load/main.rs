@@ -23,6 +23,7 @@ mod peers;
 mod process;
 mod report;
 mod rows;
+mod site;
 mod upstream;
 
 use std::error::Error;
