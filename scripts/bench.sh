@@ -8,6 +8,8 @@
 #   scripts/bench.sh load --targets  rows with a target, 60 s a cell: under half an hour
 #   scripts/bench.sh load --only alloc
 #                                    allocations per exchange; good on a busy machine too
+#   scripts/bench.sh load --only pgbench
+#                                    PostgreSQL, with PgBouncer beside; not among the others
 #
 # `load --only ROW,...` and `--peers SUBJECT,...` choose rows (`--list`) and subjects.
 # `load` keeps one core for the proxies and one for load and upstream, and refuses ratios when the
@@ -55,11 +57,19 @@ peers() {
     envoy=$(find "$dir" -path '*/envoy/_bin/envoy' -type f | head -1)
 }
 
+# PostgreSQL's server with pgbench, and PgBouncer, from Debian: for the rows of PostgreSQL. The bench
+# starts both by itself; a cluster that the package makes stays down.
+databases() {
+    [ -n "$(compgen -G '/usr/lib/postgresql/*/bin/pgbench')" ] || need_peer no-such-command postgresql-15
+    need_peer pgbouncer pgbouncer
+}
+
 run() {
     local name=$1
     shift
     if [ "$name" = load ]; then
         peers >&2
+        case " $* " in *pgbench* | *" --all "*) databases >&2 ;; esac
         # Thousands of idle connections, both ends of which are here.
         ulimit -n "$(ulimit -H -n)" 2> /dev/null || true
         set -- ${envoy:+--envoy "$envoy"} "$@"

@@ -19,6 +19,7 @@ Examples:
   scripts/bench.sh load --only l7-64,l4,alloc --peers haproxy,nginx,bare,full --seconds 60 --rounds 6
   scripts/bench.sh load --only alloc                   allocations alone, good on a busy machine too
   scripts/bench.sh load --only sse --peers nginx,full  one kind of row, two subjects
+  scripts/bench.sh load --only pgbench                 PostgreSQL, PgBouncer beside; by --only or --all alone
 
 Records and logs go to the directory for temporary files (TMPDIR) while the run lasts: about
 1 GiB for each of the two gateways, on a disk and not in memory if the record's price is to be
@@ -43,11 +44,12 @@ pub(crate) struct Args {
     /// Interleaved rounds (default 5, with --quick 3, with --targets 6)
     #[arg(long)]
     pub(crate) rounds: Option<usize>,
-    /// Rows whose name contains one of these, comma separated (see --list): l7-64, tls, l4, alloc
+    /// Rows whose name contains one of these, comma separated (see --list): l7-64, tls, l4, alloc,
+    /// pgbench
     #[arg(long, value_delimiter = ',')]
     pub(crate) only: Vec<String>,
-    /// Subjects, comma separated: direct, haproxy, nginx, envoy, bare, full; without `direct` no
-    /// added latencies (default all, with --targets haproxy, nginx, bare, full)
+    /// Subjects, comma separated: direct, haproxy, nginx, envoy, pgbouncer, bare, full; without
+    /// `direct` no added latencies (default all, with --targets haproxy, nginx, bare, full)
     #[arg(long, value_delimiter = ',')]
     pub(crate) peers: Vec<String>,
     /// Print ratios also when the load average is above 4
@@ -89,6 +91,13 @@ pub(crate) struct Timing {
 }
 
 impl Timing {
+    /// The same in whole seconds, which is how pgbench tells its progress.
+    pub(crate) fn whole_seconds(self) -> Self {
+        let measure =
+            Duration::from_secs(self.measure.as_millis().div_ceil(1_000).try_into().unwrap_or(1));
+        Self { rounds: self.rounds, warm: Duration::from_secs(1), measure }
+    }
+
     /// How long the timed part takes, with connects and what is under way at the end of a cell.
     pub(crate) fn plan(&self, cells: usize) -> Duration {
         let each = self.warm + self.measure + Duration::from_millis(100);

@@ -15,7 +15,7 @@ use crate::args::Timing;
 use crate::caller::{Answer, Caller};
 use crate::loops;
 use crate::material::{Kind, Material, PERSONAL, UPSTREAM_KEY};
-use crate::process::Cpu;
+use crate::process::{Cpu, Memory};
 use crate::rows::Load;
 use crate::upstream;
 
@@ -108,7 +108,10 @@ pub(crate) struct Sample {
     pub(crate) latency: Histogram<u64>,
     /// Nanoseconds to the first byte of the body, for streams.
     pub(crate) first: Histogram<u64>,
-    pub(crate) memory: crate::process::Memory,
+    /// At the start of the measured time.
+    pub(crate) memory_before: Memory,
+    /// At its end, or the most that was seen in a big result.
+    pub(crate) memory: Memory,
 }
 
 /// Shared by the connections of one cell.
@@ -156,7 +159,11 @@ pub(crate) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn histogram() -> Outcome<Histogram<u64>> {
+/// An empty one: up to a minute, three digits.
+///
+/// # Errors
+/// None with these bounds.
+pub(crate) fn histogram() -> Outcome<Histogram<u64>> {
     Ok(Histogram::new_with_bounds(1, 60_000_000_000, 3)?)
 }
 
@@ -224,6 +231,7 @@ pub(crate) async fn cell(
     });
     let mut tasks = loops::spawn(load, &tally)?;
     let cpu = || pid.map(Cpu::of);
+    let memory = || pid.map(Memory::of).unwrap_or_default();
     let measure = async {
         // Hundreds of handshakes must not reach into the measured time.
         let end = Instant::now() + READY_MAX;
@@ -231,7 +239,7 @@ pub(crate) async fn cell(
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         tokio::time::sleep(timing.warm).await;
-        let before = cpu();
+        let before = (cpu(), memory());
         let start = Instant::now();
         tally.on.set(true);
         tokio::time::sleep(timing.measure).await;
@@ -239,7 +247,7 @@ pub(crate) async fn cell(
         (before, start, cpu(), Instant::now())
     };
     // A connection that ends before the time is one that failed.
-    let (before, start, after, end) = tokio::select! {
+    let ((before, memory_before), start, after, end) = tokio::select! {
         measured = measure => measured,
         Some(ended) = tasks.join_next() => {
             let text = match ended {
@@ -270,13 +278,13 @@ pub(crate) async fn cell(
     if tally.count.get() == 0.0 {
         return Ok(None);
     }
-    let memory = pid.map(crate::process::Memory::of).unwrap_or_default();
     Ok(Some(Sample {
         count: tally.count.get(),
         wall: end - start,
         cpu_ns,
         latency: tally.latency.borrow().clone(),
         first: tally.first.borrow().clone(),
-        memory,
+        memory_before,
+        memory: memory(),
     }))
 }

@@ -68,6 +68,9 @@ pub(crate) fn spawn(load: &Load, tally: &Rc<Tally>) -> Outcome<JoinSet<io::Resul
         Load::IdleKeepAlive { .. } | Load::IdleStream { .. } | Load::Count { .. } => {
             return Err("this row is not timed".into());
         }
+        Load::Pgbench { .. } | Load::Result { .. } => {
+            return Err("this row is not of HTTP".into());
+        }
     }
     Ok(tasks)
 }

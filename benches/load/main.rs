@@ -5,9 +5,11 @@
 //! ports with a generated configuration of equal features. A cell is one row of the table on one
 //! subject; cells run in interleaved rounds, so that a noisy minute hits all subjects alike.
 //! CPU comes from the kernel's own run time of the proxy's threads, never from wall time.
+//! The rows of PostgreSQL have subjects of their own (see [`postgres`]).
 //! Behind the timed cells come the memory rows, each on a fresh process, and the allocation rows,
 //! on a gateway that counts (see [`counted`]).
 
+mod account;
 mod allocations;
 #[path = "../../tests/allocations/allocator.rs"]
 mod allocator;
@@ -20,9 +22,11 @@ mod idle;
 mod loops;
 mod material;
 mod peers;
+mod postgres;
 mod process;
 mod report;
 mod rows;
+mod site;
 mod upstream;
 
 use std::error::Error;
@@ -30,11 +34,12 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use args::Args;
+use args::{Args, Timing};
 use clap::Parser;
+use drive::Sample;
 use process::Running;
 use report::{Cell, Report};
-use rows::{Row, Subject};
+use rows::{Family, Load, Row, Subject};
 
 /// Any failure, with its text for the terminal.
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -105,32 +110,43 @@ struct Stage<'r> {
     upstream: &'r upstream::Addresses,
 }
 
+impl Stage<'_> {
+    /// The subjects that timed rows of a family need.
+    fn taking_part(&self, family: Family) -> Outcome<Vec<Subject>> {
+        let rows = || self.rows.iter().filter(|row| row.load.is_timed());
+        let rows = || rows().filter(|row| row.load.family() == family);
+        let subjects = self.args.subjects()?.into_iter();
+        Ok(subjects.filter(|subject| rows().any(|row| row.runs(*subject))).collect())
+    }
+}
+
 /// One started subject: where it listens and its process (none for the direct path).
-struct Live {
+struct Live<T> {
     subject: Subject,
-    target: drive::Target,
+    target: T,
     process: Option<Running>,
+}
+
+impl<T> Live<T> {
+    fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Running::pid)
+    }
 }
 
 async fn run(stage: &Stage<'_>, report: &mut Report) -> Outcome<()> {
     let mut live = Vec::new();
-    for subject in stage.args.subjects()? {
-        if !stage.rows.iter().any(|row| row.load.is_timed() && row.runs(subject)) {
-            continue;
-        }
-        match bring_up(stage, subject, None).await {
-            Ok(one) => {
-                report.version(subject, stage.args);
-                live.push(one);
-            }
-            Err(error) => {
-                eprintln!("load: {}: {error}", subject.label());
-                report.note(format!("{} left out: {error}", subject.label()));
-            }
-        }
+    for subject in stage.taking_part(Family::Http)? {
+        let started = bring_up(stage, subject, None).await;
+        live.extend(report.started(subject, stage.args, started));
     }
-    timed(stage, &live, report).await?;
+    timed(stage, Family::Http, &live, report, async |row, one, plan| {
+        drive::cell(&row.load, row.tls, &one.target, one.pid(), plan).await
+    })
+    .await?;
     drop(live);
+    if stage.rows.iter().any(|row| row.load.family() == Family::Postgres) {
+        databases(stage, report).await?;
+    }
     for row in stage.rows.iter().filter(|row| !row.load.is_timed()) {
         for subject in stage.args.subjects()? {
             if subject == Subject::Direct || !row.runs(subject) {
@@ -152,15 +168,55 @@ async fn run(stage: &Stage<'_>, report: &mut Report) -> Outcome<()> {
     Ok(())
 }
 
+/// The rows of PostgreSQL. The server outlives the subjects in front of it.
+async fn databases(stage: &Stage<'_>, report: &mut Report) -> Outcome<()> {
+    let Stage { args, material, .. } = *stage;
+    let server = match postgres::Server::start(args).await {
+        Ok(server) => server,
+        Err(error) => {
+            eprintln!("load: PostgreSQL: {error}");
+            report.note(format!("the rows of PostgreSQL left out: {error}"));
+            return Ok(());
+        }
+    };
+    report.versions(server.version());
+    let mut live = Vec::new();
+    for subject in stage.taking_part(Family::Postgres)? {
+        let started = postgres::bring_up(args, subject, material, &server).await;
+        let started = started.map(|(process, target)| Live { subject, target, process });
+        live.extend(report.started(subject, args, started));
+    }
+    let program = server.program("pgbench");
+    timed(stage, Family::Postgres, &live, report, async |row, one, plan| match row.load {
+        Load::Pgbench { mode, clients } => {
+            let load = (mode, clients);
+            postgres::pgbench(load, &program, args.load_core, &one.target, one.pid(), plan).await
+        }
+        Load::Result { rows } => postgres::result(rows, &one.target, one.pid()).await,
+        _ => Err("this row is not of PostgreSQL".into()),
+    })
+    .await
+}
+
 /// The timed cells: row by row, round by round, each subject in turn.
-async fn timed(stage: &Stage<'_>, live: &[Live], report: &mut Report) -> Outcome<()> {
-    let timed: Vec<&Row> = stage.rows.iter().filter(|row| row.load.is_timed()).collect();
+async fn timed<T>(
+    stage: &Stage<'_>,
+    family: Family,
+    live: &[Live<T>],
+    report: &mut Report,
+    measure: impl AsyncFn(&Row, &Live<T>, &Timing) -> Outcome<Option<Sample>>,
+) -> Outcome<()> {
+    let timed = stage.rows.iter().filter(|row| row.load.is_timed());
+    let timed: Vec<&Row> = timed.filter(|row| row.load.family() == family).collect();
     let cells: usize =
         timed.iter().map(|row| live.iter().filter(|l| row.runs(l.subject)).count()).sum();
     if cells == 0 {
         return Ok(());
     }
-    let plan = stage.args.timing(cells);
+    let plan = match family {
+        Family::Http => stage.args.timing(cells),
+        Family::Postgres => stage.args.timing(cells).whole_seconds(),
+    };
     let bound = plan.bound(cells);
     let deadline = Instant::now() + bound;
     eprintln!(
@@ -183,8 +239,7 @@ async fn timed(stage: &Stage<'_>, live: &[Live], report: &mut Report) -> Outcome
                     return Err(format!("its bound of {} is over", minutes(bound)).into());
                 }
                 eprint!("\rload: {:<24} round {} {:<20}", row.name, round + 1, one.subject.label());
-                let pid = one.process.as_ref().map(Running::pid);
-                match drive::cell(&row.load, row.tls, &one.target, pid, &plan).await {
+                match measure(row, one, &plan).await {
                     Ok(Some(sample)) => {
                         report.push(row, one.subject, round, Cell::Timed(Box::new(sample)));
                     }
@@ -216,7 +271,7 @@ fn minutes(time: Duration) -> String {
 /// A memory row: on a fresh process, since what earlier rows left in its heap would hide the growth.
 async fn idle(stage: &Stage<'_>, row: &Row, subject: Subject, report: &mut Report) -> Outcome<()> {
     let one = bring_up(stage, subject, None).await?;
-    let pid = one.process.as_ref().map(Running::pid).ok_or("no process")?;
+    let pid = one.pid().ok_or("no process")?;
     let work = idle::cell(&row.load, row.tls, &one.target, pid);
     let growth = tokio::time::timeout(Duration::from_secs(60), work).await??;
     report.version(subject, stage.args);
@@ -236,7 +291,11 @@ async fn count(stage: &Stage<'_>, row: &Row, subject: Subject, report: &mut Repo
 
 /// Starts one subject and proves that it answers right before anything is measured.
 /// With `counts` a gateway counts its allocations and tells them on that socket.
-async fn bring_up(stage: &Stage<'_>, subject: Subject, counts: Option<&Path>) -> Outcome<Live> {
+async fn bring_up(
+    stage: &Stage<'_>,
+    subject: Subject,
+    counts: Option<&Path>,
+) -> Outcome<Live<drive::Target>> {
     let Stage { args, rows, material, upstream } = *stage;
     let (process, mut target) = match subject {
         Subject::Direct => (None, drive::Target::direct(upstream, material)),

@@ -239,7 +239,11 @@ fn write_pair(directory: &Path, name: &str, cert: &str, key: &str) -> Outcome<()
     write_private(&directory.join(format!("{name}.pem")), &format!("{cert}{key}"))
 }
 
-fn write_private(path: &Path, text: &str) -> Outcome<()> {
+/// Writes a secret.
+///
+/// # Errors
+/// The file cannot be written.
+pub(crate) fn write_private(path: &Path, text: &str) -> Outcome<()> {
     fs::write(path, text)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     Ok(())

@@ -5,10 +5,11 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
+use crate::account::Account;
 
 /// How long a child may take to end by itself.
 const END_MAX: Duration = Duration::from_secs(5);
@@ -19,12 +20,26 @@ const DISK_KIB_MIN: u64 = 3 << 20;
 pub(crate) struct Running {
     child: Child,
     log: PathBuf,
+    /// The signal that asks it to end.
+    signal: &'static str,
     /// Held so that the directories go after the process, not before.
     directories: Vec<tempfile::TempDir>,
 }
 
+/// A command on one core, by another account if one is given. The kernel ends it when this process
+/// dies without a word. `taskset` and `setpriv` become the program, so its process id is theirs.
+pub(crate) fn pinned(program: impl AsRef<OsStr>, core: usize, account: Option<Account>) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["-c", &core.to_string(), "setpriv"]);
+    if let Some(account) = account {
+        command.args(account.options());
+    }
+    command.args(["--pdeathsig", "TERM"]).arg(program);
+    command
+}
+
 impl Running {
-    /// Starts `program` on one core. The kernel ends it when this process dies without a word.
+    /// Starts `program` on one core.
     ///
     /// # Errors
     /// `taskset` or `setpriv` (util-linux) or the program is missing.
@@ -35,26 +50,52 @@ impl Running {
         log: PathBuf,
         directories: Vec<tempfile::TempDir>,
     ) -> Outcome<Self> {
-        let out = File::create(&log)?;
-        let child = Command::new("taskset")
-            .args(["-c", &core.to_string(), "setpriv", "--pdeathsig", "TERM"])
-            .arg(program)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(out.try_clone()?)
-            .stderr(out)
-            .spawn()?;
-        Ok(Self { child, log, directories })
+        let mut command = pinned(program, core, None);
+        command.args(arguments);
+        Self::spawn(command, log, directories)
     }
 
-    /// Its process id (`taskset` and `setpriv` became the program).
+    /// Starts a command, what it writes going to `log`.
+    ///
+    /// # Errors
+    /// Its program is missing, or the log cannot be written.
+    pub(crate) fn spawn(
+        mut command: Command,
+        log: PathBuf,
+        directories: Vec<tempfile::TempDir>,
+    ) -> Outcome<Self> {
+        let out = File::create(&log)?;
+        let child = command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).spawn()?;
+        Ok(Self { child, log, signal: "-TERM", directories })
+    }
+
+    /// It is asked to end by this signal, `-INT` for one.
+    pub(crate) fn ended_by(mut self, signal: &'static str) -> Self {
+        self.signal = signal;
+        self
+    }
+
+    /// How it ended, if it did.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(crate) fn ended(&mut self) -> std::io::Result<Option<ExitStatus>> {
+        self.child.try_wait()
+    }
+
+    /// All that it wrote.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// The last lines that it wrote.
     pub(crate) fn log_tail(&self) -> String {
-        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        let text = self.log();
         let lines: Vec<&str> = text.lines().collect();
         let from = lines.len().saturating_sub(6);
         lines.get(from..).unwrap_or_default().join(" | ")
@@ -86,7 +127,10 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
+        let _ = Command::new("kill").args([self.signal, &self.pid().to_string()]).status();
         let end = Instant::now() + END_MAX;
         while Instant::now() < end {
             if !matches!(self.child.try_wait(), Ok(None)) {
@@ -95,7 +139,7 @@ impl Drop for Running {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        eprintln!("\nload: process {} did not end on SIGTERM, killed", self.pid());
+        eprintln!("\nload: process {} did not end on {}, killed", self.pid(), self.signal);
         let _ = self.child.kill();
         let _ = self.child.wait();
         self.directories.clear();

@@ -8,13 +8,15 @@ use std::process::Command;
 
 use hdrhistogram::Histogram;
 
+use crate::Outcome;
 use crate::allocations::{self, Allocated};
 use crate::args::Args;
 use crate::drive::Sample;
 use crate::idle::Growth;
 use crate::peers;
+use crate::postgres;
 use crate::process::load_average;
-use crate::rows::{Load, Row, Subject};
+use crate::rows::{Family, Load, Row, Subject};
 
 /// Above this the scheduler is what is measured.
 const LOAD_MAX: f64 = 4.0;
@@ -24,6 +26,9 @@ pub(crate) enum Cell {
     Timed(Box<Sample>),
     Idle(Growth),
 }
+
+/// What each round of a row gave on one subject.
+pub(crate) type Rounds<'r> = BTreeMap<usize, &'r Sample>;
 
 /// All cells of the run, in the order of the rows.
 pub(crate) struct Report {
@@ -67,12 +72,34 @@ impl Report {
             Subject::GatewayBare | Subject::GatewayFull => {
                 Some(format!("weirgate {}", env!("CARGO_PKG_VERSION")))
             }
+            Subject::Pgbouncer => postgres::version(),
             _ => peers::version(args, subject),
         };
-        if let Some(version) = version
-            && !self.versions.contains(&version)
-        {
-            self.versions.push(version);
+        self.versions(version);
+    }
+
+    /// Notes a version that is not noted yet.
+    pub(crate) fn versions(&mut self, version: Option<String>) {
+        self.versions.extend(version.filter(|version| !self.versions.contains(version)));
+    }
+
+    /// Notes how the start of a subject went: its version, or why the table goes without it.
+    pub(crate) fn started<T>(
+        &mut self,
+        subject: Subject,
+        args: &Args,
+        started: Outcome<T>,
+    ) -> Option<T> {
+        match started {
+            Ok(one) => {
+                self.version(subject, args);
+                Some(one)
+            }
+            Err(error) => {
+                eprintln!("load: {}: {error}", subject.label());
+                self.note(format!("{} left out: {error}", subject.label()));
+                None
+            }
         }
     }
 
@@ -135,9 +162,18 @@ impl Report {
                 (true, false) => "",
             }
         )?;
-        if !self.cells.is_empty() {
+        let has = |family: Family| {
+            self.cells.keys().any(|(index, _)| {
+                self.order.get(*index).is_some_and(|row| row.load.family() == family)
+            })
+        };
+        if has(Family::Http) {
             self.table(text, trusted)?;
         }
+        if has(Family::Postgres) {
+            postgres::table(text, &self.postgres(), trusted)?;
+        }
+        self.threads(text)?;
         if !self.allocated.is_empty() {
             allocations::table(text, &self.allocated)?;
         }
@@ -155,7 +191,8 @@ impl Report {
              | p50 us | p99 us | p99.9 us | added p50 / p99 | MB RSS / anon / shmem |"
         )?;
         writeln!(text, "|---|---|---|---|---|---|---|---|---|---|---|---|")?;
-        for (index, row) in self.order.iter().enumerate() {
+        let rows = self.order.iter().enumerate();
+        for (index, row) in rows.filter(|(_, row)| row.load.family() == Family::Http) {
             for subject in Subject::EVERY {
                 if let Some(cells) = self.cells.get(&(index, subject)) {
                     self.line(text, index, row, subject, cells, trusted)?;
@@ -177,7 +214,27 @@ impl Report {
                  its caller by that certificate only: there is none in plain text to the caller."
             )?;
         }
-        self.threads(text)
+        Ok(())
+    }
+
+    /// The rows of PostgreSQL, each subject beside direct and PgBouncer.
+    fn postgres(&self) -> Vec<postgres::Line<'_>> {
+        let rounds = |index: usize, subject: Subject| -> Rounds<'_> {
+            let cells = self.cells.get(&(index, subject)).into_iter().flatten();
+            cells.filter_map(|(round, cell)| Some((*round, timed(cell)?))).collect()
+        };
+        let mut lines = Vec::new();
+        for (index, row) in self.order.iter().enumerate() {
+            for subject in Subject::EVERY {
+                let mine = rounds(index, subject);
+                if row.load.family() == Family::Postgres && !mine.is_empty() {
+                    let direct = rounds(index, Subject::Direct);
+                    let bouncer = rounds(index, Subject::Pgbouncer);
+                    lines.push(postgres::Line { row, subject, mine, direct, bouncer });
+                }
+            }
+        }
+        lines
     }
 
     fn line(
@@ -204,7 +261,7 @@ impl Report {
                 _ => "-".to_owned(),
             }
         };
-        let mine = matches!(subject, Subject::GatewayBare | Subject::GatewayFull);
+        let mine = subject.is_gateway();
         let of = |other: Subject, round: usize| {
             cost(self.cells.get(&(index, other))?.get(&round)?, &row.load)
                 .filter(|cost| *cost > 0.0)
@@ -269,7 +326,7 @@ impl Report {
 
     /// All rounds' latencies in one histogram; none for bulk.
     fn merged(&self, index: usize, subject: Subject, load: &Load) -> Option<Histogram<u64>> {
-        if matches!(load, Load::BulkDown { .. } | Load::BulkUp { .. }) {
+        if load.is_bulk() {
             return None;
         }
         let mut samples = self.cells.get(&(index, subject))?.values().filter_map(timed);
@@ -287,7 +344,7 @@ impl Report {
     /// Which of the gateway's threads used the CPU, over all rounds of a row.
     fn threads(&self, text: &mut String) -> std::fmt::Result {
         for ((index, subject), cells) in &self.cells {
-            let mine = matches!(subject, Subject::GatewayBare | Subject::GatewayFull);
+            let mine = subject.is_gateway();
             let Some(row) = self.order.get(*index).filter(|_| mine) else { continue };
             let mut used: BTreeMap<&str, u64> = BTreeMap::new();
             let mut count = 0.0;
@@ -332,14 +389,12 @@ fn cost(cell: &Cell, load: &Load) -> Option<f64> {
 }
 
 /// From CPU seconds over count to the row's unit: us each, or ms per GB.
-fn scale(load: &Load) -> f64 {
-    match load {
-        Load::BulkDown { .. } | Load::BulkUp { .. } => 1e12,
-        _ => 1e6,
-    }
+pub(crate) fn scale(load: &Load) -> f64 {
+    if load.is_bulk() { 1e12 } else { 1e6 }
 }
 
-fn cpu_s(sample: &Sample) -> f64 {
+/// CPU seconds of the proxy.
+pub(crate) fn cpu_s(sample: &Sample) -> f64 {
     seconds(sample.cpu_ns.values().sum())
 }
 
@@ -347,12 +402,13 @@ fn seconds(ns: u64) -> f64 {
     std::time::Duration::from_nanos(ns).as_secs_f64()
 }
 
-fn micros(ns: u64) -> f64 {
+/// Nanoseconds in microseconds.
+pub(crate) fn micros(ns: u64) -> f64 {
     seconds(ns) * 1e6
 }
 
 /// Median, least and most.
-fn spread(values: &[f64]) -> Option<(f64, f64, f64)> {
+pub(crate) fn spread(values: &[f64]) -> Option<(f64, f64, f64)> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let upper = *sorted.get(sorted.len() / 2)?;

@@ -23,6 +23,40 @@ pub(crate) enum Load {
     IdleStream { connections: usize },
     /// Allocations, not time or memory, of exchanges on so many connections at once.
     Count { exchange: Exchange, connections: usize },
+    /// `pgbench -S`: each client reads one row by its key, and the next when that is there.
+    Pgbench { mode: Mode, clients: usize },
+    /// One answer of so many rows of 1,000 bytes, read and thrown away.
+    Result { rows: u32 },
+}
+
+/// How pgbench sends its statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// One text with the key in it: each is another statement.
+    Simple,
+    /// Parsed, bound and executed each time: one text, the key a value.
+    Extended,
+    /// Parsed once on each connection.
+    Prepared,
+}
+
+impl Mode {
+    /// What `pgbench -M` calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Simple => "simple",
+            Self::Extended => "extended",
+            Self::Prepared => "prepared",
+        }
+    }
+}
+
+/// Rows that are put on the same started subjects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// HTTP and the relays.
+    Http,
+    Postgres,
 }
 
 /// What allocations are counted for.
@@ -43,7 +77,8 @@ impl Load {
             Self::Stream { .. } => "us/event",
             Self::Handshake { .. } => "us/handshake",
             Self::Echo { .. } => "us/echo",
-            Self::BulkDown { .. } | Self::BulkUp { .. } => "ms/GB",
+            Self::BulkDown { .. } | Self::BulkUp { .. } | Self::Result { .. } => "ms/GB",
+            Self::Pgbench { .. } => "us/tx",
             Self::IdleKeepAlive { .. } | Self::IdleStream { .. } => "bytes",
             Self::Count { .. } => "allocations",
             Self::Closed { .. } | Self::Open { .. } => "us/request",
@@ -69,7 +104,11 @@ impl Row {
     pub(crate) fn runs(&self, subject: Subject) -> bool {
         match self.load {
             // Counted by an allocator of the gateway's own.
-            Load::Count { .. } => matches!(subject, Subject::GatewayBare | Subject::GatewayFull),
+            Load::Count { .. } => subject.is_gateway(),
+            _ if self.load.family() == Family::Postgres => {
+                matches!(subject, Subject::Direct | Subject::Pgbouncer) || subject.is_gateway()
+            }
+            _ if subject == Subject::Pgbouncer => false,
             _ if self.load.is_l4() => subject != Subject::Direct && subject != Subject::Envoy,
             _ if subject == Subject::HaproxyRelay => false,
             Load::Handshake { .. } => subject != Subject::Direct,
@@ -92,7 +131,22 @@ impl Load {
             | Self::IdleKeepAlive { connections }
             | Self::IdleStream { connections }
             | Self::Count { connections, .. } => connections,
+            Self::Pgbench { clients, .. } => clients,
+            Self::Result { .. } => 1,
         }
+    }
+
+    /// Which subjects it is put on.
+    pub(crate) fn family(&self) -> Family {
+        match self {
+            Self::Pgbench { .. } | Self::Result { .. } => Family::Postgres,
+            _ => Family::Http,
+        }
+    }
+
+    /// Are bytes counted, not exchanges?
+    pub(crate) fn is_bulk(&self) -> bool {
+        matches!(self, Self::BulkDown { .. } | Self::BulkUp { .. } | Self::Result { .. })
     }
 
     /// Is this one of the rows that need the gateway's `tcp` listeners?
@@ -151,6 +205,16 @@ pub(crate) fn every(idle: usize) -> Vec<Row> {
     row("l4-down-2", Load::BulkDown { connections: 2 });
     row("l4-up-2", Load::BulkUp { connections: 2 });
     row("alloc-echo", Load::Count { exchange: Exchange::Echo, connections: 64 });
+    // Off by default: they need a server of PostgreSQL, and take as long as all others together.
+    let mut row = |name: String, load: Load| {
+        rows.push(Row { name, load, tls: false, quick: false, default: false, target: false });
+    };
+    for mode in [Mode::Simple, Mode::Extended, Mode::Prepared] {
+        for clients in [1, 8, 32] {
+            row(format!("pgbench-{}-{clients}", mode.name()), Load::Pgbench { mode, clients });
+        }
+    }
+    row("pgbench-result-1gb".to_owned(), Load::Result { rows: 1_000_000 });
     rows
 }
 
@@ -164,6 +228,7 @@ pub(crate) enum Subject {
     HaproxyRelay,
     Nginx,
     Envoy,
+    Pgbouncer,
     /// The gateway: token, one rule, record of metadata, no mask.
     GatewayBare,
     /// The gateway: token, 1,000 rules, mask, full record.
@@ -171,12 +236,13 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
-    pub(crate) const EVERY: [Self; 7] = [
+    pub(crate) const EVERY: [Self; 8] = [
         Self::Direct,
         Self::Haproxy,
         Self::HaproxyRelay,
         Self::Nginx,
         Self::Envoy,
+        Self::Pgbouncer,
         Self::GatewayBare,
         Self::GatewayFull,
     ];
@@ -188,6 +254,7 @@ impl Subject {
             Self::Haproxy | Self::HaproxyRelay => "haproxy",
             Self::Nginx => "nginx",
             Self::Envoy => "envoy",
+            Self::Pgbouncer => "pgbouncer",
             Self::GatewayBare => "bare",
             Self::GatewayFull => "full",
         }
@@ -201,6 +268,7 @@ impl Subject {
             Self::HaproxyRelay => "HAProxy 64 KiB",
             Self::Nginx => "nginx",
             Self::Envoy => "Envoy",
+            Self::Pgbouncer => "PgBouncer",
             Self::GatewayBare => "weirgate bare",
             Self::GatewayFull => "weirgate full",
         }
@@ -208,6 +276,11 @@ impl Subject {
 
     /// Is it one of those that the gateway is compared with?
     pub(crate) fn is_peer(self) -> bool {
-        !matches!(self, Self::Direct | Self::GatewayBare | Self::GatewayFull)
+        self != Self::Direct && !self.is_gateway()
+    }
+
+    /// Is it the gateway, in one of its configurations?
+    pub(crate) fn is_gateway(self) -> bool {
+        matches!(self, Self::GatewayBare | Self::GatewayFull)
     }
 }
