@@ -465,7 +465,7 @@ impl Session {
     }
 
     fn judge<J: Journal>(
-        &self,
+        &mut self,
         analysis: &Rc<Analysis>,
         place: Option<usize>,
         worker: &Worker<J>,
@@ -487,7 +487,16 @@ impl Session {
             statement: |name: &[u8]| self.queue.statement(name),
             portal: |name: &[u8]| self.queue.portal(name),
         };
-        let verdict = court.judge(analysis, place, &names);
+        let verdict = match self.verdicts.find(analysis, place) {
+            Some(grant) => Verdict::Permit(grant),
+            None => {
+                let verdict = court.judge(analysis, place, &names);
+                if let Verdict::Permit(grant) = &verdict {
+                    self.verdicts.keep(analysis, place, grant);
+                }
+                verdict
+            }
+        };
         match verdict {
             Verdict::Permit(grant)
                 if grant.credential().is_some_and(|other| other != self.credential) =>
@@ -527,6 +536,7 @@ impl Session {
         if known {
             self.who = again;
             self.known_by = generations;
+            self.verdicts.clear();
             if self.stands_again(worker).is_some() {
                 return true;
             }

@@ -38,6 +38,7 @@ mod start;
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests;
 mod upstream;
+mod verdicts;
 
 pub(super) use judge::Texts;
 pub use judge::{Asked, asked};
@@ -66,6 +67,7 @@ use refuse::Denied;
 use start::Start;
 use std::rc::Rc;
 use std::sync::Arc;
+use verdicts::Verdicts;
 
 /// Where a connection stands; see the module.
 enum Phase {
@@ -135,6 +137,7 @@ pub struct Session {
     minor: u16,
     tx: TxStatus,
     queue: Queue,
+    verdicts: Verdicts,
     cycles: Cycles,
     skip: Option<Skip>,
     /// A message of the caller that waits for answers: what it names is open, or a COPY may be
@@ -178,6 +181,7 @@ impl Session {
             minor: 0,
             tx: TxStatus::Idle,
             queue: Queue::default(),
+            verdicts: Verdicts::default(),
             cycles: Cycles::default(),
             skip: None,
             parked: None,

@@ -42,12 +42,19 @@ pub(super) enum Expect {
 }
 
 impl Expect {
-    /// Whether the server may ask for the data of a COPY to answer it.
+    /// Whether the server may ask for the data of a COPY to answer it: of a text that was not read
+    /// nobody knows, and EXECUTE runs what Parse named, too.
     fn copies_in(&self) -> bool {
-        let is_copy = |statement: &Statement| matches!(statement.act, Act::Copy { out: false, .. });
+        let is_copy = |statement: &Statement| {
+            matches!(statement.act, Act::Copy { out: false, .. } | Act::Execute { .. })
+        };
         match self {
-            Self::Execute { prepared, .. } => prepared.statement().is_some_and(is_copy),
-            Self::Simple { analysis, .. } => analysis.statements.iter().any(is_copy),
+            Self::Execute { prepared, .. } => {
+                prepared.analysis.unread.is_some() || prepared.statement().is_some_and(is_copy)
+            }
+            Self::Simple { analysis, .. } => {
+                analysis.unread.is_some() || analysis.statements.iter().any(is_copy)
+            }
             _ => false,
         }
     }

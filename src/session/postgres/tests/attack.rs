@@ -152,6 +152,23 @@ fn data_of_a_copy_may_come_before_it_is_asked_for() {
 }
 
 #[test]
+fn a_copy_that_was_prepared_may_be_run_by_sql() {
+    let mut line = Line::login(&["writers"]);
+    line.caller(&[parse("w", "copy t from stdin"), sync()].concat());
+    answer(&mut line, &[&message(write::parse_done), &ready(TxStatus::Idle)]);
+    line.up.clear();
+    line.caller(&[query("execute w"), sync()].concat());
+    assert_eq!(tags(&line.up), "Q");
+    answer(&mut line, &[&copy_in()]);
+    line.caller(COPY_DONE);
+    answer(&mut line, &[&complete("COPY 0"), &ready(TxStatus::Idle)]);
+    line.caller(&query("select 1"));
+    line.server(&[rows(1), ready(TxStatus::Idle)].concat());
+    assert!(!line.session.is_closed());
+    assert_eq!(tags(&line.up), "QcQ");
+}
+
+#[test]
 fn a_server_that_asks_for_data_of_no_copy_is_out_of_order() {
     let mut line = Line::login(&["readers"]);
     line.caller(&query("select * from t"));

@@ -102,6 +102,25 @@ fn a_prepared_statement_is_judged_by_the_rules_of_its_execution() {
 }
 
 #[test]
+fn what_was_permitted_once_is_judged_anew_after_a_reload() {
+    let mut line = Line::login(&["writers"]);
+    for _ in 0..3 {
+        line.caller(&query("delete from t where id = 1"));
+        line.server(&message(|to| write::complete(b"DELETE 1", to)));
+        line.server(&ready(TxStatus::Idle));
+    }
+    assert_eq!(tags(&line.up), "QQQ");
+    let mut stricter = rules();
+    let mut deny = RuleSpec::new("no-delete", Effect::Deny);
+    deny.what.statement = patterns(&["delete"]);
+    stricter.push(deny);
+    line.worker.reload(Arc::new(snapshot(stricter, 2)));
+    line.down.clear();
+    line.caller(&query("delete from t where id = 1"));
+    assert_eq!((tags(&line.up).as_str(), tags(&line.down).as_str()), ("QQQ", "EZ"));
+}
+
+#[test]
 fn a_name_keeps_its_statement_where_the_server_would_not_give_it_anew() {
     let mut line = Line::login(&["readers"]);
     line.caller(&[parse("s", "select * from t where id = $1"), sync()].concat());
