@@ -14,7 +14,7 @@
 //! up to ready for query. Connecting is an exchange of its own, which ends with the connection.
 //!
 //! A refused statement leaves the upstream where a failed one would: what cannot be parsed goes in
-//! its place ([`refuse::POISON`]), and the error that comes is told in our words. Where nothing is
+//! its place (`refuse::POISON`), and the error that comes is told in our words. Where nothing is
 //! under way, the refusal needs no upstream.
 
 mod caller;
