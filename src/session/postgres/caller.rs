@@ -156,9 +156,15 @@ impl Session {
         self.on_message_whole(message, now, worker, out);
         // The answers that are due may stand in a buffer of the server's.
         if matches!(self.phase, Phase::Ready) && self.queue.is_full() && self.parked.is_none() {
-            let Some(grant) = self.connect.clone() else { return };
+            self.flush(out);
+        }
+    }
+
+    /// Asks the server for the answers that it has.
+    fn flush(&mut self, out: &mut Out) {
+        if let Some(grant) = &self.connect {
             let flush = b"H\0\0\0\x04";
-            out.push_upstream(gate::admit_framing(&grant, &mut self.stage, flush));
+            out.push_upstream(gate::admit_framing(grant, &mut self.stage, flush));
         }
     }
 
@@ -253,7 +259,11 @@ impl Session {
                 let denied = Denied::of(Refusal::BadRequest, "This is no message of a COPY.");
                 self.refuse_all(&denied, now, worker, out);
             }
-            (false, _) => self.park(message),
+            (false, _) => {
+                self.park(message);
+                // Where it is no COPY, the server keeps its answer until it is asked.
+                self.flush(out);
+            }
         }
     }
 

@@ -32,6 +32,11 @@ fn copy_in() -> Vec<u8> {
     b"G\0\0\0\x09\0\0\x01\0\0".to_vec()
 }
 
+/// What went up but for the gateway's own Flush: how often it asks is not the point.
+fn unflushed(line: &Line) -> String {
+    tags(&line.up).replace('H', "")
+}
+
 const COPY_DONE: &[u8] = b"c\0\0\0\x04";
 
 fn copy_data(text: &str) -> Vec<u8> {
@@ -112,12 +117,12 @@ fn in_a_copy_the_server_reads_past_sync() {
     let mut line = Line::login(&["writers"]);
     let begin = [parse("", "copy t from stdin"), bind("", ""), execute(""), sync()];
     line.caller(&begin.concat());
-    assert_eq!(tags(&line.up), "PBE");
+    assert_eq!(unflushed(&line), "PBE");
     answer(&mut line, &[&message(write::parse_done), &message(write::bind_done), &copy_in()]);
     line.caller(&[copy_data("1\n"), sync(), COPY_DONE.to_vec(), sync()].concat());
-    assert_eq!(tags(&line.up), "PBEdc");
+    assert_eq!(unflushed(&line), "PBEdc");
     answer(&mut line, &[&complete("COPY 1")]);
-    assert_eq!(tags(&line.up), "PBEdcS");
+    assert_eq!(unflushed(&line), "PBEdcS");
     line.server(&ready(TxStatus::Idle));
     line.caller(&query("select 1"));
     line.server(&[rows(1), ready(TxStatus::Idle)].concat());
@@ -142,11 +147,11 @@ fn data_of_a_copy_may_come_before_it_is_asked_for() {
     let text = "copy t from stdin; copy t from stdin";
     let data = [copy_data("1\n"), COPY_DONE.to_vec()].concat();
     line.caller(&[query(text), data.clone(), data, query("select 1")].concat());
-    assert_eq!(tags(&line.up), "Qdcdc");
+    assert_eq!(unflushed(&line), "Qdcdc");
     answer(&mut line, &[&copy_in(), &complete("COPY 1"), &copy_in(), &complete("COPY 1")]);
-    assert_eq!(tags(&line.up), "Qdcdc");
+    assert_eq!(unflushed(&line), "Qdcdc");
     line.server(&ready(TxStatus::Idle));
-    assert_eq!(tags(&line.up), "QdcdcQ");
+    assert_eq!(unflushed(&line), "QdcdcQ");
     line.server(&[rows(1), ready(TxStatus::Idle)].concat());
     assert!(!line.session.is_closed());
 }
@@ -158,14 +163,14 @@ fn a_copy_that_was_prepared_may_be_run_by_sql() {
     answer(&mut line, &[&message(write::parse_done), &ready(TxStatus::Idle)]);
     line.up.clear();
     line.caller(&[query("execute w"), sync()].concat());
-    assert_eq!(tags(&line.up), "Q");
+    assert_eq!(unflushed(&line), "Q");
     answer(&mut line, &[&copy_in()]);
     line.caller(COPY_DONE);
     answer(&mut line, &[&complete("COPY 0"), &ready(TxStatus::Idle)]);
     line.caller(&query("select 1"));
     line.server(&[rows(1), ready(TxStatus::Idle)].concat());
     assert!(!line.session.is_closed());
-    assert_eq!(tags(&line.up), "QcQ");
+    assert_eq!(unflushed(&line), "QcQ");
 }
 
 #[test]
