@@ -67,6 +67,8 @@ impl Session {
                         return at;
                     }
                 }
+                // Behind its farewell the server reads nothing more, and neither is it read here.
+                Phase::Ready if self.caller_ended => return bytes.len(),
                 // Answers of the gateway's own are queued in memory; the rest waits for them to go.
                 Phase::Ready if out.caller().len() > TOLD_MAX => return at,
                 Phase::Ready if self.takes_messages() => {
@@ -139,6 +141,7 @@ impl Session {
             && let Some(message) = self.parked.take()
         {
             self.on_whole(Bytes::Kept(&message), now, worker, out);
+            self.asked &= self.parked.is_some();
         }
     }
 
@@ -262,7 +265,9 @@ impl Session {
             (false, _) => {
                 self.park(message);
                 // Where it is no COPY, the server keeps its answer until it is asked.
-                self.flush(out);
+                if !std::mem::replace(&mut self.asked, true) {
+                    self.flush(out);
+                }
             }
         }
     }
@@ -695,7 +700,7 @@ impl Session {
         }
     }
 
-    /// The caller is done: the server hears so, and what it left unfinished is over.
+    /// The caller is done: the server hears so. What it sent before is still answered.
     pub(super) fn on_terminate<J: Journal>(
         &mut self,
         now: Now,
@@ -706,13 +711,21 @@ impl Session {
         let (Some(grant), Phase::Ready) = (grant, &self.phase) else {
             return self.end(true, now, worker, out);
         };
-        self.close_books(!self.cycles.is_empty(), now, worker);
+        self.caller_ended = true;
         // In the middle of a message it would be read as a part of that.
         if !self.up.is_within() {
             out.push_upstream(gate::admit_framing(&grant, &mut self.stage, b"X\0\0\0\x04"));
         }
         out.act(Act::EndUpstream { exchange: self.link });
-        self.phase = Phase::Ending;
+        self.wait_for_end(now, worker);
+    }
+
+    /// Behind the last answer nothing is due but the server's end.
+    pub(super) fn wait_for_end<J: Journal>(&mut self, now: Now, worker: &mut Worker<J>) {
+        if self.caller_ended && self.cycles.is_empty() && matches!(self.phase, Phase::Ready) {
+            self.close_books(false, now, worker);
+            self.phase = Phase::Ending;
+        }
     }
 }
 

@@ -37,6 +37,8 @@ impl Session {
         }
         self.log_refusal(&denied, worker);
         if self.is_quiet() {
+            // The server drops its unnamed statement at every simple query, failed ones too.
+            self.queue.deallocate(b"");
             self.tell_refusal(&denied, now, worker, out);
             self.tell(|to| write::ready(TxStatus::Idle, to), now, worker, out);
             self.finish_cycle(false, now, worker);

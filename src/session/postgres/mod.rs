@@ -143,6 +143,8 @@ pub struct Session {
     /// A message of the caller that waits for answers: what it names is open, or a COPY may be
     /// under way. Nothing behind it is read.
     parked: Option<Vec<u8>>,
+    /// The server was asked for the answer that `parked` waits for.
+    asked: bool,
     /// The message that passes in parts goes up; else it is skipped.
     passing: bool,
     up: Leg,
@@ -185,6 +187,7 @@ impl Session {
             cycles: Cycles::default(),
             skip: None,
             parked: None,
+            asked: false,
             passing: false,
             up: Leg::default(),
             down: Leg::default(),
@@ -386,7 +389,8 @@ impl Session {
             return self.refuse_all(&denied, now, worker, out);
         }
         // In the middle of an answer the caller must not see a clean end.
-        let cut = ending == Ending::Cut || self.down.is_within() || !self.cycles.is_empty();
+        let open = !self.cycles.is_empty() && !self.caller_ended;
+        let cut = ending == Ending::Cut || self.down.is_within() || open;
         self.end(cut, now, worker, out);
     }
 

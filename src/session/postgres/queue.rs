@@ -347,7 +347,7 @@ impl Queue {
         }
     }
 
-    fn deallocate(&mut self, name: &[u8]) {
+    pub(super) fn deallocate(&mut self, name: &[u8]) {
         if let Some(before) = self.statements.remove(name) {
             self.lighten(&before, name.len());
         }

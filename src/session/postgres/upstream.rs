@@ -157,6 +157,7 @@ impl Session {
                     self.finish_cycle(false, now, worker);
                 }
                 self.end_if_drained(now, worker, out);
+                self.wait_for_end(now, worker);
             }
         }
         if matches!(self.phase, Phase::Closed) {
