@@ -5,6 +5,9 @@
 
 use std::ops::Range;
 
+/// Pieces that a list has room for from its first on.
+const LIST_ROOM: usize = 32;
+
 /// One run of bytes of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
@@ -78,6 +81,14 @@ impl Pieces {
         }
     }
 
+    /// The list takes its usual room at once: how far it grows is a matter of timing.
+    fn push(&mut self, piece: Piece) {
+        if self.list.capacity() == 0 {
+            self.list.reserve(LIST_ROOM);
+        }
+        self.list.push(piece);
+    }
+
     /// Appends a range of the input; joins it with the piece before where they touch.
     pub fn source(&mut self, range: Range<usize>) {
         if range.is_empty() {
@@ -91,7 +102,7 @@ impl Pieces {
             last.end = range.end;
             return;
         }
-        self.list.push(Piece::Source(range));
+        self.push(Piece::Source(range));
     }
 
     /// Appends a copy of `bytes` by way of the arena.
@@ -110,7 +121,7 @@ impl Pieces {
             return;
         }
         self.len += bytes.len();
-        self.list.push(Piece::Static(bytes));
+        self.push(Piece::Static(bytes));
     }
 
     /// Lets `write` append to the arena, and appends what it wrote as a piece.
@@ -134,7 +145,7 @@ impl Pieces {
             last.end = range.end;
             return;
         }
-        self.list.push(Piece::Arena(range));
+        self.push(Piece::Arena(range));
     }
 
     /// The slices that the pieces stand for, `source` being the input that ranges name.
