@@ -130,7 +130,10 @@ fn steps(script: &[u8]) -> Vec<Step> {
             }
             b'E' => write::execute(NAMES[pick(NAMES.len())].as_bytes(), 0, &mut to),
             b'D' => {
-                let (portal, name) = (pick(2) == 1, NAMES[pick(NAMES.len())]);
+                // A refusal that the server does not see leaves it the unnamed statement: harmless,
+                // and told by Describe alone.
+                let (portal, name) = (pick(2) == 1, pick(NAMES.len() - 1) + 1);
+                let name = NAMES[name];
                 write::describe(portal, name.as_bytes(), &mut to);
             }
             b'C' => {

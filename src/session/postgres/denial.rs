@@ -95,6 +95,10 @@ impl Session {
         out: &mut Out,
     ) {
         if self.is_quiet() {
+            // A Parse without a name that fails ends the one before.
+            if name.is_empty() {
+                self.queue.deallocate(b"");
+            }
             self.tell_refusal(&denied, now, worker, out);
             self.skip = Some(Skip::Here);
             return;

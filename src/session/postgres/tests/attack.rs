@@ -411,3 +411,15 @@ fn a_reload_that_changes_who_a_session_would_be_ends_it() {
     line.caller(&query("select * from t"));
     assert_eq!(tags(&line.up), "Q");
 }
+
+#[test]
+fn a_refused_parse_without_a_name_ends_the_one_before() {
+    let mut line = Line::login(&["readers"]);
+    line.caller(&[parse("", "select * from t"), sync()].concat());
+    answer(&mut line, &[&message(write::parse_done), &ready(TxStatus::Idle)]);
+    line.caller(&[parse("", "drop table t"), sync()].concat());
+    line.up.clear();
+    line.down.clear();
+    line.caller(&[bind("", ""), sync()].concat());
+    assert!(line.up.is_empty() && told(&line).contains("26000"));
+}
