@@ -4,9 +4,10 @@ use super::scram::ITERATIONS_MAX;
 use crate::base::Secret;
 use md5::{Digest as _, Md5};
 use ring::pbkdf2;
+use std::borrow::Cow;
 use std::num::NonZeroU32;
 use std::sync::OnceLock;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// The key that SCRAM makes of a password.
 pub(super) type SaltedKey = Zeroizing<[u8; ring::digest::SHA256_OUTPUT_LEN]>;
@@ -17,6 +18,8 @@ pub(super) struct Login {
     pub(super) user: String,
     pub(super) secret: Secret,
     pub(super) role: Option<String>,
+    /// The secret as SASLprep has it, where that is something else.
+    prepared: Option<Secret>,
     salted: OnceLock<Salted>,
 }
 
@@ -38,16 +41,11 @@ impl std::fmt::Debug for Salted {
 
 impl Login {
     pub(super) fn new(user: String, secret: Secret, role: Option<String>) -> Self {
-        Self { user, secret, role, salted: OnceLock::new() }
+        Self { prepared: prepared(&secret), user, secret, role, salted: OnceLock::new() }
     }
 
-    /// `Hi(password, salt, rounds)` of RFC 5802, which is PBKDF2 with HMAC-SHA-256.
-    ///
-    /// RFC 5802 prepares the password by SASLprep. An ASCII password without control characters is
-    /// not changed by it, nor is most other text in its usual composed form (NFC). It is not
-    /// applied here: the bytes are used as the configuration has them, as PostgreSQL does where
-    /// they cannot be prepared. A password that SASLprep would change is refused by the server,
-    /// never accepted wrongly.
+    /// `Hi(password, salt, rounds)` of RFC 5802, which is PBKDF2 with HMAC-SHA-256, of the password
+    /// as SASLprep has it. One that cannot be prepared is used as it is, as PostgreSQL does.
     pub(super) fn salted(&self, salt: &[u8], rounds: NonZeroU32) -> SaltedKey {
         debug_assert!(rounds.get() <= ITERATIONS_MAX, "nobody waits for more");
         if let Some(known) = self.salted.get()
@@ -58,7 +56,8 @@ impl Login {
         }
         let mut key = SaltedKey::default();
         let algorithm = pbkdf2::PBKDF2_HMAC_SHA256;
-        pbkdf2::derive(algorithm, rounds, salt, self.secret.expose(), &mut key[..]);
+        let password = self.prepared.as_ref().unwrap_or(&self.secret);
+        pbkdf2::derive(algorithm, rounds, salt, password.expose(), &mut key[..]);
         // Another one may be there: then that stays.
         let _ = self.salted.set(Salted { salt: salt.to_vec(), rounds, key: key.clone() });
         key
@@ -71,6 +70,20 @@ impl Login {
         let answer = hex(&[&stored[..], &salt]);
         to.extend_from_slice(b"md5");
         to.extend_from_slice(&answer[..]);
+    }
+}
+
+/// A password prepared by SASLprep (RFC 4013). `None`: that is the password itself, or it is not
+/// text or has characters that must not be in one.
+fn prepared(secret: &Secret) -> Option<Secret> {
+    let text = std::str::from_utf8(secret.expose()).ok()?;
+    match stringprep::saslprep(text).ok()? {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(mut prepared) => {
+            let secret = Secret::new(prepared.as_bytes().to_vec());
+            prepared.zeroize();
+            (!secret.expose().is_empty()).then_some(secret)
+        }
     }
 }
 
@@ -90,6 +103,7 @@ fn hex(parts: &[&[u8]]) -> Zeroizing<[u8; 32]> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use super::super::ITERATIONS_MIN;
     use super::*;
 
     fn login(secret: &[u8]) -> Login {
@@ -104,6 +118,29 @@ mod tests {
         assert_eq!(to, b"xmd5ab1955a7e3b6af33c7254b64a5f30056");
         // RFC 1321, appendix A.5.
         assert_eq!(&hex(&[b"message ", b"digest"])[..], b"f96b697d7cb7938d525a2f31aaf161d0");
+    }
+
+    #[test]
+    fn a_password_is_prepared_for_scram_where_it_can_be() {
+        let key = |secret: &str| {
+            let rounds = NonZeroU32::new(ITERATIONS_MIN).unwrap();
+            login(secret.as_bytes()).salted(b"salt-of-a-server", rounds)
+        };
+        // RFC 4013, section 3: a soft hyphen is dropped, a roman numeral is its letters; and a
+        // letter with a combining mark is composed, a no-break space is a space.
+        for (written, prepared) in [
+            ("I\u{ad}X-pass", "IX-pass"),
+            ("\u{2168}-pass", "IX-pass"),
+            ("e\u{301}tait une fois", "\u{e9}tait une fois"),
+            ("a\u{a0}b-pass", "a b-pass"),
+        ] {
+            assert_eq!(key(written), key(prepared), "{prepared}");
+        }
+        // A control character is in none, and a password is not what another one is.
+        assert_ne!(key("a\u{7}b-pass"), key("ab-pass"));
+        assert_ne!(key("USER-pass"), key("user-pass"));
+        let raw = prepared(&Secret::new(b"\xff\xfe-pass".to_vec()));
+        assert!(raw.is_none(), "what is no text is used as it is");
     }
 
     #[test]

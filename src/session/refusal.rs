@@ -30,7 +30,7 @@ pub enum Refusal {
     ExpectationFailed,
     /// A transfer coding or an upgrade that is not offered.
     NotImplemented,
-    /// An HTTP version that is not offered.
+    /// A version of the protocol that is not offered.
     BadVersion,
     /// The upstream answered what cannot be passed on.
     BadUpstream,
@@ -129,7 +129,7 @@ impl Refusal {
             }
             Self::ExpectationFailed => ("expectation-failed", 417, "The expectation cannot be met"),
             Self::NotImplemented => ("not-implemented", 501, "This is not offered"),
-            Self::BadVersion => ("bad-version", 505, "The HTTP version is not offered"),
+            Self::BadVersion => ("bad-version", 505, "The protocol version is not offered"),
             Self::BadUpstream => ("bad-upstream", 502, "The resource answered out of order"),
             Self::Unreachable => ("unreachable", 502, "The resource cannot be reached"),
             Self::UpstreamTimeout => {

@@ -150,7 +150,11 @@ class Server:
         )
         log = folder / "log"
         self.run("pg_ctl", "-D", self.data, "-l", log, "-o", options, "-w", "start")
-        self.psql("postgres", SCHEMA.format(secret=SECRET))
+        try:
+            self.psql("postgres", SCHEMA.format(secret=SECRET))
+        except BaseException:
+            self.stop()
+            raise
 
     def write(self, path, text):
         subprocess.run(
@@ -206,7 +210,7 @@ class Issuer:
 class Gateway:
     """`weirgate serve` in front of a server."""
 
-    def __init__(self, binary, folder, server, issuer, more="", upstream=""):
+    def __init__(self, binary, folder, server, issuer, more="", upstream="", password=SECRET):
         self.binary = binary
         self.folder = folder
         self.issuer = issuer
@@ -214,7 +218,7 @@ class Gateway:
         self.tls_port = free_port()
         self.admin = free_port()
         secret = folder / "secret"
-        secret.write_text(SECRET)
+        secret.write_text(password)
         secret.chmod(0o600)
         subprocess.run([binary, "cert", "dev", "--dir", folder / "tls"], check=True, capture_output=True)
         self.ca = folder / "tls" / "ca.pem"

@@ -545,6 +545,20 @@ def test_nobody_gets_in_without_a_token_that_holds(gateway, issuer):
     assert "TLS" in str(refused.value)
 
 
+def test_a_password_is_prepared_as_the_server_prepares_it(tmp_path_factory, server, issuer, admin):
+    # RFC 4013: a roman numeral is its letters, a soft hyphen nothing, an accent one with its letter.
+    folder = tmp_path_factory.mktemp("prepared")
+    written, stored = "e\u0301te\u0301-\u2168-so\u00adft", "\u00e9t\u00e9-IX-soft"
+    server.psql("postgres", f"alter role app password '{stored}'")
+    gateway = Gateway(BINARY, folder, server, issuer, password=written)
+    try:
+        with psycopg.connect(**through(gateway, admin)) as connection:
+            assert connection.execute("select current_user").fetchone() == ("app",)
+    finally:
+        gateway.stop()
+        server.psql("postgres", f"alter role app password '{SECRET}'")
+
+
 def test_a_token_that_expires_ends_the_session_at_the_next_statement(gateway, issuer):
     # The verifier allows half a minute of skew, so the token is old already.
     token = issuer.token("ada", "admins", seconds=-26)
