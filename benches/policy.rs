@@ -8,7 +8,7 @@ use std::hint::black_box;
 use weirgate::base::{Now, ResourceId};
 use weirgate::identity::dev::{DevClaims, DevKey};
 use weirgate::identity::{Principal, Verifier};
-use weirgate::policy::{Action, Attr, Effect, Pattern, RuleSpec, Table};
+use weirgate::policy::{Action, Asserted, Attr, Effect, Pattern, RuleSpec, Table};
 
 const RESOURCES: u16 = 50;
 
@@ -102,6 +102,7 @@ fn decisions(c: &mut Criterion) {
                         path: path.as_bytes(),
                         model: Attr::Value(model.as_bytes()),
                         sql: None,
+                        asserted: Asserted::NONE,
                     },
                 ))
             });

@@ -11,7 +11,9 @@ use weirgate::base::ResourceId;
 use weirgate::config::{self, Config, Source};
 use weirgate::identity::dev::DevKey;
 use weirgate::identity::{Principal, Verifier};
-use weirgate::policy::{Action, Attr, Decision, Effect, Functions, STATEMENTS, Sql, SqlFunction};
+use weirgate::policy::{
+    Action, Asserted, Attr, Decision, Effect, Functions, STATEMENTS, Sql, SqlFunction,
+};
 
 struct Memory<'a> {
     main: &'a [u8],
@@ -99,7 +101,14 @@ fn check(config: &Config, source: &dyn Source) {
         for (method, path) in [("POST", "/v1/chat/completions"), ("GET", "/"), ("PUT", "/a/b")] {
             for model in [Attr::Absent, Attr::Unreadable, Attr::Value(b"gpt-4")] {
                 let (method, path) = (method.as_bytes(), path.as_bytes());
-                decided(&Action { resource, method, path, model, sql: None });
+                decided(&Action {
+                    resource,
+                    method,
+                    path,
+                    model,
+                    sql: None,
+                    asserted: Asserted::NONE,
+                });
             }
         }
         for statement in STATEMENTS {
@@ -121,7 +130,14 @@ fn check(config: &Config, source: &dyn Source) {
 }
 
 fn statement_on(resource: ResourceId, sql: Sql<'_>) -> Action<'_> {
-    Action { resource, method: b"", path: b"", model: Attr::Absent, sql: Some(sql) }
+    Action {
+        resource,
+        method: b"",
+        path: b"",
+        model: Attr::Absent,
+        sql: Some(sql),
+        asserted: Asserted::NONE,
+    }
 }
 
 fn principal() -> &'static Principal {

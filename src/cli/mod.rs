@@ -196,6 +196,15 @@ struct Explain {
     /// An actor, the current one first; may be given several times.
     #[arg(long = "actor")]
     actors: Vec<String>,
+    /// Node of a graph that the caller says it runs.
+    #[arg(long)]
+    node: Option<String>,
+    /// Run that it says it is.
+    #[arg(long)]
+    run: Option<String>,
+    /// Thread that it says it belongs to.
+    #[arg(long)]
+    thread: Option<String>,
     /// Resource, by name. Not needed with `--request`.
     #[arg(long, required_unless_present = "request")]
     resource: Option<String>,
@@ -380,6 +389,9 @@ fn run_policy(act: PolicyAct) -> u8 {
                 groups: ask.groups,
                 client_id: ask.client_id,
                 actors: ask.actors,
+                node: ask.node,
+                run: ask.run,
+                thread: ask.thread,
                 resource: ask.resource.unwrap_or_default(),
                 method: ask.method,
                 path: ask.path,

@@ -26,6 +26,12 @@ pub struct Explain {
     pub client_id: Option<String>,
     /// Actor chain, current actor first.
     pub actors: Vec<String>,
+    /// Node that the caller says it runs.
+    pub node: Option<String>,
+    /// Run that it says it is.
+    pub run: Option<String>,
+    /// Thread that it says it belongs to.
+    pub thread: Option<String>,
     /// Resource, by name.
     pub resource: String,
     /// Request method.
@@ -227,6 +233,9 @@ fn question(options: &Explain, config: &Config) -> Result<Case, String> {
         groups: options.groups.iter().map(|group| group.as_str().into()).collect(),
         client_id: options.client_id.clone(),
         actors: options.actors.clone(),
+        node: options.node.clone(),
+        run: options.run.clone(),
+        thread: options.thread.clone(),
     };
     let action = CaseAction {
         resource,

@@ -27,6 +27,7 @@ pub(super) fn ask_of_record(id: &str, question: &mut policy::Explain) -> Result<
         question.groups = row.groups;
     }
     question.actors = row.actors;
+    (question.node, question.run, question.thread) = (row.node, row.run, row.thread);
     question.recorded = row.statement;
     Ok(())
 }

@@ -161,6 +161,7 @@ pub fn row_json(row: &Row) -> Value {
         "id": id, "start": time_text(row.start_ns),
         "end": row.closed.then(|| time_text(row.last_ns)),
         "iss": row.iss, "sub": row.sub, "actors": row.actors, "client_id": row.client_id,
+        "node": row.node, "run": row.run, "thread": row.thread,
         "resource": row.resource, "listener": row.listener, "protocol": row.protocol,
         "rule": row.rule, "decision": row.decision, "refusal": row.refusal,
         "method": row.method, "path": row.path, "model": row.model,

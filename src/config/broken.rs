@@ -45,7 +45,6 @@ pub(super) const BROKEN: &[(&str, &str, &str, &str, &str)] = &[
     ("effect = \"allow\"", "effect = \"require_approval\"", "require_approval", "`require_approval` is not in this build", "allow, deny"),
     ("effect = \"allow\"", "effect = \"alow\"", "alow", "`alow` is no effect", "did you mean `allow`"),
     ("effect = \"allow\"", "effect = \"deny\"", "then =", "a deny rule has no `then`", "after a deny"),
-    ("effect = \"allow\"\nwho = { groups", "effect = \"allow\"\nwho = { node = [\"x\"], groups", "node", "`node` is not enforced by this build", "leave it out"),
     ("{ groups = [\"analysts\"] }\nwhat = { resource = [", "{ iss = [\"corb\"] }\nwhat = { resource = [", "corb", "no [[issuer]] is named `corb`", "did you mean `corp`"),
     ("then = {", "then = { durable = \"all\",", "all", "`all` is no `durable`", "each"),
     ("then = {", "then = { record = \"some\",", "some", "`some` is no record level", "full, meta"),

@@ -81,6 +81,11 @@ impl Config {
         let or_none = |text: String| if text.is_empty() { "none".to_owned() } else { text };
         let text = |text: Option<&str>| text.unwrap_or("none").to_owned();
         let bytes = |bytes: &[u8]| or_none(lossy(bytes));
+        let said = |attr: Attr<'_>| match attr {
+            Attr::Absent => "none".to_owned(),
+            Attr::Unreadable => "unreadable".to_owned(),
+            Attr::Value(value) => bytes(value),
+        };
         let sql = |of: fn(&Sql<'_>) -> String| action.sql.as_ref().map_or("none".to_owned(), of);
         let pair = |dimension| match dimension {
             Dimension::Iss => (
@@ -100,6 +105,9 @@ impl Config {
             }
             Dimension::ClientId => (list(&rule.who.client_id), text(who.client_id)),
             Dimension::Actor => (list(&rule.who.actor), or_none(who.actors.join(" for "))),
+            Dimension::Node => (list(&rule.who.node), said(action.asserted.node)),
+            Dimension::Run => (list(&rule.who.run), said(action.asserted.run)),
+            Dimension::Thread => (list(&rule.who.thread), said(action.asserted.thread)),
             Dimension::Resource => (
                 (rule.what.resource.iter().flatten())
                     .filter_map(|id| self.resources.get(id.index()))
@@ -112,14 +120,7 @@ impl Config {
             ),
             Dimension::Method => (list(&rule.what.method), bytes(action.method)),
             Dimension::Path => (list(&rule.what.path), bytes(action.path)),
-            Dimension::Model => (
-                list(&rule.what.model),
-                match action.model {
-                    Attr::Absent => "none".to_owned(),
-                    Attr::Unreadable => "unreadable".to_owned(),
-                    Attr::Value(value) => bytes(value),
-                },
-            ),
+            Dimension::Model => (list(&rule.what.model), said(action.model)),
             Dimension::Statement => {
                 let wants = match rule.what.statement {
                     Some(_) => list(&rule.what.statement),

@@ -112,6 +112,14 @@ fn rule(
             spec.then = then(table, around, report);
         }
     }
+    if effect == Effect::Allow && spec.who.names_asserted() && !section.has("then") {
+        report.error(
+            section.spot(),
+            format!("rule `{}` would do nothing", spec.id),
+            "`node`, `run` and `thread` are what the caller only says: a rule that names them can \
+             deny, or oblige by `then`, and permits nothing",
+        );
+    }
     enforce::enforceable(&spec, &named, section.spot(), then_spot, around, report);
     spec
 }
@@ -132,16 +140,10 @@ fn who(mut table: Section<'_>, around: &Around<'_, '_>, report: &mut Report) -> 
         not_groups: patterns(table.texts("not_groups", report)),
         client_id: patterns(table.texts("client_id", report)),
         actor: patterns(table.texts("actor", report)),
+        node: patterns(table.texts("node", report)),
+        run: patterns(table.texts("run", report)),
+        thread: patterns(table.texts("thread", report)),
     };
-    for key in ["node", "run", "thread"] {
-        if let Some(field) = table.field(key) {
-            report.error(
-                field.spot,
-                format!("`{key}` is not enforced by this build"),
-                "leave it out: a rule that is not enforced would promise too much",
-            );
-        }
-    }
     table.finish(report);
     who
 }

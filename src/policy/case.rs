@@ -1,5 +1,6 @@
 //! `[[case]]`: what a policy is expected to say, kept beside it and run at every reload.
 
+use super::asserted::Asserted;
 use super::explain::Explanation;
 use super::sql::{Functions, STATEMENTS, Sql, SqlFunction};
 use super::table::{Action, Attr, Table};
@@ -27,7 +28,7 @@ impl Expect {
     }
 }
 
-/// Asserted attributes of a caller, owned.
+/// Attributes of a caller, owned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CaseWho {
     /// Whose token.
@@ -40,6 +41,12 @@ pub struct CaseWho {
     pub client_id: Option<String>,
     /// The actor chain, current actor first.
     pub actors: Vec<String>,
+    /// Node that the caller says it runs.
+    pub node: Option<String>,
+    /// Run that it says it is.
+    pub run: Option<String>,
+    /// Thread that it says it belongs to.
+    pub thread: Option<String>,
 }
 
 /// An action, owned.
@@ -150,7 +157,12 @@ impl Case {
         let functions: Vec<SqlFunction<'_>> = (sql.iter().flat_map(|sql| &sql.functions))
             .map(|(name, plain)| SqlFunction { name: name.as_bytes(), plain: *plain })
             .collect();
+        let CaseWho { node, run, thread, .. } = &self.who;
+        let [node, run, thread] = [node, run, thread]
+            .map(|said| said.as_ref().map_or(Attr::Absent, |said| Attr::Value(said.as_bytes())));
+        let asserted = Asserted { node, run, thread };
         let action = Action {
+            asserted,
             resource: self.action.resource,
             method: self.action.method.as_bytes(),
             path: self.action.path.as_bytes(),

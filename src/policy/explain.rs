@@ -1,5 +1,6 @@
 //! Why a table decides as it does: for people, off the hot path.
 
+use super::asserted;
 use super::decision::{Decision, Denial, Obligations};
 use super::pattern::Pattern;
 use super::rule::{Effect, RuleSpec};
@@ -26,6 +27,12 @@ pub enum Dimension {
     ClientId,
     /// `who.actor`
     Actor,
+    /// `who.node`
+    Node,
+    /// `who.run`
+    Run,
+    /// `who.thread`
+    Thread,
     /// `what.resource`
     Resource,
     /// `what.method`
@@ -50,13 +57,16 @@ pub enum Dimension {
 
 impl Dimension {
     /// All of them, who before what.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::Iss,
         Self::Sub,
         Self::Groups,
         Self::NotGroups,
         Self::ClientId,
         Self::Actor,
+        Self::Node,
+        Self::Run,
+        Self::Thread,
         Self::Resource,
         Self::Method,
         Self::Path,
@@ -79,6 +89,9 @@ impl Dimension {
             Self::NotGroups => "who.not_groups",
             Self::ClientId => "who.client_id",
             Self::Actor => "who.actor",
+            Self::Node => "who.node",
+            Self::Run => "who.run",
+            Self::Thread => "who.thread",
             Self::Resource => "what.resource",
             Self::Method => "what.method",
             Self::Path => "what.path",
@@ -124,6 +137,9 @@ impl Dimension {
                 let mut actors = who.actors.iter().copied().take(seen);
                 rule.who.actor.as_ref().is_none_or(|list| set(list, &mut actors))
             }
+            Self::Node => asserted::met(rule.who.node.as_deref(), action.asserted.node),
+            Self::Run => asserted::met(rule.who.run.as_deref(), action.asserted.run),
+            Self::Thread => asserted::met(rule.who.thread.as_deref(), action.asserted.thread),
             Self::Resource => {
                 rule.what.resource.as_ref().is_none_or(|list| list.contains(&action.resource))
             }
@@ -206,7 +222,7 @@ impl Table {
                 };
                 let nearest = self
                     .rules()
-                    .filter(|(_, rule)| rule.effect == Effect::Allow)
+                    .filter(|(_, rule)| rule.effect == Effect::Allow && !rule.who.names_asserted())
                     .map(|(rule, spec)| (other(spec), Nearest { rule, failed: failed(spec) }))
                     .filter(|(_, nearest)| !nearest.failed.is_empty())
                     // Fewest failures; of equals the one that knows the resource and the caller.

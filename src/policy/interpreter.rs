@@ -23,6 +23,19 @@ fn attr(rule: &RuleSpec, list: Option<&Vec<Pattern>>, value: Attr<'_>) -> bool {
     }
 }
 
+/// What a caller says of itself: what cannot be read is met, since the rule only narrows.
+fn asserted(list: Option<&Vec<Pattern>>, value: Attr<'_>) -> bool {
+    match (list, value) {
+        (None, _) | (Some(_), Attr::Unreadable) => true,
+        (Some(_), Attr::Absent) => false,
+        (Some(list), Attr::Value(value)) => any(list, value),
+    }
+}
+
+fn names_said(rule: &RuleSpec) -> bool {
+    rule.who.node.is_some() || rule.who.run.is_some() || rule.who.thread.is_some()
+}
+
 fn text(value: Option<&str>) -> Attr<'_> {
     value.map_or(Attr::Absent, |value| Attr::Value(value.as_bytes()))
 }
@@ -47,6 +60,9 @@ pub(super) fn matches(rule: &RuleSpec, who: &Who<'_>, action: &Action<'_>) -> bo
             .actor
             .as_ref()
             .is_none_or(|list| actors.iter().any(|actor| any(list, actor.as_bytes())))
+        && asserted(of.node.as_ref(), action.asserted.node)
+        && asserted(of.run.as_ref(), action.asserted.run)
+        && asserted(of.thread.as_ref(), action.asserted.thread)
         && what.resource.as_ref().is_none_or(|list| list.contains(&action.resource))
         && attr(rule, what.method.as_ref(), bytes(action.method))
         && attr(rule, what.path.as_ref(), bytes(action.path))
@@ -117,7 +133,7 @@ pub(super) fn interpret_all(rules: &[RuleSpec], who: &Who<'_>, actions: &[Action
     }
     let mut known = None;
     for matching in &all {
-        if matching.is_empty() {
+        if matching.iter().all(|rule| names_said(rule)) {
             return Err(DenialKind::NoRule);
         }
         for credential in matching.iter().filter_map(|rule| rule.then.credential) {
@@ -190,6 +206,8 @@ const PATHS: &[&str] = &[
 const MODELS: &[&str] = &["gpt-4", "gpt-4-mini", "gpt-5", "claude", ""];
 const TABLES: &[&str] = &["public.orders", "public.items", "secret.cards", "pg_catalog.pg_class"];
 const FUNCTIONS: &[&str] = &["lower", "pg_sleep", "lo_get", "public.pay", "secret.open"];
+const SAID: &[&str] = &["plan", "act", "act-2", "t1"];
+const SAID_PATTERNS: &[&str] = &["*", "act*", "plan", "?1"];
 const PATTERNS: &[&str] = &[
     "*",
     "?",
@@ -253,6 +271,9 @@ pub(super) fn random_rules(dice: &mut Dice, count: usize) -> Vec<RuleSpec> {
             rule.who.not_groups = dice.patterns(8, PATTERNS);
             rule.who.client_id = dice.patterns(8, PATTERNS);
             rule.who.actor = dice.patterns(8, PATTERNS);
+            rule.who.node = dice.patterns(8, SAID_PATTERNS);
+            rule.who.run = dice.patterns(12, SAID_PATTERNS);
+            rule.who.thread = dice.patterns(12, SAID_PATTERNS);
             if !dice.one_in(4) {
                 rule.what.resource = Some(
                     (0..=dice.below(2)).map(|_| ResourceId(dice.below(RESOURCES) as u16)).collect(),
@@ -272,7 +293,7 @@ pub(super) fn random_rules(dice: &mut Dice, count: usize) -> Vec<RuleSpec> {
                 if dice.one_in(2) {
                     rule.then.record = RecordLevel::Meta;
                 }
-                if dice.one_in(10) {
+                if dice.one_in(10) && !rule.who.names_asserted() {
                     rule.then.credential = Some(CredentialId(dice.below(2) as u16));
                 }
                 if dice.one_in(10) {
@@ -318,6 +339,9 @@ pub(super) fn random_case(dice: &mut Dice) -> Case {
         groups: (0..dice.below(4)).map(|_| dice.pick(GROUPS).into()).collect(),
         client_id: dice.one_in(2).then(|| dice.pick(CLIENTS).to_owned()),
         actors: (0..dice.below(3)).map(|_| dice.pick(SUBS).to_owned()).collect(),
+        node: dice.one_in(2).then(|| dice.pick(SAID).to_owned()),
+        run: dice.one_in(2).then(|| dice.pick(SAID).to_owned()),
+        thread: dice.one_in(2).then(|| dice.pick(SAID).to_owned()),
     };
     let action = CaseAction {
         resource: ResourceId(dice.below(RESOURCES + 1) as u16),
@@ -406,7 +430,8 @@ mod tests {
                     let meets = |rule: &&RuleSpec| {
                         let anything =
                             What { resource: rule.what.resource.clone(), ..What::default() };
-                        let rule = RuleSpec { what: anything, ..(*rule).clone() };
+                        let mut rule = RuleSpec { what: anything, ..(*rule).clone() };
+                        (rule.who.node, rule.who.run, rule.who.thread) = (None, None, None);
                         let anything = Action { sql: None, ..*action };
                         known && rule.effect == Effect::Allow && matches(&rule, who, &anything)
                     };

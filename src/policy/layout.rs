@@ -58,20 +58,14 @@ impl<'r> Layout<'r> {
 
     /// The rules that name no issuer.
     pub(super) fn unnamed_issuer(&self) -> Vec<u64> {
-        let mut row = vec![0; self.words];
-        for (place, rule) in self.rules.iter().enumerate() {
-            if rule.who.iss.is_none() {
-                set(&mut row, self.bit(place));
-            }
-        }
-        row
+        self.naming(|rule| rule.who.iss.is_none())
     }
 
-    /// The rules that name what only statements have.
-    pub(super) fn names_sql(&self) -> Vec<u64> {
+    /// The rules that `named` holds for.
+    pub(super) fn naming(&self, named: impl Fn(&RuleSpec) -> bool) -> Vec<u64> {
         let mut row = vec![0; self.words];
         for (place, rule) in self.rules.iter().enumerate() {
-            if rule.what.names_sql() {
+            if named(rule) {
                 set(&mut row, self.bit(place));
             }
         }

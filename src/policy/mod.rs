@@ -16,6 +16,7 @@
 //! Absent and unreadable attributes: an absent one is matched by no rule that names it, an
 //! unreadable one by every deny rule that names it and by no allow rule that does.
 
+mod asserted;
 mod case;
 mod decision;
 mod explain;
@@ -34,6 +35,7 @@ mod interpreter;
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests;
 
+pub use asserted::Asserted;
 pub use case::{Case, CaseAction, CaseFailure, CaseSql, CaseWho, Expect};
 pub use decision::{Decision, Denial, DenialKind, Grant, Obligations};
 pub use explain::{Dimension, Explanation, Nearest};

@@ -52,6 +52,20 @@ pub struct WhoRule {
     /// Who acts for the subject (RFC 8693, `act`). An allow rule looks at the current actor only,
     /// since section 4.1 forbids to grant by earlier ones; a deny rule looks at the whole chain.
     pub actor: Option<Vec<Pattern>>,
+    /// Node of the graph that the caller says it runs; see [`Asserted`](super::Asserted).
+    pub node: Option<Vec<Pattern>>,
+    /// Run that it says it is.
+    pub run: Option<Vec<Pattern>>,
+    /// Thread that it says it belongs to.
+    pub thread: Option<Vec<Pattern>>,
+}
+
+impl WhoRule {
+    /// Whether it names what a caller only says: then the rule permits nothing.
+    #[must_use]
+    pub fn names_asserted(&self) -> bool {
+        [&self.node, &self.run, &self.thread].iter().any(|list| list.is_some())
+    }
 }
 
 /// What a rule is about. `None`: anything, also where the attribute is absent.
@@ -139,7 +153,7 @@ impl RuleSpec {
     }
 
     /// The lists of patterns with their keys.
-    pub(super) fn patterns(&self) -> [(&'static str, Option<&[Pattern]>); 13] {
+    pub(super) fn patterns(&self) -> [(&'static str, Option<&[Pattern]>); 16] {
         [
             ("sub", self.who.sub.as_deref()),
             ("groups", self.who.groups.as_deref()),
@@ -154,6 +168,9 @@ impl RuleSpec {
             ("reads", self.what.reads.as_deref()),
             ("writes", self.what.writes.as_deref()),
             ("function", self.what.function.as_deref()),
+            ("node", self.who.node.as_deref()),
+            ("run", self.who.run.as_deref()),
+            ("thread", self.who.thread.as_deref()),
         ]
     }
 
@@ -191,6 +208,9 @@ impl RuleSpec {
         }
         if self.effect == Effect::Deny && self.then != Then::default() {
             faults.push(RuleFault::DenyWithObligations);
+        }
+        if self.who.names_asserted() && self.then.credential.is_some() {
+            faults.push(RuleFault::AssertedCredential);
         }
         faults
     }
@@ -230,6 +250,8 @@ pub enum RuleFault {
     ReadsAndWrites,
     /// A deny has nothing to oblige.
     DenyWithObligations,
+    /// A credential by what the caller only says of itself.
+    AssertedCredential,
     /// More than [`RULES_MAX`] rules.
     TooMany,
 }
@@ -255,6 +277,10 @@ impl fmt::Display for RuleFault {
             Self::DenyWithObligations => {
                 f.write_str("a deny rule has `then`, but nothing happens after a deny")
             }
+            Self::AssertedCredential => f.write_str(
+                "the rule names `node`, `run` or `thread`, which the caller only asserts, and gives \
+                 a credential by it",
+            ),
             Self::TooMany => write!(f, "more than {RULES_MAX} rules"),
         }
     }

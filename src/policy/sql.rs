@@ -156,7 +156,7 @@ pub(super) fn missing_where(rule: &RuleSpec, sql: &Sql<'_>) -> bool {
 mod tests {
     use super::*;
     use crate::base::{CredentialId, MaskId, MaskSet, ResourceId};
-    use crate::policy::{Action, Decision, DenialKind, Dimension, Row, Table, What, Who};
+    use crate::policy::{Action, Asserted, Decision, DenialKind, Dimension, Row, Table, What, Who};
 
     const WHO: Who<'_> =
         Who { issuer: None, sub: Some("ana"), groups: &[], client_id: None, actors: &[] };
@@ -171,7 +171,14 @@ mod tests {
 
     fn on(resource: u16, sql: Sql<'_>) -> Action<'_> {
         let resource = ResourceId(resource);
-        Action { resource, method: b"", path: b"", model: Attr::Absent, sql: Some(sql) }
+        Action {
+            resource,
+            method: b"",
+            path: b"",
+            model: Attr::Absent,
+            sql: Some(sql),
+            asserted: Asserted::NONE,
+        }
     }
 
     const SELECT: Sql<'_> = Sql {
@@ -284,6 +291,7 @@ mod tests {
             path: b"/x",
             model: Attr::Unreadable,
             sql: None,
+            asserted: Asserted::NONE,
         };
         let changes: [fn(&mut What); 6] = [
             |what| what.statement = list(&["*"]),

@@ -19,7 +19,14 @@ fn who<'a>(groups: &'a [Box<str>], actors: &'a [&'a str]) -> Who<'a> {
 
 fn chat(model: Attr<'_>) -> Action<'_> {
     let path = b"/v1/chat/completions";
-    Action { resource: ResourceId(0), method: b"POST", path, model, sql: None }
+    Action {
+        resource: ResourceId(0),
+        method: b"POST",
+        path,
+        model,
+        sql: None,
+        asserted: Asserted::NONE,
+    }
 }
 
 fn analysts() -> RuleSpec {
@@ -250,6 +257,7 @@ fn a_verified_principal_gives_its_row_all_its_attributes() {
         not_groups: patterns(&["dev"]),
         client_id: patterns(&["chat-*"]),
         actor: patterns(&["agent-2"]),
+        ..WhoRule::default()
     };
     let permits = |rule: &RuleSpec| {
         let table = table(vec![rule.clone()]);

@@ -63,6 +63,12 @@ pub struct Row {
     pub peer: Option<String>,
     /// Status of the answer.
     pub status: Option<u64>,
+    /// Node that the caller said it runs.
+    pub node: Option<String>,
+    /// Run that it said it is.
+    pub run: Option<String>,
+    /// Thread that it said it belongs to.
+    pub thread: Option<String>,
     /// Body bytes from the caller: as the close says, else as recorded.
     pub bytes_in: u64,
     /// Body bytes to the caller.
@@ -85,6 +91,9 @@ impl Row {
             Tag::Iss => text(&mut self.iss),
             Tag::Sub => text(&mut self.sub),
             Tag::ClientId => text(&mut self.client_id),
+            Tag::Node => text(&mut self.node),
+            Tag::Run => text(&mut self.run),
+            Tag::Thread => text(&mut self.thread),
             Tag::Resource => text(&mut self.resource),
             Tag::Listener => text(&mut self.listener),
             Tag::Protocol => text(&mut self.protocol),

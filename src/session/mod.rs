@@ -3,6 +3,7 @@
 //! A session knows policy, masks, the record and its protocol; it knows no socket, no clock and
 //! no thread. [`gate`] is the only place where the order of checks is written.
 
+mod asserted;
 pub mod cancels;
 mod gaps;
 pub mod gate;

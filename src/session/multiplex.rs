@@ -11,7 +11,7 @@ use super::kit::{self, Kit};
 use super::worker::{Identified, Worker};
 use crate::base::{ConnectionId, ExchangeId, Now, Pieces, ResourceId};
 use crate::mask::{Content, Filter, Shape};
-use crate::policy::{Action, Attr, Decision, Grant};
+use crate::policy::{Action, Asserted, Attr, Decision, Grant};
 use crate::record::{Journal, Kind};
 use std::collections::BTreeMap;
 
@@ -55,6 +55,7 @@ impl Multiplex {
             path: b"/",
             model: Attr::Value(b"gpt-4"),
             sql: None,
+            asserted: Asserted::NONE,
         };
         let snapshot = std::sync::Arc::clone(&worker.snapshot);
         let Decision::Permit(grant) = gate::decide(&snapshot.policy, &who.0, &who.1.row, &action)

@@ -17,7 +17,7 @@ use super::worker::Worker;
 use crate::base::{ConnectionId, CredentialId, ExchangeId, ListenerId, Now, Pieces};
 use crate::identity::Principal;
 use crate::mask::Cleared;
-use crate::policy::{Action, Attr, Decision, Durable, Grant, RecordLevel};
+use crate::policy::{Action, Asserted, Attr, Decision, Durable, Grant, RecordLevel};
 use crate::record::fields::{Tag, Writer};
 use crate::record::{Journal, Kind, Position};
 
@@ -255,7 +255,14 @@ impl Session {
         let resource = listener.resource.ok_or(Refusal::NoResource)?;
         let view = snapshot.resource(resource).ok_or(Refusal::NoResource)?;
         let row = snapshot.policy.row(principal);
-        let action = Action { resource, method: b"", path: b"", model: Attr::Absent, sql: None };
+        let action = Action {
+            resource,
+            method: b"",
+            path: b"",
+            model: Attr::Absent,
+            sql: None,
+            asserted: Asserted::NONE,
+        };
         let (grant, rule) = match gate::decide(&snapshot.policy, principal, &row, &action) {
             Decision::Permit(grant) if grant.masks().is_empty() => {
                 let rule = grant.rule();

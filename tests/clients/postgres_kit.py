@@ -94,6 +94,12 @@ what = {{ resource = ["orders"] }}
 then = {{ mask = ["found"] }}
 
 [[rule]]
+id = "no-tools"
+effect = "deny"
+who  = {{ node = ["tool:*"] }}
+what = {{ resource = ["orders"] }}
+
+[[rule]]
 id = "no-mass-delete"
 effect = "deny"
 who  = {{ groups = ["readers"] }}

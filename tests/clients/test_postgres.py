@@ -570,6 +570,29 @@ def test_a_token_that_expires_ends_the_session_at_the_next_statement(gateway, is
         assert "no longer valid" in str(ended.value)
 
 
+def test_what_a_caller_says_of_its_work_narrows_what_it_may_do(gateway, reader):
+    ask = "select count(*) from orders"
+    for said in ({"application_name": "lg/t-1/tool:sql"}, {"options": "-c weirgate.node=tool:sql"}):
+        with psycopg.connect(**through(gateway, reader, **said), autocommit=True) as connection:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="no-tools"):
+                connection.execute(ask)
+    said = {"application_name": "lg/t-1/plan", "options": "-c weirgate.run=r7"}
+    with psycopg.connect(**through(gateway, reader, **said), autocommit=True) as connection:
+        for node, count in (("act", 500), ("tool%3Asql", None), ("act", 500)):
+            commented = f"{ask} /*node='{node}',traceparent='00-{node}-01'*/"
+            if count:
+                assert connection.execute(commented).fetchone() == (count,)
+            else:
+                with pytest.raises(psycopg.errors.InsufficientPrivilege, match="no-tools"):
+                    connection.execute(commented)
+    told = [one for one in gateway.sessions() if one["run"] == "r7"]
+    assert {"plan", "act", "tool:sql"} == {one["node"] for one in told}
+    assert {one["thread"] for one in told} == {"t-1"}
+    refused = next(one for one in told if one["decision"] == "deny")
+    explained = gateway.command("policy", "explain", "-c", gateway.config, "--request", refused["id"])
+    assert explained.returncode == 1 and "no-tools" in explained.stdout, explained.stdout
+
+
 # --- the record, secrets --------------------------------------------------------------------------
 
 

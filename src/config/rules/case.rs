@@ -82,6 +82,9 @@ fn case_who(mut table: Section<'_>, around: &Around<'_, '_>, report: &mut Report
         actors: (table.texts("actor", report).unwrap_or_default().iter())
             .map(|text| text.text.to_owned())
             .collect(),
+        node: owned(table.text("node", report)),
+        run: owned(table.text("run", report)),
+        thread: owned(table.text("thread", report)),
     };
     table.finish(report);
     who

@@ -25,6 +25,16 @@ pub(super) fn enforceable(
             );
         }
     }
+    if spec.who.names_asserted()
+        && let Some(found) =
+            named.iter().filter_map(|id| resource(*id)).find(|one| one.protocol == Protocol::Tcp)
+    {
+        report.error(
+            spot,
+            format!("rule `{}`: nobody says node, run or thread on `{}`", spec.id, found.name),
+            "it speaks tcp: leave the resource out of this rule",
+        );
+    }
     // What a protocol does not have is absent there, so a rule that names it never meets it.
     let of = keys(&spec.what).next().map(|(_, protocol)| protocol);
     let covers = |id: &ResourceId| spec.what.resource.as_ref().is_none_or(|all| all.contains(id));

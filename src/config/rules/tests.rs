@@ -286,3 +286,49 @@ fn what_a_protocol_does_not_have_or_keep_is_refused() {
         assert!(all && each, "{text}\n{found:#?}");
     }
 }
+
+#[test]
+fn what_a_caller_only_says_may_narrow_and_nothing_else() {
+    let rule = |effect: &str, who: &str, body: &str| {
+        format!("[[rule]]\nid = \"r\"\neffect = \"{effect}\"\nwho = {{ {who} }}\n{body}\n")
+    };
+    let none: &[&str] = &[];
+    let llm = "what = { resource = [\"llm\"] }\n";
+    for (text, expected) in [
+        (rule("deny", "node = [\"tool:*\"]", ""), none),
+        (rule("allow", "run = [\"*\"]", &format!("{llm}then = {{ mask = [\"pii\"] }}")), none),
+        (
+            rule("allow", "thread = [\"t\"]", llm),
+            &[
+                "rule `r` would do nothing\n    `node`, `run` and `thread` are what the caller only says",
+            ][..],
+        ),
+        (
+            rule("allow", "node = [\"x\"]", &format!("{llm}then = {{ credential = \"bearer\" }}")),
+            &["which the caller only asserts, and gives a credential by it"],
+        ),
+        (
+            rule("deny", "node = [\"x\"]", "what = { resource = [\"raw\"] }"),
+            &["rule `r`: nobody says node, run or thread on `raw`"],
+        ),
+        (rule("deny", "node = []", ""), &["`node` is an empty list"]),
+    ] {
+        let found = errors(&text);
+        assert_eq!(found.len(), expected.len(), "{text}\n{found:#?}");
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(found.contains(expected), "{found}\n{expected}");
+        }
+    }
+    let case = |node: &str, expect: &str| {
+        format!(
+            "[[case]]\nwho = {{ node = \"{node}\" }}\nwhat = {{ resource = \"llm\" }}\n\
+             expect = \"{expect}\"\n"
+        )
+    };
+    let rules = rule("deny", "node = [\"tool:*\"]", "")
+        + "[[rule]]\nid = \"all\"\neffect = \"allow\"\nwho = {}\n";
+    let held = format!("{rules}{}{}", case("tool:rm", "deny"), case("plan", "allow"));
+    assert_eq!(errors(&held), Vec::<String>::new());
+    let broken = format!("{rules}{}{}", case("tool:rm", "allow"), case("plan", "deny"));
+    assert_eq!(errors(&broken).len(), 2);
+}

@@ -21,6 +21,7 @@ mod request;
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice, reason = "tests")]
 mod tests;
 
+use super::asserted::Asserted;
 use super::gate::Subject;
 use super::io::{Act, Input, Interest, Out, UpstreamFault};
 use super::model::ModelScan;
@@ -148,6 +149,8 @@ pub struct Session {
     range_out: Vec<u8>,
     path: Vec<u8>,
     method: Vec<u8>,
+    /// What the caller says of the work that the request is for.
+    asserted: Asserted,
     content_type: Vec<u8>,
     content_coded: bool,
     /// Body bytes before the decision, or that the filter has not settled.
@@ -206,6 +209,7 @@ impl Session {
             range_out: Vec::new(),
             path: Vec::new(),
             method: Vec::new(),
+            asserted: Asserted::default(),
             content_type: Vec::new(),
             content_coded: false,
             held: Vec::new(),

@@ -8,6 +8,7 @@ use crate::mask::{Cleared, Content, Plan, Shape};
 use crate::policy::{Action, Attr, Decision, Durable, Grant, RecordLevel};
 use crate::record::fields::{Tag, Writer};
 use crate::record::{Journal, Kind};
+use crate::session::asserted::Said;
 use crate::session::gate;
 use crate::session::io::{Act, Out};
 use crate::session::refusal::Refusal;
@@ -15,6 +16,13 @@ use crate::session::worker::{Snapshot, Unidentified, Worker};
 use crate::wire::http1::{BodyDecoder, FieldId, Form, Framing, parse_request, route};
 use std::rc::Rc;
 use std::sync::Arc;
+
+/// The fields by which a caller says what it works for.
+const ASSERTED: [(&[u8], Said); 3] = [
+    (b"x-weirgate-node", Said::Node),
+    (b"x-weirgate-run", Said::Run),
+    (b"x-weirgate-thread", Said::Thread),
+];
 
 /// What a step of the request leg came to.
 pub(super) enum Flow {
@@ -147,6 +155,13 @@ impl Session {
         // Nothing of an exchange before may stand in the record of this one.
         self.path.clear();
         self.method.clear();
+        self.asserted.clear();
+        if self.head.value(bytes, FieldId::Weirgate).is_some() {
+            for (name, said) in ASSERTED {
+                let value = self.head.single(bytes, name).map_err(|_| Refusal::BadRequest)?;
+                self.asserted.set(said, value.unwrap_or_default());
+            }
+        }
         let listener = snapshot.listener(self.listener).ok_or(Refusal::NoResource)?;
         let host = head::host_name(&self.head, bytes);
         if !head::is_served(host, self.server_name.as_deref(), &listener.hosts) {
@@ -251,7 +266,14 @@ impl Session {
         let (Some((principal, known)), Some(resource)) = (&exchange.who, exchange.resource) else {
             return Flow::Refuse(Refusal::Unauthenticated);
         };
-        let action = Action { resource, method: &self.method, path: &self.path, model, sql: None };
+        let action = Action {
+            resource,
+            method: &self.method,
+            path: &self.path,
+            model,
+            sql: None,
+            asserted: self.asserted.lend(),
+        };
         let decision = gate::decide(&snapshot.policy, principal, &known.row, &action);
         let (grant, rule) = match decision {
             Decision::Permit(grant) => {
@@ -333,7 +355,7 @@ impl Session {
             Attr::Value(name) => text.strip_prefix(self.path.as_slice()) == Some(name),
             _ => text == self.path.as_slice(),
         };
-        let shows = blocked || !as_it_came(&self.text);
+        let mut shows = blocked || !as_it_came(&self.text);
         let (path, model) = self.text.split_at_checked(path_len).unwrap_or_default();
         self.facts.clear();
         let mut writer = Writer::new(&mut self.facts);
@@ -346,6 +368,7 @@ impl Session {
             writer.text(Tag::Resource, &view.name);
         }
         writer.text(Tag::Protocol, "http");
+        shows |= self.asserted.write(plan, &mut self.decoded, &mut writer);
         writer.bytes(Tag::Method, &self.method);
         writer.bytes(Tag::Path, if blocked { BLOCKED } else { path });
         if !model.is_empty() {

@@ -1,6 +1,7 @@
 //! The caller's messages: what goes up, what is decided before, and what goes in the place of what
 //! is refused.
 
+use super::attribution;
 use super::cycle::Told;
 use super::denial::Nameless;
 use super::judge::{Analysis, Court, Names, Prepared, Verdict};
@@ -12,6 +13,7 @@ use crate::base::Now;
 use crate::mask::Cleared;
 use crate::policy::{Decision, Grant};
 use crate::record::{Journal, Kind};
+use crate::session::asserted::Asserted;
 use crate::session::gate::{self, Wrap};
 use crate::session::io::{Act, Out};
 use crate::session::refusal::Refusal;
@@ -314,7 +316,8 @@ impl Session {
         if !self.still_known(now, worker, out) {
             return;
         }
-        let analysis = self.read(text, worker);
+        let (analysis, own) = self.read(text, worker);
+        self.speak(&own);
         let verdict = if analysis.makes_names() && self.queue.names_full() {
             Verdict::Deny(Denied::of(Refusal::Overloaded, NAMES_FULL))
         } else {
@@ -350,8 +353,9 @@ impl Session {
         if !self.still_known(now, worker, out) {
             return;
         }
-        let analysis = self.read(text, worker);
-        let prepared = Rc::new(Prepared { analysis: Rc::clone(&analysis), place: 0 });
+        let (analysis, said) = self.read(text, worker);
+        self.speak(&said);
+        let prepared = Rc::new(Prepared { analysis: Rc::clone(&analysis), place: 0, said });
         let verdict = if self.queue.names_full() {
             Verdict::Deny(Denied::of(Refusal::Overloaded, NAMES_FULL))
         } else {
@@ -445,6 +449,7 @@ impl Session {
         if !self.still_known(now, worker, out) {
             return None;
         }
+        self.speak(&prepared.said);
         match self.judge(&prepared.analysis, Some(prepared.place), worker) {
             Verdict::Permit(grant) => {
                 let told = Told::Permit(&grant);
@@ -472,11 +477,21 @@ impl Session {
         view.map_or(0, |view| view.message_max as usize)
     }
 
-    fn read<J: Journal>(&self, text: &[u8], worker: &mut Worker<J>) -> Rc<Analysis> {
+    /// What a text does, and what its comment says of the work that it is for.
+    fn read<J: Journal>(&self, text: &[u8], worker: &mut Worker<J>) -> (Rc<Analysis>, Asserted) {
         let view = self.resource.and_then(|id| worker.snapshot.resource(id));
         let text_max = view.map_or(0, |view| view.sql_text_max);
         let limits = SqlLimits { text_max, ..SqlLimits::default() };
-        worker.texts.find(text, &limits)
+        let (text, own) = attribution::split(text);
+        (worker.texts.find(text, &limits), own)
+    }
+
+    /// The statement in hand is one whose comment says `own`.
+    fn speak(&mut self, own: &Asserted) {
+        if self.saying_own || !own.is_empty() {
+            self.saying = own.over(&self.said);
+            self.saying_own = !own.is_empty();
+        }
     }
 
     fn judge<J: Journal>(
@@ -497,16 +512,20 @@ impl Session {
             principal,
             resource,
             connect,
+            asserted: self.saying.lend(),
         };
+        // What is kept was judged by what the caller said at the start.
+        let kept = !self.saying_own || !court.policy.reads_asserted();
         let names = Names {
             statement: |name: &[u8]| self.queue.statement(name),
             portal: |name: &[u8]| self.queue.portal(name),
         };
-        let verdict = match self.verdicts.find(analysis, place) {
+        let found = self.verdicts.find(analysis, place).filter(|_| kept);
+        let verdict = match found {
             Some(grant) => Verdict::Permit(grant),
             None => {
                 let verdict = court.judge(analysis, place, &names);
-                if let Verdict::Permit(grant) = &verdict {
+                if let (true, Verdict::Permit(grant)) = (kept, &verdict) {
                     self.verdicts.keep(analysis, place, grant);
                 }
                 verdict

@@ -135,7 +135,8 @@ impl Session {
         let cycle = self.cycles.current(now);
         let same =
             |(noted, at): &(Rc<Analysis>, usize)| Rc::ptr_eq(noted, analysis) && *at == place;
-        if matches!(told, Told::Permit(_)) && cycle.noted.as_ref().is_some_and(same) {
+        let known = cycle.noted.as_ref().is_some_and(same) && !self.saying_own;
+        if known && matches!(told, Told::Permit(_)) {
             return Ok(());
         }
         let kind = if cycle.exchange.is_some() { Kind::Decision } else { Kind::Open };
@@ -162,6 +163,7 @@ impl Session {
             Told::Deny(_) => true,
         };
         let text = self.recorded_text(analysis, masked);
+        let mut shows = text.is_some();
         self.facts.clear();
         let mut writer = Writer::new(&mut self.facts);
         if let (Kind::Open, Some((_, known))) = (kind, &self.who) {
@@ -174,6 +176,11 @@ impl Session {
                 writer.text(Tag::Resource, &view.name);
             }
             writer.text(Tag::Protocol, "postgres");
+        }
+        if let (false, Some((_, known))) = (self.saying.is_empty(), &self.who) {
+            let masks = snapshot.policy.masks_of(&known.row, self.resource);
+            let plan = snapshot.plans.united(masks);
+            shows |= self.saying.write(&plan, &mut Vec::new(), &mut writer);
         }
         writer.text(Tag::Method, analysis.label());
         if full {
@@ -192,7 +199,7 @@ impl Session {
         writer.maybe(Tag::Rule, rule.map(|rule| snapshot.policy.rule_name(rule)));
         writer.bytes(Tag::PolicyDigest, &snapshot.policy.digest());
         let subject = self.subject(true);
-        gate::note(subject, kind, &self.facts, text.is_some(), worker.books(), now)
+        gate::note(subject, kind, &self.facts, shows, worker.books(), now)
     }
 
     /// The cycle that is answered came to its end.

@@ -82,7 +82,7 @@ impl Session {
         };
         let denied = Denied { code: Some(code), ..Denied::of(Refusal::BadRequest, detail) };
         let analysis = worker.texts.find(b"", &SqlLimits::default());
-        let prepared = Rc::new(Prepared { analysis, place: 0 });
+        let prepared = Prepared::new(analysis, 0);
         self.refuse_extended(denied, &prepared, POISON_NAME, now, worker, out);
     }
 

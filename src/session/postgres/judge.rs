@@ -14,8 +14,9 @@ use super::refuse::Denied;
 use super::settings::{self, SEARCH_PATH, Setting};
 use crate::base::{ResourceId, RuleId};
 use crate::policy::{
-    Action, Attr, Decision, DenialKind, Functions, Grant, Row, Sql, SqlFunction, Table,
+    self, Action, Attr, Decision, DenialKind, Functions, Grant, Row, Sql, SqlFunction, Table,
 };
+use crate::session::asserted::Asserted;
 use crate::session::gate;
 use crate::session::refusal::Refusal;
 use crate::sql::{self, Act, Function, Kind, SqlError, SqlLimits, Statement};
@@ -51,9 +52,16 @@ pub(super) struct Prepared {
     pub(super) analysis: Rc<Analysis>,
     /// Which statement of the text.
     pub(super) place: usize,
+    /// What its own comment says of the work that it is for.
+    pub(super) said: Asserted,
 }
 
 impl Prepared {
+    /// A statement without a comment of its own.
+    pub(super) fn new(analysis: Rc<Analysis>, place: usize) -> Rc<Self> {
+        Rc::new(Self { analysis, place, said: Asserted::default() })
+    }
+
     pub(super) fn statement(&self) -> Option<&Statement> {
         self.analysis.statements.get(self.place)
     }
@@ -83,7 +91,7 @@ impl Analysis {
                     _ => None,
                 },
             )?;
-        Some(found.map(|place| Rc::new(Prepared { analysis: Rc::clone(self), place })))
+        Some(found.map(|place| Prepared::new(Rc::clone(self), place)))
     }
 
     /// The kinds of all statements, as a word for the record: the strongest one.
@@ -122,6 +130,8 @@ pub(super) struct Court<'s> {
     pub(super) resource: ResourceId,
     /// Of connecting: for what has no effect beyond the session.
     pub(super) connect: &'s Rc<Grant>,
+    /// What the caller says of the work that the statement is for.
+    pub(super) asserted: policy::Asserted<'s>,
 }
 
 impl Court<'_> {
@@ -208,13 +218,14 @@ impl Court<'_> {
         gate::decide_all(self.policy, self.principal, self.row, actions)
     }
 
-    fn action<'a>(&self, sql: Sql<'a>) -> Action<'a> {
+    fn action<'a>(&'a self, sql: Sql<'a>) -> Action<'a> {
         Action {
             resource: self.resource,
             method: b"",
             path: b"",
             model: Attr::Absent,
             sql: Some(sql),
+            asserted: self.asserted,
         }
     }
 }
@@ -280,7 +291,7 @@ impl Analysis {
         let found = before.iter().rposition(
             |statement| matches!(&statement.act, Act::Prepare { name: made } if made.as_bytes() == name),
         )?;
-        Some(Rc::new(Prepared { analysis: Rc::clone(self), place: found }))
+        Some(Prepared::new(Rc::clone(self), found))
     }
 
     /// A DECLARE of that name that stands before `place` in the same text.
@@ -289,7 +300,7 @@ impl Analysis {
         let found = before.iter().rposition(
             |statement| matches!(&statement.act, Act::Declare { name: made, .. } if made.as_bytes() == name),
         )?;
-        Some(Rc::new(Prepared { analysis: Rc::clone(self), place: found }))
+        Some(Prepared::new(Rc::clone(self), found))
     }
 
     /// Whether names of statements or portals come to be.

@@ -17,6 +17,7 @@
 //! its place (`refuse::POISON`), and the error that comes is told in our words. Where nothing is
 //! under way, the refusal needs no upstream.
 
+mod attribution;
 mod caller;
 mod cancel;
 mod columns;
@@ -43,6 +44,7 @@ mod verdicts;
 pub(super) use judge::Texts;
 pub use judge::{Asked, asked};
 
+use super::asserted::Asserted;
 use super::cancels::{Cancels, Key};
 use super::gate::{self, Subject};
 use super::io::{Act, Ending, Input, Interest, Out};
@@ -134,6 +136,11 @@ pub struct Session {
     connect: Option<Rc<Grant>>,
     /// What is owed to statements that owe a mask.
     masking: Option<Box<Masking>>,
+    /// What the caller said of its work at the start.
+    said: Asserted,
+    /// What it says of the statement in hand; with a comment of its own or without.
+    saying: Asserted,
+    saying_own: bool,
     minor: u16,
     tx: TxStatus,
     queue: Queue,
@@ -180,6 +187,9 @@ impl Session {
             credential: CredentialId(0),
             connect: None,
             masking: None,
+            said: Asserted::default(),
+            saying: Asserted::default(),
+            saying_own: false,
             minor: 0,
             tx: TxStatus::Idle,
             queue: Queue::default(),

@@ -218,7 +218,7 @@ impl Queue {
         let of = |statement: &Statement, made: &Rc<Analysis>, place| match &statement.act {
             Act::Declare { name: new, .. } if new.as_bytes() == name => {
                 let analysis = Rc::clone(made);
-                Change::Is(Rc::new(Prepared { analysis, place }))
+                Change::Is(Prepared::new(analysis, place))
             }
             Act::ClosePortal { name: None } => Change::Gone,
             Act::ClosePortal { name: Some(gone) } if gone.as_bytes() == name => Change::Gone,
@@ -358,7 +358,7 @@ impl Queue {
     }
 
     fn effect(&mut self, act: &Act, analysis: &Rc<Analysis>, place: usize) {
-        let this = || Rc::new(Prepared { analysis: Rc::clone(analysis), place });
+        let this = || Prepared::new(Rc::clone(analysis), place);
         match act {
             Act::Prepare { name } => self.prepare(name.as_bytes().into(), this()),
             Act::Deallocate { name: Some(name) } => self.deallocate(name.as_bytes()),

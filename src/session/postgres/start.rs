@@ -2,6 +2,7 @@
 //!
 //! No parameter of the packet has any effect before the token was verified.
 
+use super::attribution;
 use super::oauth;
 use super::refuse::{self, Denied};
 use super::settings::{self, Setting};
@@ -11,6 +12,7 @@ use crate::mask::Cleared;
 use crate::policy::{Decision, RecordLevel};
 use crate::record::fields::{Tag, Writer};
 use crate::record::{Journal, Kind};
+use crate::session::asserted::Asserted;
 use crate::session::gate::{self, Wrap};
 use crate::session::io::{Act, Out};
 use crate::session::refusal::Refusal;
@@ -26,6 +28,8 @@ pub(super) struct Start {
     user: Vec<u8>,
     database: Vec<u8>,
     application: Vec<u8>,
+    /// What `options` say of the work of the session.
+    said: Asserted,
     /// Settings that go on to the upstream.
     pub(super) settings: Vec<(Vec<u8>, Vec<u8>)>,
     /// Why it cannot be kept, told once it is known who asks.
@@ -68,6 +72,9 @@ impl Start {
     }
 
     fn set(&mut self, name: &[u8], value: &[u8]) {
+        if let Some(said) = attribution::setting(name) {
+            return self.said.set(said, value);
+        }
         if name.eq_ignore_ascii_case(b"application_name") {
             self.application = value.to_vec();
         }
@@ -255,6 +262,10 @@ impl Session {
         self.known_by = (snapshot.generation, worker.keys.generation);
         self.link = worker.next_exchange();
         self.who = Some(who);
+        let mut named = Asserted::default();
+        attribution::application(&start.application, &mut named);
+        self.said = start.said.over(&named);
+        self.saying.clone_from(&self.said);
         if let Err(denied) = self.decide_connect(&start, &snapshot, now, worker) {
             return self.refuse_all(&denied, now, worker, out);
         }
@@ -330,6 +341,8 @@ impl Session {
         if !start.application.is_empty() {
             writer.bytes(Tag::Application, &start.application);
         }
+        let plan = snapshot.plans.united(snapshot.policy.masks_of(&known.row, resource));
+        let shows = self.said.write(&plan, &mut Vec::new(), &mut writer);
         let decision = match &denied {
             None => "permit",
             Some(denied) if denied.refusal == refuse::DENIED => "deny",
@@ -344,7 +357,7 @@ impl Session {
         self.connect = grant.map(Rc::new);
         self.arm(snapshot);
         let subject = self.link_subject();
-        gate::note(subject, Kind::Open, &self.facts, false, worker.books(), now)
+        gate::note(subject, Kind::Open, &self.facts, shows, worker.books(), now)
             .map_err(|_| Denied::of(Refusal::Unrecordable, ""))?;
         self.noted = true;
         if let Some(denied) = denied {

@@ -1,8 +1,9 @@
 //! Is what is recorded of a request the masked form, also of one that is refused?
 
 use super::*;
-use crate::base::Secret;
+use crate::base::{MaskId, MaskSet, Secret};
 use crate::mask::{Detector, MaskSpec, Operator, Operators, Plans};
+use crate::policy::{Effect, Pattern, RecordLevel, RuleSpec, Table};
 use crate::record::fields::{Reader, Tag};
 
 fn get(token: &str, target: &str) -> Vec<u8> {
@@ -236,4 +237,39 @@ fn what_the_upstream_is_to_blame_for_ends_whole_until_the_answer_has_begun() {
         }
         assert_eq!(ended(&kit), [(ending.to_owned(), status)], "{what}");
     }
+}
+
+#[test]
+fn what_a_caller_says_of_its_work_narrows_and_is_recorded_masked() {
+    let mut kit = kit();
+    let mut open = RuleSpec::new("open", Effect::Allow);
+    open.then.record = RecordLevel::Meta;
+    let mut masked = RuleSpec::new("masked", Effect::Allow);
+    masked.who.run = Some(vec![Pattern::new("*")]);
+    masked.then.masks = MaskSet::EMPTY.with(MaskId(0));
+    let mut tools = RuleSpec::new("no-tools", Effect::Deny);
+    tools.who.node = Some(vec![Pattern::new("tool:*")]);
+    std::rc::Rc::get_mut(&mut kit.worker.snapshot).and_then(Arc::get_mut).unwrap().policy =
+        Table::compile(vec![open, masked, tools], 1, 1).unwrap();
+    let token = kit.token("eve", &[]);
+    let mut ask = |fields: &str| {
+        let mut wire = Wire::new();
+        let request = String::from_utf8(get(&token, "/llm/x")).unwrap();
+        wire.caller(&mut kit, request.replace("\r\n\r\n", fields).as_bytes());
+        let sent = String::from_utf8(wire.to_upstream.clone()).unwrap();
+        assert!(!sent.to_ascii_lowercase().contains("weirgate"), "{sent}");
+        let (text, masked) = entries(&kit, Kind::Open).pop().unwrap();
+        (!sent.is_empty(), text, masked)
+    };
+    let (went, _, _) = ask("\r\n\r\n");
+    assert!(went);
+    let (went, text, _) = ask("\r\nX-Weirgate-Node: plan\r\nx-weirgate-thread: t-1\r\n\r\n");
+    assert!(went && text.contains("plan") && text.contains("t-1"), "{text}");
+    let (went, text, _) = ask("\r\nx-weirgate-node: tool:rm\r\n\r\n");
+    assert!(!went && text.contains("no-tools") && !text.contains("plan"), "{text}");
+    let (went, text, masked) = ask("\r\nx-weirgate-run: of bob@example.com\r\n\r\n");
+    assert!(went && masked && text.contains("of [EMAIL]") && !text.contains("bob"), "{text}");
+    // Too long to be read, so that it may be a tool.
+    let (went, _, _) = ask(&format!("\r\nx-weirgate-node: {}\r\n\r\n", "x".repeat(200)));
+    assert!(!went);
 }

@@ -3,6 +3,7 @@
 mod attack;
 mod masked;
 mod refused;
+mod said;
 mod split;
 
 use super::{Opened, Session};
