@@ -103,8 +103,8 @@ fn hex(parts: &[&[u8]]) -> Zeroizing<[u8; 32]> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use super::super::ITERATIONS_MIN;
     use super::*;
+    use crate::credential::ITERATIONS_MIN;
 
     fn login(secret: &[u8]) -> Login {
         Login::new("app".into(), Secret::new(secret.to_vec()), None)

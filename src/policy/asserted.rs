@@ -44,8 +44,8 @@ pub(super) fn fits(rule: &RuleSpec, asserted: &Asserted<'_>) -> bool {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use super::super::*;
     use crate::base::{MaskId, MaskSet, ResourceId};
+    use crate::policy::*;
 
     fn list(text: &str) -> Option<Vec<Pattern>> {
         Some(vec![Pattern::new(text)])
