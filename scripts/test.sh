@@ -12,6 +12,7 @@ clients() {
     need node nodejs
     need_postgres
     local python modules
+    cargo build --locked --example tokio_client
     python=$(venv)
     modules=$(npm_modules)
     NODE_PATH=$modules WEIRGATE_BIN=$target/debug/weirgate "$python" -m pytest -q -p no:cacheprovider tests/clients

@@ -379,6 +379,23 @@ def test_clients_of_node(gateway, reader):
     }
 
 
+def test_tokio_postgres(server, gateway, admin, reader):
+    def told(password, port, *arguments):
+        dsn = f"host=127.0.0.1 port={port} dbname=orders user=app password={password}"
+        program = BINARY.parent / "examples" / "tokio_client"
+        done = subprocess.run(
+            [program, *arguments], env={**os.environ, "DSN": dsn}, capture_output=True, text=True,
+            timeout=60, check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    directly, through_it = told(SECRET, server.port), told(admin, gateway.port)
+    assert directly == through_it and "heard: (\"news\", \"told\")" in directly
+    assert "cancelled: \"57014 canceling statement due to user request\"" in directly
+    assert told(reader, gateway.port, "refused").count("refused: (\"42501\", true)") == 2
+
+
 def test_a_graph_with_a_sql_tool_has_the_rights_of_the_user_behind_each_run(gateway, issuer):
     from langchain_core.messages import AIMessage
     from langchain_core.runnables import RunnableConfig
