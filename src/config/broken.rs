@@ -94,7 +94,7 @@ pub(super) const BROKEN: &[(&str, &str, &str, &str, &str)] = &[
     ("detect = [\"email\"]", "detect = [\"email\"]\noperator = { default = \"hash\" }", "[[mask]]", "uses `hash` and has no `key`", "key = "),
     ("detect = [\"email\"]", "columns = [\"a.b\"]", "columns", "column `a.b`: it has three parts", "public.customers.email"),
     ("detect = [\"email\"]", "columns = [\"public.t.*\"]", "columns", "there are no patterns here", "public.customers.email"),
-    ("detect = [\"email\"]", "columns = [\"a.b.c\"]\nlevel = \"no-use\"", "level", "`no-use` is not in this build", "derived-closed"),
+    ("detect = [\"email\"]", "columns = [\"a.b.c\"]\nlevel = \"no-uses\"", "no-uses", "`no-uses` is no level of a mask", "did you mean `no-use`"),
     ("detect = [\"email\"]", "columns = [\"a.b.c\"]\nlevel = \"derived\"", "level", "`derived` is no level of a mask", "direct, derived-closed"),
     ("detect = [\"email\"]", "detect = [\"email\"]\nlevel = \"direct\"", "level", "`level` is about `columns`", "leave it out"),
     ("detect = [\"email\"]", "detect = [\"email\"]\noperator = { columns = \"redact\" }", "columns", "an operator for `columns`", "leave the operator out"),

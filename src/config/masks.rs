@@ -148,15 +148,7 @@ fn level(section: &mut Section<'_>, report: &mut Report) -> Level {
             "leave it out, or write `columns = [..]`",
         );
     }
-    if text.text == "no-use" {
-        report.error(
-            text.spot,
-            "level `no-use` is not in this build",
-            "write `derived-closed`, and take the right to read the column away in the database",
-        );
-        return Level::default();
-    }
-    let words = [Level::Direct, Level::DerivedClosed].map(|level| (level.label(), level));
+    let words = Level::ALL.map(|level| (level.label(), level));
     choose("level of a mask", text, &words, report).unwrap_or_default()
 }
 

@@ -146,15 +146,21 @@ pub enum Level {
     /// Besides, a statement that touches a table with masked columns gives out nothing computed.
     #[default]
     DerivedClosed,
+    /// Besides, a statement uses no masked column otherwise than as an output.
+    NoUse,
 }
 
 impl Level {
+    /// All of them, the weakest first.
+    pub const ALL: [Self; 3] = [Self::Direct, Self::DerivedClosed, Self::NoUse];
+
     /// The word of the config and of records.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
             Self::Direct => "direct",
             Self::DerivedClosed => "derived-closed",
+            Self::NoUse => "no-use",
         }
     }
 }
@@ -275,7 +281,7 @@ mod tests {
 
     #[test]
     fn levels_are_in_the_order_of_their_strictness() {
-        assert!(Level::DerivedClosed > Level::Direct);
+        assert!(Level::NoUse > Level::DerivedClosed && Level::DerivedClosed > Level::Direct);
         assert_eq!(Level::default().label(), "derived-closed");
         assert_eq!(ColumnRules::default().level(), Level::Direct);
     }

@@ -339,6 +339,9 @@ mod tests {
         let plan = Plan::compile(&[specs.as_slice(), &[strict]].concat()).unwrap();
         assert_eq!(shown(&plan), ["public.t.a keep_last(2)", "public.t.b replace(\"x\")"]);
         assert_eq!(plan.level(), Level::DerivedClosed);
+        let strictest = columns(&[b], Level::NoUse, "null");
+        let plan = Plan::compile(&[strictest, columns(&[a], Level::Direct, "null")]).unwrap();
+        assert_eq!(plan.level(), Level::NoUse);
     }
 
     #[test]

@@ -61,6 +61,8 @@ pub struct Columns {
     /// Columns may be used that are not named: a whole row in an expression, a star in a query
     /// within, NATURAL JOIN, a list of new names, COPY of a table.
     pub whole: bool,
+    /// ON CONFLICT asks whether values are there already, and does not name their columns.
+    pub conflicts: bool,
     /// For each output of the outermost query whether it is the same whatever the rows hold
     /// (constants, `count(*)`, ...); `None` where the text does not tell how many there are.
     pub outputs: Option<Vec<bool>>,

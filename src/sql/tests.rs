@@ -230,7 +230,12 @@ fn a_column_is_used_unless_it_comes_out_as_it_is() {
         ("SELECT upper(a), b || 'x', (c), d::text FROM t", "a b d", false),
         ("SELECT a FROM t ORDER BY b", "b", false),
         ("SELECT a FROM t ORDER BY a", "a", false),
-        ("SELECT a, b AS a FROM t ORDER BY c", "a b c", false),
+        ("SELECT a, b AS x FROM t ORDER BY c, lower(x), t.x", "c x", false),
+        ("SELECT a, b AS c FROM t ORDER BY c", "a b c", false),
+        ("SELECT a AS x FROM t GROUP BY b, x", "a b x", false),
+        ("SELECT a, b AS x FROM t GROUP BY (c, x)", "a b c x", false),
+        ("SELECT a, b FROM t GROUP BY (1, 2)", "a b", false),
+        ("SELECT DISTINCT ON (b) a FROM t", "a b", false),
         ("SELECT a FROM t ORDER BY 1", "a", false),
         ("SELECT * FROM t ORDER BY 1", "", true),
         ("SELECT a, count(*) FROM t GROUP BY 1", "a", false),
@@ -249,11 +254,20 @@ fn a_column_is_used_unless_it_comes_out_as_it_is() {
         ("SELECT a FROM t x WHERE (x).b = 1", "x", true),
         ("SELECT row_to_json(x) FROM t x", "x", true),
         ("SELECT count(x.*) FROM t x", "", true),
+        ("SELECT a FROM t x WHERE x.to_json::text LIKE 'x'", "to_json", true),
+        ("SELECT a FROM t x WHERE s.x.max > 1 AND max > 1", "max", true),
+        ("SELECT x.concat FROM t x WHERE concat > 1 AND x.name > 1", "concat name", false),
         ("SELECT a FROM t WHERE EXISTS (SELECT b FROM u)", "b", false),
         ("UPDATE t SET a = b WHERE c RETURNING d, e + 1", "b c e", false),
         ("DELETE FROM t x WHERE x.a = 1 RETURNING *", "a", false),
         ("INSERT INTO t (a) SELECT b FROM u RETURNING c", "b", false),
         ("INSERT INTO t VALUES (1) ON CONFLICT (a) DO NOTHING", "a", false),
+        ("INSERT INTO t (a) VALUES (1) ON CONFLICT (d) DO UPDATE SET b = excluded.c", "c d", false),
+        (
+            "MERGE INTO t USING u ON a = b WHEN MATCHED AND c THEN UPDATE SET d = e",
+            "a b c e",
+            false,
+        ),
         ("CREATE TABLE x AS SELECT a FROM t", "a", false),
         ("EXPLAIN SELECT a FROM t", "a", false),
         ("PREPARE p AS SELECT a FROM t WHERE b", "b", false),
@@ -264,6 +278,19 @@ fn a_column_is_used_unless_it_comes_out_as_it_is() {
     ] {
         let columns = one(text).columns;
         assert_eq!((&*columns.used.join(" "), columns.whole), (used, whole), "{text}");
+    }
+}
+
+#[test]
+fn a_conflict_without_its_columns_is_told() {
+    for (text, conflicts) in [
+        ("INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING", true),
+        ("INSERT INTO t VALUES (1) ON CONFLICT ON CONSTRAINT k DO UPDATE SET a = 1", true),
+        ("WITH x AS (INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING) SELECT 1", true),
+        ("INSERT INTO t VALUES (1) ON CONFLICT (a) DO NOTHING", false),
+        ("INSERT INTO t VALUES (1)", false),
+    ] {
+        assert_eq!(one(text).columns.conflicts, conflicts, "{text}");
     }
 }
 

@@ -87,6 +87,13 @@ what = {{ resource = ["orders"] }}
 then = {{ mask = ["direct"] }}
 
 [[rule]]
+id = "no-use"
+effect = "allow"
+who  = {{ groups = ["no-use"] }}
+what = {{ resource = ["orders"] }}
+then = {{ mask = ["no-use"] }}
+
+[[rule]]
 id = "found"
 effect = "allow"
 who  = {{ groups = ["found"] }}
@@ -271,6 +278,11 @@ name = "direct"
 columns = ["public.customers.email"]
 level = "direct"
 operator = {{ columns = "keep_last(4)" }}
+[[mask]]
+name = "no-use"
+columns = ["public.customers.email", "public.customers.ssn"]
+level = "no-use"
+operator = {{ columns = "redact" }}
 [[mask]]
 name = "found"
 detect = ["email", "us_ssn"]

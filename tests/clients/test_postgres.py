@@ -709,6 +709,43 @@ def test_what_could_give_a_masked_column_away_is_refused_or_withheld(gateway, is
         connection.execute("drop table mine")
 
 
+def test_a_column_of_no_use_is_an_output_or_refused(gateway, issuer):
+    ways = through(gateway, issuer.token("nia", "no-use"))
+    with psycopg.connect(**ways, autocommit=True) as connection:
+        for query, expected in (
+            ("select id, email from customers where id = %s order by id", (17, "[REDACTED]")),
+            ("select * from customers where id = %s", (17, "name 17", "[REDACTED]", "[REDACTED]")),
+            ("select email as x, id from contacts where id = %s", ("[REDACTED]", 17)),
+            ("select count(*) from customers where id = %s", (1,)),
+            ("update customers set name = 'name 17' where id = %s returning ssn", ("[REDACTED]",)),
+        ):
+            for _ in range(2):
+                assert connection.execute(query, (17,)).fetchone() == expected, query
+        for query in (
+            "select id from customers where ssn = %s",
+            "select id from customers where ssn = %s order by id",
+            "select 1 from customers c where c::text like %s",
+            "select 1 from customers c where c.row_to_json::text like %s",
+            "select * from (select ssn as x from customers) q where x = %s",
+            "with q as (select * from customers) select 1 from q where ssn = %s",
+            "select 1 from contacts where email = %s",
+            "delete from customers where ssn = %s",
+        ):
+            for value in (SSN, "nobody"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    connection.execute(query, (value,))
+        for query in (
+            "select id from customers order by email",
+            "select ssn, id from customers group by (1, 2)",
+            "select distinct ssn from customers",
+            "insert into customers values (17, 'n', 'x', 'x') on conflict do nothing",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(query)
+        # The connection goes on.
+        assert connection.execute("select name from customers where id = 17").fetchone() == ("name 17",)
+
+
 def test_the_direct_level_masks_the_column_and_nothing_computed(gateway, issuer):
     ways = through(gateway, issuer.token("dan", "direct"))
     with psycopg.connect(**ways, autocommit=True) as connection:

@@ -539,7 +539,7 @@ impl Session {
                 Verdict::Deny(Denied::of(refuse::DENIED, detail))
             }
             Verdict::Permit(grant) if !grant.masks().is_empty() => {
-                match self.cannot_mask(analysis, place) {
+                match self.cannot_mask(analysis, place, &names) {
                     Some(detail) => Verdict::Deny(Denied::of(refuse::DENIED, detail)),
                     None => Verdict::Permit(grant),
                 }
@@ -548,11 +548,21 @@ impl Session {
         }
     }
 
+    /// Whether rules and keys are those that the caller was last known by.
+    pub(super) fn is_of_now<J: Journal>(&self, worker: &Worker<J>) -> bool {
+        self.known_by == (worker.snapshot.generation, worker.keys.generation)
+    }
+
     /// Whether the caller's token still holds, and its rules are of the policy in force. Ends the
     /// session where it does not.
-    fn still_known<J: Journal>(&mut self, now: Now, worker: &mut Worker<J>, out: &mut Out) -> bool {
+    pub(super) fn still_known<J: Journal>(
+        &mut self,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> bool {
         let generations = (worker.snapshot.generation, worker.keys.generation);
-        let fresh = self.known_by == generations;
+        let fresh = self.is_of_now(worker);
         let until_s = self.who.as_ref().map_or(0, |(principal, _)| principal.valid_until_s());
         let grace_s = worker.snapshot.limits.token_grace_ms / 1_000;
         if fresh && now.wall_ns / 1_000_000_000 < until_s.saturating_add(grace_s) {

@@ -21,7 +21,7 @@ const QUERY: &str = include_str!("columns.sql");
 /// Where those stand in it.
 const LISTED: &str = "@LISTED@";
 /// Columns of a row of its answer.
-const WIDTH: usize = 6;
+const WIDTH: usize = 7;
 /// Rows that an answer may have.
 const ROWS_MAX: usize = 1 << 18;
 /// OIDs below are of the system's own objects (`FirstNormalObjectId`).
@@ -93,16 +93,19 @@ pub(in crate::session) struct Missing {
     pub(in crate::session) table: bool,
 }
 
+/// A relation and a column of it.
+type Named = (Box<[u8]>, Box<[u8]>);
+
 /// Which columns of a database are masked, by number. The default knows of none, and of no relation
 /// that is unknown: it is for plans without columns, and [`fits`](Self::fits) no other.
 #[derive(Debug)]
 pub(in crate::session) struct Columns {
     /// Sorted by table and number.
     masked: Vec<((u32, i16), Masked)>,
-    /// `schema.table` of each relation with masked columns, sorted.
-    names: Vec<Box<[u8]>>,
+    /// `schema.table` of each relation with masked columns and the names of these, sorted.
+    names: Vec<Named>,
     /// The same without the schema.
-    bare: Vec<Box<[u8]>>,
+    bare: Vec<Named>,
     /// Types of extensions whose values are text.
     texts: Vec<u32>,
     missing: Vec<Missing>,
@@ -157,18 +160,36 @@ impl Columns {
     /// Whether a relation by this name, `schema.table` without quotes, has masked columns. Two names
     /// that look the same because a part holds a dot both count.
     pub(super) fn touches(&self, name: &[u8]) -> bool {
-        self.names.binary_search_by(|known| (**known).cmp(name)).is_ok()
+        !of(&self.names, name).is_empty()
     }
 
     /// The same for a name without its schema, whatever the `search_path` makes of it.
     pub(super) fn touches_bare(&self, name: &[u8]) -> bool {
-        self.bare.binary_search_by(|known| (**known).cmp(name)).is_ok()
+        !of(&self.bare, name).is_empty()
+    }
+
+    /// Whether a relation by this name has a masked column by that one.
+    pub(super) fn names(&self, relation: &[u8], column: &[u8]) -> bool {
+        of(&self.names, relation).iter().any(|(_, known)| **known == *column)
+    }
+
+    /// The same for a name without its schema.
+    pub(super) fn names_bare(&self, relation: &[u8], column: &[u8]) -> bool {
+        of(&self.bare, relation).iter().any(|(_, known)| **known == *column)
     }
 
     /// The rules whose columns are not there.
     pub(in crate::session) fn missing(&self) -> &[Missing] {
         &self.missing
     }
+}
+
+/// The part of a sorted list that is about one relation.
+fn of<'l>(list: &'l [Named], relation: &[u8]) -> &'l [Named] {
+    let from = list.partition_point(|(known, _)| **known < *relation);
+    let rest = list.get(from..).unwrap_or_default();
+    let count = rest.partition_point(|(known, _)| **known == *relation);
+    rest.get(..count).unwrap_or_default()
 }
 
 /// Reads the answer to [`query`].
@@ -209,12 +230,12 @@ impl<'r> Reading<'r> {
         if cells.next()?.is_some() {
             return Err(CatalogError::Unexpected);
         }
-        let [kind, rule, relation, number, schema, name] = row;
+        let [kind, rule, relation, number, schema, name, column] = row;
         let rule = rule.map(|text| self.known(text)).transpose()?;
         let relation = relation.map(oid).transpose()?;
         let number = number.map(attribute).transpose()?;
-        match (kind, rule, relation, number, schema, name) {
-            (Some(b"rule"), Some(rule), relation, number, None, None) => {
+        match (kind, rule, relation, number, schema, name, column) {
+            (Some(b"rule"), Some(rule), relation, number, None, None, None) => {
                 if self.told.get(rule) != Some(&false) {
                     return Err(CatalogError::Unexpected);
                 }
@@ -232,14 +253,20 @@ impl<'r> Reading<'r> {
                 Some(number),
                 Some(schema),
                 Some(name),
+                Some(column),
             ) => {
                 let masked = Masked { rule, derived: kind == b"derived" };
                 self.columns.masked.push(((relation, number), masked));
-                self.columns.names.push([schema, b".", name].concat().into());
-                self.columns.bare.push(name.into());
+                let whole = [schema, b".", name].concat();
+                self.columns.names.push((whole.into(), column.into()));
+                self.columns.bare.push((name.into(), column.into()));
             }
-            (Some(b"text"), None, Some(kind), None, None, None) => self.columns.texts.push(kind),
-            (Some(b"newest"), None, Some(newest), None, None, None) if self.newest.is_none() => {
+            (Some(b"text"), None, Some(kind), None, None, None, None) => {
+                self.columns.texts.push(kind)
+            }
+            (Some(b"newest"), None, Some(newest), None, None, None, None)
+                if self.newest.is_none() =>
+            {
                 self.newest = Some(newest);
             }
             _ => return Err(CatalogError::Unexpected),
@@ -352,15 +379,15 @@ pub(super) mod tests {
     }
 
     const ANSWER: &[&str] = &[
-        "rule|1|16391|||",
-        "rule|0|16391|2||",
-        "rule|2||||",
-        "column|0|16391|2|zz|t",
-        "derived|0|16400|1|zz|v2",
-        "column|0|16400|1|zz|v2",
-        "column|0|16584|1|a.b|odd \"name",
-        "text||16443|||",
-        "newest||16594|||",
+        "rule|1|16391||||",
+        "rule|0|16391|2|||",
+        "rule|2|||||",
+        "column|0|16391|2|zz|t|email",
+        "derived|0|16400|1|zz|v2|shown",
+        "column|0|16400|1|zz|v2|shown",
+        "column|0|16584|1|a.b|odd \"name|email",
+        "text||16443||||",
+        "newest||16594||||",
     ];
 
     fn three() -> Plan {
@@ -384,6 +411,12 @@ pub(super) mod tests {
         assert!(columns.touches(b"zz.t") && columns.touches(b"a.b.odd \"name"));
         assert!(!columns.touches(b"zz.tt") && !columns.touches(b"t") && !columns.touches(b""));
         assert!(columns.touches_bare(b"t") && !columns.touches_bare(b"zz"));
+        assert!(columns.names(b"zz.t", b"email") && columns.names_bare(b"v2", b"shown"));
+        for (relation, column) in [("zz.t", "shown"), ("zz.v2", "email"), ("t", "email"), ("", "")]
+        {
+            assert!(!columns.names(relation.as_bytes(), column.as_bytes()), "{relation} {column}");
+        }
+        assert!(!columns.names_bare(b"zz.t", b"email") && !columns.names_bare(b"t", b"shown"));
         let missing = [Missing { rule: 1, table: true }, Missing { rule: 2, table: false }];
         assert_eq!(columns.missing(), missing);
     }
@@ -412,13 +445,13 @@ pub(super) mod tests {
         let columns = read(
             &plan,
             &[
-                "rule|0|20000|1||",
-                "rule|1|20000|2||",
-                "column|0|20000|1|a|t",
-                "column|1|20000|2|a|t",
-                "column|0|20001|1|a|v",
-                "column|1|20001|1|a|v",
-                "newest||20001|||",
+                "rule|0|20000|1|||",
+                "rule|1|20000|2|||",
+                "column|0|20000|1|a|t|email",
+                "column|1|20000|2|a|t|email",
+                "column|0|20001|1|a|v|email",
+                "column|1|20001|1|a|v|email",
+                "newest||20001||||",
             ],
         );
         assert_eq!(columns.unwrap().rule(20001, 1), Some(Masked { rule: 1, derived: false }));
@@ -433,31 +466,33 @@ pub(super) mod tests {
             assert_eq!(read(&plan, &rows).err(), Some(CatalogError::Unexpected), "{left_out}");
         }
         // The column is there, and nothing of it is masked.
-        let rows = ["rule|0|16391|2||", "rule|1||||", "rule|2||||", "newest||16594|||"];
+        let rows = ["rule|0|16391|2|||", "rule|1|||||", "rule|2|||||", "newest||16594||||"];
         assert_eq!(read(&plan, &rows).err(), Some(CatalogError::Unexpected));
         for more in [
-            "rule|0|16391|2||",
-            "rule|3||||",
-            "rule|-1||||",
-            "column|0|16391||zz|t",
-            "column|0|0|1|zz|t",
-            "column|0|16391|0|zz|t",
-            "column|0|16391|32768|zz|t",
-            "column|0|+16391|1|zz|t",
-            "column|0|4294967296|1|zz|t",
-            "column||16391|1|zz|t",
-            "newest||16594|||",
-            "other||16594|||",
-            "newest||1|||x",
-            "newest||1||",
-            "newest||1||||",
+            "rule|0|16391|2|||",
+            "rule|3|||||",
+            "rule|-1|||||",
+            "column|0|16391||zz|t|email",
+            "column|0|0|1|zz|t|email",
+            "column|0|16391|0|zz|t|email",
+            "column|0|16391|32768|zz|t|email",
+            "column|0|+16391|1|zz|t|email",
+            "column|0|4294967296|1|zz|t|email",
+            "column||16391|1|zz|t|email",
+            "column|0|16391|1|zz|t|",
+            "newest||16594||||email",
+            "newest||16594||||",
+            "other||16594||||",
+            "newest||1|||x|",
+            "newest||1|||",
+            "newest||1|||||",
             "|||||",
         ] {
             let mut rows = ANSWER.to_vec();
             rows.push(more);
             assert_eq!(read(&plan, &rows).err(), Some(CatalogError::Unexpected), "{more}");
         }
-        let body = row("newest||16594|||");
+        let body = row("newest||16594||||");
         for len in 0..body.len() {
             let mut reading = Reading::new(plan.columns());
             let cut = body.get(..len).unwrap();

@@ -145,22 +145,25 @@ carries(rule, rel, num, derived, down) AS (
   WHERE c.down OR NOT s.down
 )
 SELECT 'rule'::pg_catalog.text AS kind, f.rule::pg_catalog.text AS rule,
-  f.rel::pg_catalog.text AS rel, f.num::pg_catalog.text AS num, NULL::pg_catalog.text AS nsp, NULL::pg_catalog.text AS name
+  f.rel::pg_catalog.text AS rel, f.num::pg_catalog.text AS num, NULL::pg_catalog.text AS nsp, NULL::pg_catalog.text AS name,
+  NULL::pg_catalog.text AS att
 FROM found f
 UNION ALL
 SELECT DISTINCT CASE WHEN c.derived THEN 'derived' ELSE 'column' END, c.rule::pg_catalog.text,
   c.rel::pg_catalog.text, c.num::pg_catalog.text, n.nspname::pg_catalog.text,
-  k.relname::pg_catalog.text
+  k.relname::pg_catalog.text, a.attname::pg_catalog.text
 FROM carries c
 JOIN pg_catalog.pg_class k ON k.oid OPERATOR(pg_catalog.=) c.rel
 JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) k.relnamespace
+JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) c.rel
+  AND a.attnum OPERATOR(pg_catalog.=) c.num
 UNION ALL
 -- A type of an extension whose values are text in either format.
-SELECT 'text', NULL, y.oid::pg_catalog.text, NULL, NULL, NULL
+SELECT 'text', NULL, y.oid::pg_catalog.text, NULL, NULL, NULL, NULL
 FROM pg_catalog.pg_type y
 WHERE y.typname OPERATOR(pg_catalog.=) 'citext'::pg_catalog.name
   AND y.typtype OPERATOR(pg_catalog.=) 'b'::pg_catalog."char"
   AND y.typcategory OPERATOR(pg_catalog.=) 'S'::pg_catalog."char"
 UNION ALL
-SELECT 'newest', NULL, pg_catalog.max(k.oid)::pg_catalog.text, NULL, NULL, NULL
+SELECT 'newest', NULL, pg_catalog.max(k.oid)::pg_catalog.text, NULL, NULL, NULL, NULL
 FROM pg_catalog.pg_class k

@@ -230,6 +230,20 @@ impl Court<'_> {
     }
 }
 
+/// The statement of a text and what it runs by its name, that first; `None`: a name is open.
+pub(super) fn parts<S, P>(
+    analysis: &Rc<Analysis>,
+    place: usize,
+    names: &Names<S, P>,
+) -> Option<Vec<(Rc<Analysis>, usize)>>
+where
+    S: Fn(&[u8]) -> Named,
+    P: Fn(&[u8]) -> Named,
+{
+    let mut parts = Vec::new();
+    collect(analysis, place, names, 0, &mut parts).is_ok().then_some(parts)
+}
+
 /// Writes down a statement behind what it runs by its name, and what that runs.
 fn collect<S, P>(
     analysis: &Rc<Analysis>,

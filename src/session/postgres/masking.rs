@@ -70,6 +70,11 @@ impl Masking {
         }
     }
 
+    /// Whether the columns of the plan in force are known.
+    pub(super) fn is_ready(&self) -> bool {
+        self.columns.fits(self.plan.columns())
+    }
+
     /// The text that reads the catalog, where that is due.
     pub(super) fn due(&self, now: Now) -> Option<String> {
         let old = now.mono_ns.saturating_sub(self.read_ns) > READ_NS;
@@ -150,6 +155,28 @@ impl Masking {
         }
     }
 
+    /// Whether a column by this name of a relation is masked.
+    fn names(&self, access: &Access, column: &str) -> bool {
+        let (table, column) = (&access.table.name, column.as_bytes());
+        match &access.table.schema {
+            Some(schema) => self.columns.names(format!("{schema}.{table}").as_bytes(), column),
+            None => self.columns.names_bare(table.as_bytes(), column),
+        }
+    }
+
+    /// Whether a masked column may be used otherwise than as an output. A name counts for every table
+    /// that the statement touches.
+    fn uses(&self, statement: &Statement) -> bool {
+        let columns = &statement.columns;
+        let touched = || statement.accesses.iter().filter(|access| self.touches(access));
+        touched().next().is_some()
+            && (columns.whole
+                || columns
+                    .used
+                    .iter()
+                    .any(|column| touched().any(|access| self.names(access, column))))
+    }
+
     /// Whether what the statement computes may be of masked columns.
     pub(super) fn is_tainted(&self, statement: &Statement) -> bool {
         let opaque = [Kind::Call, Kind::Do, Kind::Unknown].into_iter();
@@ -192,18 +219,41 @@ impl Masking {
                 "It would copy from a table with masked columns to where nothing masks them.",
             );
         }
-        let named =
-            |column: &str| self.plan.columns().iter().any(|rule| rule.name().column() == column);
-        let columns = &statement.columns;
-        let uses = columns.whole || columns.used.iter().any(|column| named(column));
-        if touched().any(|access| access.write && access.kind != Kind::Select)
-            && [Kind::Update, Kind::Merge].into_iter().any(has)
-            && uses
-        {
+        // What it runs is looked at by itself; whether that reads masked columns is not known here.
+        if has(Kind::Ddl) && matches!(statement.act, Act::Execute { .. }) {
+            return Some(
+                "It would copy what a prepared statement gives to where nothing masks it.",
+            );
+        }
+        let changes = touched().any(|access| access.write && access.kind != Kind::Select);
+        if changes && [Kind::Update, Kind::Merge].into_iter().any(has) && self.uses(statement) {
             return Some("It uses a masked column of the rows that it changes.");
         }
         if has(Kind::Do) || has(Kind::Call) {
             return Some("What a block or a procedure gives out cannot be masked.");
+        }
+        if self.plan.level() >= Level::NoUse { self.forbids_use(statement) } else { None }
+    }
+
+    /// The same for what only the level `no-use` forbids.
+    fn forbids_use(&self, statement: &Statement) -> Option<&'static str> {
+        let touched = |kind: Kind| {
+            statement.accesses.iter().any(|access| access.kind == kind && self.touches(access))
+        };
+        if touched(Kind::Ddl) {
+            return Some(
+                "A definition may use masked columns in ways that its text does not tell.",
+            );
+        }
+        if statement.columns.conflicts && touched(Kind::Insert) {
+            return Some(
+                "ON CONFLICT without its columns may tell which values of masked columns are there;                  name the columns.",
+            );
+        }
+        if self.uses(statement) {
+            return Some(
+                "It may use a masked column otherwise than as an output: name the columns that it                  needs, and none that is masked but among its outputs.",
+            );
         }
         None
     }

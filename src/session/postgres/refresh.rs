@@ -1,8 +1,9 @@
 //! Reading the catalog for a session that masks, and what masks mean for its statements.
 
-use super::judge::Analysis;
+use super::judge::{self, Analysis, Names};
 use super::literals;
 use super::masking::Masking;
+use super::queue::Named;
 use super::refuse::Denied;
 use super::{Phase, Session};
 use crate::base::Now;
@@ -13,6 +14,7 @@ use crate::session::gate::{self, Wrap};
 use crate::session::io::Out;
 use crate::session::refusal::Refusal;
 use crate::session::worker::{Held, Worker};
+use crate::sql::Act;
 use crate::wire::postgres::{Backend, TxStatus, write};
 use std::rc::Rc;
 
@@ -52,21 +54,35 @@ impl Session {
     }
 
     /// Why a statement that owes a mask cannot keep it.
-    pub(super) fn cannot_mask(
+    pub(super) fn cannot_mask<S, P>(
         &self,
         analysis: &Rc<Analysis>,
         place: Option<usize>,
-    ) -> Option<&'static str> {
+        names: &Names<S, P>,
+    ) -> Option<&'static str>
+    where
+        S: Fn(&[u8]) -> Named,
+        P: Fn(&[u8]) -> Named,
+    {
         let Some(masking) = &self.masking else { return Some("No mask is ready.") };
+        let untold = "What it gives out cannot be told, and so not be masked.";
         if analysis.unread.is_some() {
-            return Some("What it gives out cannot be told, and so not be masked.");
+            return Some(untold);
+        }
+        if !masking.is_ready() {
+            return Some("The masks have just changed, and are not ready: send it again.");
         }
         let mut statements = analysis.statements.iter().enumerate();
         statements.find_map(|(at, statement)| {
             if place.is_some_and(|place| place != at) {
                 return None;
             }
-            masking.forbids(statement)
+            // What a name stands for may have been permitted under other masks.
+            let runs = matches!(statement.act, Act::Execute { .. } | Act::Fetch { .. });
+            let parts = if runs { judge::parts(analysis, at, names) } else { Some(Vec::new()) };
+            let Some(parts) = parts else { return Some(untold) };
+            let mut run = parts.iter().filter_map(|(of, at)| of.statements.get(*at));
+            run.find_map(|part| masking.forbids(part)).or_else(|| masking.forbids(statement))
         })
     }
 
@@ -129,6 +145,10 @@ impl Session {
             && self.cycles.is_quiet()
             && self.skip.is_none()
             && self.tx != TxStatus::Failed;
+        // Other rules may owe other masks, whose columns are to be known before a statement is judged.
+        if quiet && !self.is_of_now(worker) && !self.still_known(now, worker, out) {
+            return true;
+        }
         let text = self.masking.as_ref().filter(|_| quiet).and_then(|masking| masking.due(now));
         let Some(text) = text else { return false };
         if let Some(masking) = &mut self.masking {

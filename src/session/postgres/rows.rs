@@ -311,11 +311,11 @@ mod tests {
         read(
             plan,
             &[
-                "rule|0|20000|2||",
-                "column|0|20000|2|public|t",
-                "derived|0|20001|1|public|v",
-                "text||20009|||",
-                "newest||20010|||",
+                "rule|0|20000|2|||",
+                "column|0|20000|2|public|t|email",
+                "derived|0|20001|1|public|v|email",
+                "text||20009||||",
+                "newest||20010||||",
             ],
         )
         .unwrap()

@@ -64,15 +64,15 @@ impl<'a> Walk<'a> {
 
     /// How the outputs of a SELECT count when `outer` is how those of its set operation do.
     pub(super) fn how(select: &'a nodes::SelectStmt, outer: Outputs) -> Outputs {
-        let by_place = select.sort_clause().into_iter().any(|sort| is_place(sort.node()))
-            || select.group_clause().into_iter().any(is_place);
         // A name there may be that of an output, which may be another than the column's.
-        let orders = !select.sort_clause().is_empty() || !select.group_clause().is_empty();
-        let renames = select.target_list().into_iter().any(|target| target.name().is_some());
+        let names =
+            |name: &str| select.target_list().into_iter().any(|target| target.name() == Some(name));
+        let by_output = select.sort_clause().into_iter().any(|sort| is_output(sort.node(), &names))
+            || select.group_clause().into_iter().any(|node| is_output(node, &names));
         let arms = select.larg().is_some();
         let merges = arms && !(select.all && is_union(select));
-        let compares = by_place
-            || (orders && (renames || arms))
+        let compares = by_output
+            || arms && !select.sort_clause().is_empty()
             || merges
             || !select.distinct_clause().is_empty();
         if outer == Outputs::Bare && compares { Outputs::Compared } else { outer }
@@ -82,7 +82,12 @@ impl<'a> Walk<'a> {
     pub(super) fn column(&mut self, column: &'a nodes::ColumnRef) {
         self.qualified(column);
         match column.fields().into_iter().next_back() {
-            Some(Node::String(name)) => self.used(name.sval().unwrap_or_default()),
+            Some(Node::String(name)) => {
+                let name = name.sval().unwrap_or_default();
+                let dotted = column.fields().into_iter().nth(1).is_some();
+                self.found.columns.whole |= dotted && TAKE_ROWS.contains(&name);
+                self.used(name);
+            }
             _ => self.found.columns.whole = true,
         }
     }
@@ -113,10 +118,57 @@ fn is_many(target: Node<'_>) -> bool {
     matches!(last, Some(Node::A_Star(_)))
 }
 
-/// `ORDER BY 2`; a grouping set may hold such a place.
-fn is_place(node: Node<'_>) -> bool {
-    matches!(node, Node::A_Const(_) | Node::GroupingSet(_))
+/// `ORDER BY 2`, `ORDER BY x` where an output is called so; `GROUP BY (1, x)` and grouping sets hold
+/// such places and names, too.
+fn is_output(node: Node<'_>, names: &dyn Fn(&str) -> bool) -> bool {
+    match node {
+        Node::A_Const(_) | Node::GroupingSet(_) | Node::RowExpr(_) => true,
+        Node::ColumnRef(column) => {
+            let mut fields = column.fields().into_iter();
+            match (fields.next(), fields.next()) {
+                (Some(Node::String(name)), None) => names(name.sval().unwrap_or_default()),
+                _ => false,
+            }
+        }
+        _ => false,
+    }
 }
+
+/// The server's functions that take a row of any table and tell of its values; `t.to_json` calls one
+/// where the table has no such column.
+const TAKE_ROWS: &[&str] = &[
+    "any_out",
+    "any_value",
+    "anycompatible_out",
+    "anycompatiblenonarray_out",
+    "anyelement_out",
+    "anynonarray_out",
+    "array_agg",
+    "concat",
+    "hash_record",
+    "json_agg",
+    "json_agg_strict",
+    "json_build_array",
+    "json_build_object",
+    "jsonb_agg",
+    "jsonb_agg_strict",
+    "jsonb_build_array",
+    "jsonb_build_object",
+    "max",
+    "min",
+    "num_nonnulls",
+    "num_nulls",
+    "pg_column_compression",
+    "pg_column_size",
+    "pg_column_toast_chunk_id",
+    "quote_literal",
+    "quote_nullable",
+    "record_out",
+    "record_send",
+    "row_to_json",
+    "to_json",
+    "to_jsonb",
+];
 
 fn is_union(select: &nodes::SelectStmt) -> bool {
     select.op == pg_raw_parse::raw::SetOperation::SETOP_UNION

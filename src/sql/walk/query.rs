@@ -118,6 +118,8 @@ impl<'a> Walk<'a> {
             self.each(infer.index_elems())?;
             self.node(infer.where_clause())?;
         }
+        let named = conflict.infer().is_some_and(|infer| !infer.index_elems().is_empty());
+        self.found.columns.conflicts |= !named;
         if conflict.action == raw::OnConflictAction::ONCONFLICT_NOTHING {
             return Ok(());
         }

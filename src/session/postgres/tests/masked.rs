@@ -2,15 +2,16 @@
 
 use super::*;
 use crate::base::{MaskId, MaskSet};
-use crate::mask::{ColumnName, MaskSpec, Operator, Operators};
+use crate::mask::{ColumnName, Level, MaskSpec, Operator, Operators};
 use crate::wire::postgres::Column;
 
 const TABLE: u32 = 20_000;
 
-fn masked_snapshot(generation: u64) -> Snapshot {
+fn masked_snapshot(generation: u64, level: Level) -> Snapshot {
     let spec = MaskSpec {
         name: "pii".to_owned(),
         columns: vec![ColumnName::parse("public.t.email").unwrap()],
+        level,
         operators: Operators {
             columns: Some(Operator::parse("redact").unwrap()),
             ..Operators::default()
@@ -25,26 +26,41 @@ fn masked_snapshot(generation: u64) -> Snapshot {
     made
 }
 
-/// What the catalog says: `public.t` is 20000, `email` its second column.
+/// What the catalog says: `public.t` is 20000, `email` its second column, and `v.mail` shows it.
 fn catalog(newest: &[u8]) -> Vec<u8> {
     let email = |kind: &'static [u8]| -> Vec<Option<&[u8]>> {
         let named = kind == b"column";
         let name = |text: &'static [u8]| named.then_some(text);
-        vec![Some(kind), Some(b"0"), Some(b"20000"), Some(b"2"), name(b"public"), name(b"t")]
+        let names = [name(b"public"), name(b"t"), name(b"email")];
+        [&[Some(kind), Some(b"0"), Some(b"20000"), Some(b"2")], names.as_slice()].concat()
     };
+    let view: [Option<&[u8]>; 7] = [
+        Some(b"column"),
+        Some(b"0"),
+        Some(b"20001"),
+        Some(b"1"),
+        Some(b"public"),
+        Some(b"v"),
+        Some(b"mail"),
+    ];
     message(|to| {
         write::row_description(&[], to);
         write::data_row(&email(b"rule"), to);
         write::data_row(&email(b"column"), to);
-        write::data_row(&[Some(b"newest"), None, Some(newest), None, None, None], to);
-        write::complete(b"SELECT 3", to);
+        write::data_row(&view, to);
+        write::data_row(&[Some(b"newest"), None, Some(newest), None, None, None, None], to);
+        write::complete(b"SELECT 4", to);
         write::ready(TxStatus::Idle, to);
     })
 }
 
 fn login() -> Line {
+    login_at(Level::DerivedClosed)
+}
+
+fn login_at(level: Level) -> Line {
     let mut line = Line::new();
-    line.worker.reload(Arc::new(masked_snapshot(2)));
+    line.worker.reload(Arc::new(masked_snapshot(2, level)));
     line.caller(&startup(&[("user", "x"), ("database", "orders")]));
     let token = line.token("ana", &["any"]);
     line.caller(&message(|to| write::secret(token.as_bytes(), to)));
@@ -167,7 +183,7 @@ fn a_catalog_that_cannot_be_read_lets_nobody_in() {
         message(|to| write::complete(b"SELECT 0", to)),
     ] {
         let mut line = Line::new();
-        line.worker.reload(Arc::new(masked_snapshot(2)));
+        line.worker.reload(Arc::new(masked_snapshot(2, Level::default())));
         line.caller(&startup(&[("user", "x"), ("database", "orders")]));
         let token = line.token("ana", &["any"]);
         line.caller(&message(|to| write::secret(token.as_bytes(), to)));
@@ -213,6 +229,9 @@ fn what_cannot_be_masked_is_refused() {
         "copy t from stdin",
         "insert into u select email from t",
         "create table u as select * from t",
+        "prepare p as select email from t; create table u as execute p",
+        "update v set name = mail",
+        "update t set name = t.to_json::text where id = 1",
         "do $$ begin end $$",
         "listen x",
         "merge into t using u on t.id = u.id when matched then update set name = email",
@@ -226,4 +245,132 @@ fn what_cannot_be_masked_is_refused() {
         assert!(line.up.is_empty(), "{text}");
         assert_eq!(tags(&line.down), "EZ", "{text}");
     }
+}
+
+/// At the level `no-use` a masked column is an output, or is not there.
+#[test]
+fn a_masked_column_is_an_output_or_is_refused() {
+    for text in [
+        "select email from t where email = 'x'",
+        "select id from t where t.email like $1",
+        "select id from t order by email",
+        "select email as x, id from t order by x",
+        "select email, count(*) from t group by 1",
+        "select id from t group by id having max(email) > 'x'",
+        "select distinct email from t",
+        "select distinct on (email) id from t",
+        "select upper(email) from t",
+        "select email::text from t",
+        "select email || '' from t",
+        "select rank() over (partition by email) from t",
+        "select id, rank() over w from t window w as (order by email)",
+        "select count(*) filter (where email > 'x') from t",
+        "select id from t join u on t.email = u.x",
+        "select id from t join u using (email)",
+        "select id from t natural join u",
+        "select 1 from t where t::text like '%x%'",
+        "select 1 from t where t.*::text like '%x%'",
+        "select 1 from t where t.row_to_json::text like '%x%'",
+        "select 1 from public.t as r where (r).email = 'x'",
+        "select * from (select email as x from t) q where x = '1'",
+        "select x from (select * from t) q (x)",
+        "with q as (table t) select 1 from q where x = '1'",
+        "with q as (update t set id = id returning email) select * from q",
+        "select (select email from t limit 1)",
+        "select 1 where exists (select 1 from t where email = 'x')",
+        "select email from t union select x from u",
+        "select email from t intersect select x from u",
+        "select email from t union all select x from u order by 1",
+        "select mail from v where mail = 'x'",
+        "select mail from public.v order by mail",
+        "explain select id from t where email = 'x'",
+        "prepare p as select id from t where email = $1",
+        "declare c cursor for select id from t order by email",
+        "delete from t where email = 'x'",
+        "delete from u using t where t.email = u.x",
+        "update t set id = 1 where email = 'x'",
+        "update t set id = 1 returning upper(email)",
+        "insert into t (id) values (1) returning email = 'x'",
+        "insert into t (id) values (1) on conflict (email) do nothing",
+        "insert into t (id, email) values (1, 'x') on conflict do nothing",
+        "insert into t (id) values (1) on conflict on constraint k do update set id = 2",
+        "insert into t (id) values (1) on conflict (id) do update set id = 2 where t.email = 'x'",
+        "merge into t using u on t.email = u.x when matched then delete",
+        "merge into t using u on t.id = u.x when matched and t.email = 'x' then delete",
+        "alter table t add check (email > 'x')",
+        "create unique index on t (email)",
+    ] {
+        let mut line = login_at(Level::NoUse);
+        line.server(&answer(&[column(TABLE, 2)], &[Some(b"x")]));
+        line.down.clear();
+        line.up.clear();
+        line.caller(&query(text));
+        assert!(line.up.is_empty(), "{text}");
+        assert_eq!(tags(&line.down), "EZ", "{text}");
+        assert!(shown(&line).contains("42501"), "{text}");
+    }
+    for text in [
+        "select email from t",
+        "select * from t",
+        "select t.email as x, id from t where id = 1 order by id",
+        "select t.*, u.x from t join u on t.id = u.x order by u.x limit 3",
+        "select mail from v where id = 1",
+        "select id from t where id in (select x from u where email = 1)",
+        "select email from u where email = 'x'",
+        "select count(*) from t",
+        "insert into t (id, email) values (1, 'x') on conflict (id) do nothing returning email",
+        "update t set email = 'x' where id = 1 returning email, id",
+        "delete from t where id = 1 returning *",
+        "prepare p as select email from t",
+        "declare c cursor for select email from t",
+        "create table u (email text)",
+    ] {
+        // The name counts for every table of the statement.
+        let refused = text.contains(" in (select");
+        let mut line = login_at(Level::NoUse);
+        line.server(&answer(&[column(TABLE, 2)], &[Some(b"x")]));
+        line.down.clear();
+        line.up.clear();
+        line.caller(&query(text));
+        assert_eq!(tags(&line.up), if refused { "" } else { "Q" }, "{text}");
+    }
+}
+
+/// What was prepared under another level is judged by the one in force when it runs.
+#[test]
+fn what_was_prepared_before_is_looked_at_when_it_runs() {
+    let mut line = login();
+    line.server(&answer(&[column(TABLE, 2)], &[Some(b"x")]));
+    line.caller(&query("prepare p as select id from t where email = $1"));
+    line.server(&message(|to| write::complete(b"PREPARE", to)));
+    line.server(&ready(TxStatus::Idle));
+    line.worker.reload(Arc::new(masked_snapshot(3, Level::NoUse)));
+    line.up.clear();
+    line.down.clear();
+    line.caller(&query("execute p('x')"));
+    // The catalog is read for the other plan first.
+    let asked = String::from_utf8_lossy(&line.up).into_owned();
+    assert!(asked.contains("pg_catalog") && !asked.contains("execute p"));
+    line.up.clear();
+    line.server(&catalog(b"20010"));
+    line.caller(b"");
+    assert!(line.up.is_empty());
+    assert!(shown(&line).contains("42501"), "{:?}", shown(&line));
+}
+
+/// In the midst of a pipeline the catalog cannot be read: what comes under other masks has to wait.
+#[test]
+fn nothing_goes_under_masks_whose_columns_are_not_known() {
+    let mut line = login();
+    line.server(&answer(&[column(TABLE, 2)], &[Some(b"x")]));
+    line.caller(&parse("a", "select id from t"));
+    line.worker.reload(Arc::new(masked_snapshot(3, Level::default())));
+    line.up.clear();
+    line.down.clear();
+    line.caller(&[parse("b", "insert into u select email from t"), sync()].concat());
+    assert!(!String::from_utf8_lossy(&line.up).contains("insert"));
+    line.server(&message(write::parse_done));
+    line.server(&syntax_error());
+    line.server(&ready(TxStatus::Idle));
+    assert!(shown(&line).contains("send it again"), "{:?}", shown(&line));
 }
