@@ -42,6 +42,7 @@ mod verdicts;
 
 pub(super) use judge::Texts;
 pub use judge::{Asked, asked};
+pub use refuse::POISON;
 
 use super::cancels::{Cancels, Key};
 use super::gate::{self, Subject};

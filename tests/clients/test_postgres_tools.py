@@ -1,0 +1,234 @@
+"""What an operator does with a database from the command line: replay to another server."""
+
+import json
+import os
+
+import psycopg
+import pytest
+from conftest import BINARY
+from postgres_kit import SECRET, Gateway, Issuer, Server
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    one = Server(tmp_path_factory.mktemp("postgres"))
+    yield one
+    one.stop()
+
+
+@pytest.fixture(scope="module")
+def issuer(tmp_path_factory):
+    return Issuer(tmp_path_factory.mktemp("issuer"))
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory, server, issuer):
+    one = Gateway(BINARY, tmp_path_factory.mktemp("gateway"), server, issuer)
+    yield one
+    one.stop()
+
+
+def through(gateway, token, **more):
+    return {
+        "host": "127.0.0.1", "port": gateway.port, "dbname": "orders", "user": "anybody",
+        "password": token, "sslmode": "disable", **more,
+    }
+
+
+def direct(server):
+    return {
+        "host": "127.0.0.1", "port": server.port, "dbname": "orders", "user": "app",
+        "password": SECRET,
+    }
+
+
+def connections(gateway, subject):
+    """The ids of connecting, which stand for all statements of a connection."""
+    return [
+        row["id"] for row in gateway.sessions()
+        if row["sub"] == subject and row["method"] == "connect"
+    ]
+
+
+def replay(gateway, id_, server, *more, user="app"):
+    os.environ["REPLAY_SECRET"] = SECRET
+    url = f"postgres://{user}@127.0.0.1:{server.port}/orders"
+    return gateway.command(
+        "sessions", "replay", id_, "-c", gateway.config, "--to", url,
+        "--credential", "env:REPLAY_SECRET", *more,
+    )
+
+
+def lines(told):
+    return [json.loads(line) for line in told.stdout.splitlines()]
+
+
+def test_recorded_statements_answer_the_same_on_the_same_server(gateway, server, issuer):
+    with psycopg.connect(**through(gateway, issuer.token("rep", "admins")), autocommit=True) as one:
+        one.execute("select 1; select id, name from customers where id < 4 order by id", prepare=False)
+        for number in (1, 2, 3, 4, 5, 6, 7):
+            one.execute("select name, id from customers where id = %s", (number,), prepare=True)
+        one.execute("select id, total from orders where id = %s", (5,), binary=True)
+        one.execute("set datestyle to 'German'")
+        one.execute("select date '2024-02-29'")
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            one.execute("select * from nowhere")
+        with one.transaction():
+            one.execute("select count(*) from orders")
+    (id_,) = connections(gateway, "rep")
+    told = replay(gateway, id_, server, "--json")
+    assert told.returncode == 0, told.stdout + told.stderr
+    units = lines(told)
+    assert {unit["verdict"] for unit in units} == {"same"}, told.stdout
+    texts = [unit["statement"] for unit in units]
+    # Seven and one, and a Parse that psycopg sends in a cycle of its own.
+    assert sum("where id = $1" in text for text in texts) == 9
+    assert "select date '2024-02-29'" in texts and "BEGIN" in texts
+    assert any(unit["recorded"][0]["outcome"] == "error 42P01" for unit in units)
+    assert SECRET not in told.stdout + told.stderr
+    # One statement alone: what it runs was prepared in an exchange before.
+    rows = [row for row in gateway.sessions() if row["sub"] == "rep" and row["method"] == "select"]
+    told = replay(gateway, rows[5]["id"], server)
+    assert told.returncode == 0 and "1 statements: 1 same" in told.stdout, told.stdout + told.stderr
+    told = replay(gateway, rows[5]["id"], server, "--connection")
+    assert told.returncode == 0 and f"{len(units)} statements" in told.stdout, told.stdout
+
+
+def test_what_differs_is_named(gateway, server, issuer):
+    with psycopg.connect(**through(gateway, issuer.token("dif", "admins")), autocommit=True) as one:
+        one.execute("select id, name from customers where id < 4 order by id")
+        one.execute("select id from customers where name = 'name 50'")
+        one.execute("select total from orders where id = 1")
+        one.execute("select * from notes")
+    (id_,) = connections(gateway, "dif")
+    server.psql("orders", """
+        update customers set name = 'other' where id = 2;
+        update customers set name = 'moved' where id = 50;
+        alter table notes rename to notes2;
+    """)
+    try:
+        told = replay(gateway, id_, server, "--json")
+    finally:
+        server.psql("orders", """
+            update customers set name = 'name 2' where id = 2;
+            update customers set name = 'name 50' where id = 50;
+            alter table notes2 rename to notes;
+        """)
+    assert told.returncode == 1, told.stdout + told.stderr
+    differences = [unit["differences"] for unit in lines(told)]
+    assert differences == [["values"], ["tag", "rows"], [], ["outcome"]], told.stdout
+
+
+def test_without_write_nothing_is_written_and_with_it_what_was_is(gateway, server, issuer):
+    with psycopg.connect(**through(gateway, issuer.token("wri", "admins"))) as one:
+        one.execute("insert into notes values (%s, %s)", (100, "one"))
+        one.execute("select body from notes where id = 100")
+        one.commit()
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            one.execute("insert into notes values (100, 'again')")
+        with pytest.raises(psycopg.errors.InFailedSqlTransaction):
+            one.execute("select 1")
+        one.commit()
+        one.execute("delete from notes where id = 100")
+        one.commit()
+    (id_,) = connections(gateway, "wri")
+    told = replay(gateway, id_, server, "--json")
+    units = lines(told)
+    whys = [unit["why"] for unit in units if unit["verdict"] == "not_run"]
+    assert whys == ["it may write"] * 3, told.stdout
+    # The transaction fails here too, where a statement that is not run had failed it.
+    by_text = {unit["statement"]: unit["verdict"] for unit in units}
+    assert by_text["select 1"] == "same", told.stdout
+    with psycopg.connect(**direct(server), autocommit=True) as look:
+        assert look.execute("select count(*) from notes where id = 100").fetchone() == (0,)
+    told = replay(gateway, id_, server, "--write", "--json")
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert {unit["verdict"] for unit in lines(told)} == {"same"}
+
+
+def test_refused_copied_and_masked_statements_are_not_run(gateway, server, issuer):
+    with psycopg.connect(**through(gateway, issuer.token("ref", "readers")), autocommit=True) as one:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            one.execute("delete from customers")
+        with one.cursor().copy("copy notes to stdout") as copy:
+            list(copy)
+        one.execute("select 1")
+    (id_,) = connections(gateway, "ref")
+    told = replay(gateway, id_, server, "--json")
+    assert told.returncode == 0, told.stdout + told.stderr
+    verdicts = [(unit["statement"], unit["why"]) for unit in lines(told)]
+    assert verdicts == [
+        ("delete from customers", "it was refused then"),
+        ("copy notes to stdout", "data of COPY is not replayed"),
+        ("select 1", None),
+    ]
+
+
+def test_masked_rows_are_compared_but_for_what_masks_changed(gateway, server, issuer):
+    with psycopg.connect(**through(gateway, issuer.token("mas", "masked")), autocommit=True) as one:
+        one.execute("select id, name, email from customers order by id limit 3")
+        one.execute("select id from customers where email = %s", ("c7@example.com",))
+        one.execute("select id from orders where id = %s", (3,))
+    (id_,) = connections(gateway, "mas")
+    told = replay(gateway, id_, server, "--json")
+    assert told.returncode == 0, told.stdout + told.stderr
+    rows, literal, plain = lines(told)
+    assert rows["verdict"] == "same" and rows["not_compared"] == ["email"], told.stdout
+    assert literal["verdict"] == "not_run" and "masked" in literal["why"]
+    assert plain["verdict"] == "same" and plain["not_compared"] == []
+    told = replay(gateway, id_, server, "--json", "--masked")
+    assert told.returncode == 1, told.stdout
+    assert lines(told)[1]["differences"] == ["tag", "rows"]
+    assert "@example.com" not in told.stdout
+
+
+def test_to_the_gateway_itself_the_token_is_the_password(gateway, server, issuer):
+    token = issuer.token("two", "masked")
+    with psycopg.connect(**through(gateway, token), autocommit=True) as one:
+        one.execute("select id, email from customers order by id limit 3")
+    (id_,) = connections(gateway, "two")
+    os.environ["REPLAY_TOKEN"] = token
+    url = f"postgres://x@localhost:{gateway.tls_port}/orders"
+    to = ("sessions", "replay", id_, "-c", gateway.config, "--to", url)
+    secret = ("--credential", "env:REPLAY_TOKEN")
+    told = gateway.command(*to, *secret, "--ca", gateway.ca, "--auth", "cleartext", "--json")
+    assert told.returncode == 0, told.stdout + told.stderr
+    (unit,) = lines(told)
+    assert unit["verdict"] == "same" and unit["not_compared"] == []
+    # The method must be allowed, the certificate known, the password right.
+    other = gateway.folder / "other"
+    assert gateway.command("cert", "dev", "--dir", other).returncode == 0
+    for ways, says in [
+        ((*secret, "--ca", gateway.ca), "cleartext, which is not allowed"),
+        ((*secret, "--ca", other / "ca.pem", "--auth", "cleartext"), "TLS failed"),
+        (("--ca", gateway.ca, "--auth", "cleartext"), "none is given"),
+        # Plain text stays on the machine, and this listener speaks none.
+        ((*secret, "--auth", "cleartext"), "28000"),
+    ]:
+        told = gateway.command(*to, *ways)
+        assert told.returncode == 2 and says in told.stderr, (ways, told.stdout, told.stderr)
+        assert token not in told.stderr
+
+
+def test_a_replay_that_cannot_be_says_why(gateway, server, issuer):
+    with psycopg.connect(**through(gateway, issuer.token("bad", "admins")), autocommit=True) as one:
+        one.execute("select 1")
+    (id_,) = connections(gateway, "bad")
+    config = ("-c", gateway.config)
+    for url, says in [
+        (f"postgres://app:pw-in-url@127.0.0.1:{server.port}/orders", "holds a password"),
+        (f"postgres://127.0.0.1:{server.port}/orders", "names no user"),
+        ("postgres://app@127.0.0.1:1/orders", "cannot be reached"),
+    ]:
+        told = gateway.command("sessions", "replay", id_, *config, "--to", url)
+        assert told.returncode == 2 and says in told.stderr, told.stderr
+        assert "pw-in-url" not in told.stderr
+    os.environ["REPLAY_WRONG"] = "not-the-password"
+    url = f"postgres://app@127.0.0.1:{server.port}/orders"
+    told = gateway.command(
+        "sessions", "replay", id_, *config, "--to", url, "--credential", "env:REPLAY_WRONG"
+    )
+    assert told.returncode == 2 and "28P01" in told.stderr, told.stderr
+    assert "not-the-password" not in told.stderr
+    told = gateway.command("sessions", "replay", "ffff0000", *config, "--to", url)
+    assert told.returncode == 1
