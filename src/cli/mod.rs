@@ -67,11 +67,16 @@ enum Command {
         config: PathBuf,
     },
     /// Compile everything and print errors with file:line; exit 1 when there are any.
-    #[command(after_help = "Example: weirgate check -c gateway.toml")]
+    #[command(after_help = "Example: weirgate check -c gateway.toml\n         \
+        weirgate check -c gateway.toml --connect")]
     Check {
         /// The config.
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
+        /// Log in to each postgres resource as the gateway would, which opens the secrets of its
+        /// credentials, and look for every masked column in its database.
+        #[arg(long)]
+        connect: bool,
         /// One JSON object a line.
         #[arg(long)]
         json: bool,
@@ -359,8 +364,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let (mut out, mut errors) = (io::stdout(), io::stderr());
     ExitCode::from(match cli.command {
         Command::Serve { config } => serve::run(&config),
-        Command::Check { config, json } => {
-            check::run(&check::Options { config, json }, &System, &mut out, &mut errors)
+        Command::Check { config, json, connect } => {
+            let options = check::Options { config, json, connect };
+            check::run(&options, &System, &mut out, &mut errors)
         }
         Command::Demo(options) => demo::run(&options),
         Command::Cert(args) => return cert::run(&args),

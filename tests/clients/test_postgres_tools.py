@@ -232,3 +232,98 @@ def test_a_replay_that_cannot_be_says_why(gateway, server, issuer):
     assert "not-the-password" not in told.stderr
     told = gateway.command("sessions", "replay", "ffff0000", *config, "--to", url)
     assert told.returncode == 1
+
+
+# --- check --connect -------------------------------------------------------------------------------
+
+
+def check(gateway, text, *more):
+    path = gateway.folder / "check.toml"
+    path.write_text(text)
+    return path, gateway.command("check", "-c", path, "--connect", *more)
+
+
+def test_check_connects_and_finds_the_masked_columns(gateway, server):
+    text = gateway.config.read_text()
+    path, told = check(gateway, text)
+    assert told.returncode == 0, told.stdout + told.stderr
+    line = f"resource orders: ok (127.0.0.1:{server.port}/orders as app, PostgreSQL "
+    assert line in told.stdout and "plain text, 2 masked columns there)" in told.stdout
+    # It has rights on the table: only `mask grants` takes these.
+    assert "app may read public.customers.email, public.customers.ssn in the database" in told.stdout
+    path, told = check(gateway, text, "--json")
+    one = lines(told)[-1]
+    assert (one["level"], one["resource"], one["role"]) == ("ok", "orders", "app")
+    assert one["masked_columns"] == ["public.customers.email", "public.customers.ssn"]
+    assert SECRET not in told.stdout + told.stderr
+
+
+def test_check_names_columns_that_are_not_there(gateway):
+    text = gateway.config.read_text()
+    path, told = check(gateway, text.replace('"public.customers.ssn"', '"public.customers.sn"'))
+    assert told.returncode == 1, told.stdout
+    line = 1 + text[: text.index('columns = ["public.customers.email"')].count("\n")
+    assert f"{path}:{line}: error: mask `pii`: the column `public.customers.sn`" in told.stdout
+    path, told = check(gateway, text.replace('"public.customers.ssn"', '"public.custmers.ssn"'))
+    assert told.returncode == 1, told.stdout
+    assert "mask `pii`: `public.custmers.ssn` has no table in `orders`" in told.stdout
+    # One mask may list the tables of several databases.
+    more = """
+[[resource]]
+name = "system"
+protocol = "postgres"
+upstream = "postgres://127.0.0.1:PORT/postgres"
+credential = { kind = "password", user = "app", secret = "file:secret" }
+[[rule]]
+id = "system-masked"
+effect = "allow"
+who = { groups = ["x"] }
+what = { resource = ["system"] }
+then = { mask = ["pii"] }
+"""
+    port = text.split("postgres://127.0.0.1:", 1)[1].split("/", 1)[0]
+    path, told = check(gateway, text + more.replace("PORT", port))
+    assert told.returncode == 0, told.stdout
+    assert "resource system: ok" in told.stdout and "0 masked columns" in told.stdout
+
+
+def test_check_says_why_nobody_would_get_in(gateway, server):
+    text = gateway.config.read_text()
+    wrong = gateway.folder / "wrong"
+    wrong.write_text("not-the-password-0123")
+    wrong.chmod(0o600)
+    for changed, says in [
+        (text.replace('"file:secret"', '"file:wrong"'), "28P01"),
+        (text.replace('"file:secret"', '"file:none"'), "none"),
+        (text.replace(f"127.0.0.1:{server.port}/orders", "127.0.0.1:1/orders"), "be reached"),
+        (text.replace(f"{server.port}/orders", f"{server.port}/nowhere"), "3D000"),
+        (text.replace('user = "app", ', 'user = "app", role = "nobody", '), "22023"),
+    ]:
+        path, told = check(gateway, changed)
+        assert told.returncode == 1, told.stdout
+        assert says in told.stdout, told.stdout
+        assert f"{path}:" in told.stdout and "1 error" in told.stdout
+        assert "not-the-password" not in told.stdout and SECRET not in told.stdout
+    # Without the option nothing is opened and nobody is asked.
+    assert gateway.command("check", "-c", path).returncode == 0
+
+
+def test_check_speaks_tls_with_whom_the_resource_trusts(tmp_path_factory, gateway):
+    tls = tmp_path_factory.mktemp("tls")
+    assert gateway.command("cert", "dev", "--dir", tls).returncode == 0
+    server = Server(tmp_path_factory.mktemp("postgres-tls"), tls=tls)
+    try:
+        text = gateway.config.read_text()
+        start, rest = text.split("upstream = \"postgres://127.0.0.1:", 1)
+        rest = rest.split("/orders\"", 1)[1]
+        tls_line = f'\ntls = {{ ca = "{tls}/ca.pem", server_name = "localhost" }}'
+        text = f'{start}upstream = "postgres://127.0.0.1:{server.port}/orders"{tls_line}{rest}'
+        path, told = check(gateway, text)
+        assert told.returncode == 0, told.stdout
+        assert "TLS 1.3" in told.stdout
+        path, told = check(gateway, text.replace(f"{tls}/ca.pem", f"{gateway.ca}"))
+        assert told.returncode == 1 and "TLS failed" in told.stdout, told.stdout
+        path, told = check(gateway, text.replace(tls_line, ""))
+        assert told.returncode == 1 and "28000" in told.stdout, told.stdout
+    finally:
+        server.stop()

@@ -19,6 +19,7 @@
 
 mod caller;
 mod cancel;
+mod catalog;
 mod columns;
 mod cycle;
 mod denial;
@@ -40,6 +41,7 @@ mod tests;
 mod upstream;
 mod verdicts;
 
+pub use catalog::{MissingColumn, catalog_query, missing_columns};
 pub(super) use judge::Texts;
 pub use judge::{Asked, asked};
 pub use refuse::POISON;
