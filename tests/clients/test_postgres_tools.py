@@ -1,7 +1,11 @@
-"""What an operator does with a database from the command line: replay to another server."""
+"""What an operator does with a database from the command line: replay, check, the demo."""
 
 import json
 import os
+import signal
+import subprocess
+import time
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -327,3 +331,82 @@ def test_check_speaks_tls_with_whom_the_resource_trusts(tmp_path_factory, gatewa
         assert told.returncode == 1 and "28000" in told.stdout, told.stdout
     finally:
         server.stop()
+
+
+# --- demo ------------------------------------------------------------------------------------------
+
+
+def servers(folder):
+    """Command lines of PostgreSQL's processes that work in a folder."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = place.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if "postgres" in line and str(folder) in line:
+            found.append(line)
+    return found
+
+
+def demo(tmp_path, *more, **how):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir(exist_ok=True)
+    # The account of the server must get at its folder.
+    for place in [scratch, *scratch.parents]:
+        if place in (Path("/tmp"), Path("/")):
+            break
+        place.chmod(place.stat().st_mode | 0o011)
+    environment = {**os.environ, "TMPDIR": str(scratch), **how.pop("env", {})}
+    command = [BINARY, "demo", *more]
+    return scratch, subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how
+    )
+
+
+def test_the_tour_shows_a_database_and_leaves_nothing(tmp_path):
+    scratch, process = demo(tmp_path, "--once")
+    out, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, out + errors
+    assert "Carla | [REDACTED] | [REDACTED] | 1984-02-29" in out
+    assert "carla@example.com" not in out and "4111111111111111" not in out
+    assert "rule no-deletes" in out and "(SQLSTATE 42501)" in out
+    assert "select count(*) from customers: 3" in out
+    assert "=> select id, name, email, card, born from customers order by id" in out
+    assert not servers(scratch) and list(scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize("ends", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_and_removes_the_server(tmp_path, ends):
+    scratch, process = demo(tmp_path, "--json")
+    facts = json.loads(process.stdout.readline())
+    assert facts["database_url"].startswith("postgres://127.0.0.1:")
+    assert servers(scratch)
+    host, port = facts["database_url"].split("//")[1].split("/")[0].split(":")
+    ways = {"dbname": "shop", "user": "x", "sslmode": "disable", "password": facts["tokens"]["ana"]}
+    with psycopg.connect(host=host, port=port, **ways, autocommit=True) as one:
+        row = one.execute("select name, email from customers where id = 1").fetchone()
+        assert row == ("Carla", "[REDACTED]")
+    process.send_signal(ends)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    deadline = time.monotonic() + 10
+    while servers(scratch) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not servers(scratch) and list(scratch.iterdir()) == []
+
+
+def test_a_server_that_cannot_be_started_is_said_and_the_tour_goes_on(tmp_path):
+    # What is first on the path counts, and this is no server.
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("initdb", "postgres", "pg_ctl"):
+        (programs / name).write_text("#!/bin/sh\necho it is broken >&2\nexit 1\n")
+        (programs / name).chmod(0o755)
+    path = f"{programs}:{os.environ['PATH']}"
+    scratch, process = demo(tmp_path, "--once", env={"PATH": path})
+    out, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, out + errors
+    assert "the tour leaves databases out: no server could be started (initdb: it is broken)" in out
+    assert "[REDACTED]" not in out.split("what the record holds")[1]
+    assert list(scratch.iterdir()) == []
