@@ -109,6 +109,9 @@ const IMPURE: &[&str] = &[
 /// Layers that may hold them.
 const MAY_ACT: &[&str] = &["runtime", "control", "gateway", "cli"];
 
+/// Layers that may open a secret without a decision, since who runs them named it.
+const MAY_LOG_IN: &[&str] = &["credential", "control", "cli"];
+
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).expect("the source tree is readable") {
         let path = entry.expect("an entry").path();
@@ -172,6 +175,9 @@ fn breaches(files: &[(String, String, String)]) -> Vec<String> {
             if used != *layer && table.contains_key(used.as_str()) && !may.contains(used.as_str()) {
                 wrong.push(format!("{file}: `{layer}` may not use `{used}`"));
             }
+        }
+        if code.contains("OperatorLogin") && !MAY_LOG_IN.contains(&layer.as_str()) {
+            wrong.push(format!("{file}: `OperatorLogin`, which asks for no grant"));
         }
         if code.contains("super::super") {
             wrong.push(format!("{file}: super::super"));
@@ -238,5 +244,6 @@ fn a_breach_is_seen() {
     assert_eq!(breaches(&file("record", "let f = std::fs::File::open(p);")).len(), 1);
     assert_eq!(breaches(&file("session", "tokio::spawn(x)")).len(), 1);
     assert_eq!(breaches(&file("wires", "")).len(), 1);
+    assert_eq!(breaches(&file("session", "use crate::credential::OperatorLogin;")).len(), 1);
     assert!(breaches(&file("session", "use crate::{base::Now, policy::Grant};")).is_empty());
 }

@@ -1,4 +1,7 @@
-//! `weirgate check -c FILE`: compiles everything, prints what is wrong with file and line.
+//! `weirgate check -c FILE`: compiles everything, prints what is wrong with file and line; with
+//! `--connect` it asks the databases, too.
+
+mod connect;
 
 use crate::config::{Config, Diagnostic, Source, load};
 use serde_json::json;
@@ -12,9 +15,12 @@ pub struct Options {
     pub config: PathBuf,
     /// One JSON object a line.
     pub json: bool,
+    /// Log in to each database, and look for the masked columns there.
+    pub connect: bool,
 }
 
-/// Checks and prints. Returns 0: it compiles and its cases hold; 1: there are errors; 2: the file
+/// Checks and prints. Returns 0: it compiles and its cases hold (and, where that is asked for, every
+/// database lets the gateway in and has the masked columns); 1: there are errors; 2: the file
 /// cannot be read.
 pub fn run(
     options: &Options,
@@ -33,7 +39,14 @@ pub fn run(
         if failed.is_empty() { Ok(config) } else { Err(failed) }
     });
     let (printed, code) = match found {
-        Ok(config) => (print_good(&config, options.json, out), 0),
+        Ok(config) => match print_good(&config, options.json, out) {
+            Ok(()) if options.connect => {
+                let asked = connect::ask(&config, source, options.json, out);
+                let code = asked.as_ref().map_or(2, |good| u8::from(!good));
+                (asked.map(drop), code)
+            }
+            printed => (printed, 0),
+        },
         Err(diagnostics) => (print_bad(&diagnostics, options.json, out), 1),
     };
     match printed {
@@ -114,7 +127,8 @@ mod tests {
         let path = dir.path().join("gw.toml");
         std::fs::write(&path, text).unwrap();
         let (mut out, mut errors) = (Vec::new(), Vec::new());
-        let code = run(&Options { config: path, json }, &System, &mut out, &mut errors);
+        let code =
+            run(&Options { config: path, json, connect: false }, &System, &mut out, &mut errors);
         assert!(errors.is_empty());
         let out = String::from_utf8(out).unwrap();
         (code, out.replace(dir.path().to_str().unwrap(), "DIR"))
@@ -137,7 +151,7 @@ mod tests {
         assert!(text.contains("\n    did you mean `name`?"), "{text}");
         assert!(text.ends_with("2 errors\n"), "{text}");
         let (mut out, mut errors) = (Vec::new(), Vec::new());
-        let options = Options { config: "no/such.toml".into(), json: false };
+        let options = Options { config: "no/such.toml".into(), ..Options::default() };
         assert_eq!(run(&options, &System, &mut out, &mut errors), 2);
         assert!(String::from_utf8(errors).unwrap().contains("cannot read no/such.toml"));
     }

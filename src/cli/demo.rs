@@ -1,5 +1,7 @@
-//! `weirgate demo`: a dev issuer, a stand-in provider, the gateway, a guided tour; then it stays.
+//! `weirgate demo`: a dev issuer, a stand-in provider, a database where there is a server for one, the
+//! gateway, a guided tour; then it stays.
 
+mod server;
 mod setup;
 mod tour;
 

@@ -150,13 +150,13 @@ fn print(tables: &Tables<'_>, roles: &[String], out: &mut dyn Write) -> io::Resu
     writeln!(out, "commit;")
 }
 
-fn identifier(name: &str) -> String {
+pub(super) fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// A literal that reads the same whether or not backslashes are plain in strings. A name that holds
 /// the mark of the block around it would end that.
-fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     let text = text.replace('\'', "''").replace('\\', "\\\\").replace("$weirgate$", "$weirgate\\$");
     if text.contains('\\') { format!("E'{text}'") } else { format!("'{text}'") }
 }

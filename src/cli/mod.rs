@@ -67,11 +67,16 @@ enum Command {
         config: PathBuf,
     },
     /// Compile everything and print errors with file:line; exit 1 when there are any.
-    #[command(after_help = "Example: weirgate check -c gateway.toml")]
+    #[command(after_help = "Example: weirgate check -c gateway.toml\n         \
+        weirgate check -c gateway.toml --connect")]
     Check {
         /// The config.
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
+        /// Log in to each postgres resource as the gateway would, which opens the secrets of its
+        /// credentials, and look for every masked column in its database.
+        #[arg(long)]
+        connect: bool,
         /// One JSON object a line.
         #[arg(long)]
         json: bool,
@@ -289,7 +294,8 @@ enum SessionsAct {
     /// A session on the terminal, as it went by; with `--to` its request once more to an upstream,
     /// and how the answer differs (exit 1 where it does).
     #[command(after_help = "Example: weirgate sessions replay 00001f4 -c gateway.toml \
-        --to https://api.openai.com --credential env:OPENAI_API_KEY")]
+        --to https://api.openai.com --credential env:OPENAI_API_KEY\n         \
+        weirgate sessions replay 00001f4 -c gateway.toml --to postgres://app@127.0.0.1/staging")]
     Replay {
         #[command(flatten)]
         place: Place,
@@ -310,13 +316,15 @@ enum SessionsAct {
 #[derive(Debug, Args)]
 struct Resend {
     /// Send the recorded request to this upstream: https, or http on a loopback address. The
-    /// recorded target is put behind its path.
+    /// recorded target is put behind its path. Of a database: postgres://USER@HOST:PORT/DATABASE,
+    /// where the recorded statements run.
     #[arg(long, value_name = "URL", conflicts_with_all = ["speed", "raw"])]
     to: Option<String>,
     /// A field to add or to put in place of the recorded one; may be given several times.
     #[arg(long = "header", value_name = "NAME: VALUE", requires = "to")]
     headers: Vec<String>,
-    /// Where the key is, `env:NAME` or `file:PATH`; sent as `Authorization: Bearer`.
+    /// Where the key is, `env:NAME` or `file:PATH`; sent as `Authorization: Bearer`. Of a database:
+    /// the password; without, that of PGPASSWORD.
     #[arg(long, value_name = "FROM", requires = "to")]
     credential: Option<String>,
     /// Send the key as it is in this field instead, as in `x-api-key`.
@@ -325,9 +333,24 @@ struct Resend {
     /// Send the masked form of a request that was recorded under a mask.
     #[arg(long, requires = "to")]
     masked: bool,
-    /// Print one JSON object.
+    /// Print one JSON object; of a database one for each statement, a line each.
     #[arg(long, requires = "to")]
     json: bool,
+    /// Of a database: all statements of the connection that the session belongs to.
+    #[arg(long, requires = "to")]
+    connection: bool,
+    /// Of a database: run statements that may write, too, and commit them as they were. Without it
+    /// what is not known to only read is not run, and the server is asked to refuse writes.
+    #[arg(long, requires = "to")]
+    write: bool,
+    /// Of a database: the authorities to trust in place of the system's, PEM. Beyond loopback TLS
+    /// is always spoken.
+    #[arg(long, value_name = "FILE", requires = "to")]
+    ca: Option<PathBuf>,
+    /// Of a database: a way to ask for the password that is allowed beside scram-sha-256: md5,
+    /// cleartext (what a Weirgate asks for); may be given several times.
+    #[arg(long, value_name = "METHOD", requires = "to")]
+    auth: Vec<String>,
 }
 
 /// Runs the command that `arguments` name, the program's own name first.
@@ -350,8 +373,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let (mut out, mut errors) = (io::stdout(), io::stderr());
     ExitCode::from(match cli.command {
         Command::Serve { config } => serve::run(&config),
-        Command::Check { config, json } => {
-            check::run(&check::Options { config, json }, &System, &mut out, &mut errors)
+        Command::Check { config, json, connect } => {
+            let options = check::Options { config, json, connect };
+            check::run(&options, &System, &mut out, &mut errors)
         }
         Command::Demo(options) => demo::run(&options),
         Command::Cert(args) => return cert::run(&args),
@@ -447,6 +471,27 @@ fn run_sessions(act: SessionsAct) -> u8 {
                 let how = sessions::Replay { speed, raw };
                 return sessions::replay(&data, &id, how, &mut out, &mut errors);
             };
+            if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+                if !asked.headers.is_empty() || asked.credential_header.is_some() {
+                    eprintln!("error: --header and --credential-header are of http requests");
+                    return 2;
+                }
+                let to = sessions::ToDatabase {
+                    url,
+                    credential: asked.credential,
+                    ca: asked.ca,
+                    auth: asked.auth,
+                    connection: asked.connection,
+                    write: asked.write,
+                    masked: asked.masked,
+                    json: asked.json,
+                };
+                return sessions::rerun(&data, &id, &to, &System, &mut out, &mut errors);
+            }
+            if asked.connection || asked.write || asked.ca.is_some() || !asked.auth.is_empty() {
+                eprintln!("error: --connection, --write, --ca and --auth are of databases");
+                return 2;
+            }
             let to = sessions::To {
                 url,
                 headers: asked.headers,

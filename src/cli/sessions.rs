@@ -1,9 +1,15 @@
 //! `weirgate sessions list|show|replay`: what the record tells.
 
+mod answers;
+mod compare;
+mod database;
+mod harmless;
 mod recorded;
 mod replay;
+mod rerun;
 mod resend;
 mod show;
+mod statements;
 mod text;
 mod transcript;
 
@@ -17,6 +23,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use text::clean;
 
+pub use database::{ToDatabase, rerun};
 pub use replay::{Replay, replay};
 pub use resend::{To, resend};
 pub use show::show;

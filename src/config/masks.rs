@@ -41,6 +41,7 @@ fn mask(section: &mut Section<'_>, name: &str, report: &mut Report) -> MaskSetti
     let (spot, before) = (section.spot(), report.errors.len());
     let detect = detect(section, report);
     let fields = fields(section, report);
+    let place = section.spot_of("columns").place();
     let columns = columns(section, report);
     let level = level(section, report);
     if !["detect", "fields", "columns"].into_iter().any(|key| section.has(key)) {
@@ -85,7 +86,7 @@ fn mask(section: &mut Section<'_>, name: &str, report: &mut Report) -> MaskSetti
     {
         report.error(spot, message, "");
     }
-    MaskSettings { name: name.to_owned(), spec, key }
+    MaskSettings { name: name.to_owned(), spec, key, place }
 }
 
 /// With some key, so that a plan can be tried before secrets are resolved.

@@ -43,3 +43,4 @@ pub use types::{
     KeySource, Listener, Login, MaskSettings, Protocol, RecordSettings, Resource, SecretFrom,
     SecretRef, ServerTls, TokenIssuer, Upstream, UpstreamTls,
 };
+pub use url::DatabaseUrl;

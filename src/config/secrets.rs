@@ -1,4 +1,5 @@
-//! Opens the secrets that a config names. Only `serve` does this.
+//! Opens the secrets that a config names. Only `serve` does this, and `check --connect` for the
+//! credentials that it tries.
 
 use super::report::Diagnostic;
 use super::source::Source;
@@ -60,11 +61,7 @@ impl Config {
         };
         let mut credentials = Vec::new();
         for credential in &self.credentials {
-            let fit = match credential.kind {
-                CredentialKind::Basic { .. } => Fit::Any,
-                CredentialKind::Password { .. } => Fit::Password,
-                _ => Fit::Header,
-            };
+            let fit = fit(&credential.kind);
             credentials.push(credential.kind.secret().and_then(|secret| open(secret, fit)));
         }
         let mut masks = Vec::new();
@@ -80,6 +77,28 @@ impl Config {
         } else {
             Err(errors)
         }
+    }
+
+    /// Opens the secret of one credential; `None` for one of kind `none`, or of another config.
+    ///
+    /// # Errors
+    /// As [`Self::resolve_secrets`].
+    pub fn resolve_credential(
+        &self,
+        id: CredentialId,
+        source: &dyn Source,
+    ) -> Result<Option<Secret>, Diagnostic> {
+        let Some(credential) = self.credentials.get(id.index()) else { return Ok(None) };
+        let secret = credential.kind.secret();
+        secret.map(|secret| resolve(secret, fit(&credential.kind), source)).transpose()
+    }
+}
+
+fn fit(kind: &CredentialKind) -> Fit {
+    match kind {
+        CredentialKind::Basic { .. } => Fit::Any,
+        CredentialKind::Password { .. } => Fit::Password,
+        _ => Fit::Header,
     }
 }
 

@@ -394,4 +394,6 @@ pub struct MaskSettings {
     pub spec: MaskSpec,
     /// Key of `hash`; there whenever an operator is `hash`.
     pub key: Option<SecretRef>,
+    /// Where its columns are listed; where it begins, without any.
+    pub place: Place,
 }

@@ -122,6 +122,52 @@ pub(super) fn parse(text: &str) -> Result<Url, Fault> {
     Ok(Url { scheme, host: host.to_owned(), port, path, database, authority: authority.clone() })
 }
 
+/// A database and who logs in to it, as a command line names them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseUrl {
+    /// The user.
+    pub user: String,
+    /// DNS name in lower case, or an IP address without brackets.
+    pub host: String,
+    /// Port, 5432 where none is written.
+    pub port: u16,
+    /// The database's name.
+    pub database: String,
+}
+
+impl DatabaseUrl {
+    /// Reads `postgres://USER@HOST:PORT/DATABASE`.
+    ///
+    /// # Errors
+    /// The end of a sentence that begins with the URL; it repeats nothing of it, since a password
+    /// may stand there.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let (scheme, rest) = text.split_once("://").ok_or(Fault::NoScheme.says())?;
+        let slash = rest.find('/').unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(slash);
+        let (user, host) = authority.rsplit_once('@').ok_or("names no user")?;
+        if user.contains(':') {
+            return Err("holds a password, which others can see there");
+        }
+        let user = decoded(user).map_err(|_| "has a user that is no name, percent-encoded")?;
+        let url = parse(&format!("{scheme}://{host}{path}")).map_err(Fault::says)?;
+        if url.scheme != Scheme::Postgres {
+            return Err("is of another protocol");
+        }
+        if user.is_empty() {
+            return Err("names no user");
+        }
+        let port = url.port.unwrap_or(5432);
+        Ok(Self { user, host: url.host, port, database: url.database })
+    }
+
+    /// Whether what is sent there stays on the machine.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        is_loopback(&self.host)
+    }
+}
+
 fn plain_path(path: &str) -> Result<String, Fault> {
     let path = path.trim_end_matches('/');
     let plain = |segment: &str| !segment.is_empty() && segment != "." && segment != "..";
@@ -137,6 +183,11 @@ fn database(path: &str) -> Result<String, Fault> {
     if name.contains('/') {
         return Err(Fault::ManyDatabases);
     }
+    decoded(name)
+}
+
+/// A name of a database or a user.
+fn decoded(name: &str) -> Result<String, Fault> {
     let mut decoded = Vec::with_capacity(name.len());
     let mut parts = name.split('%');
     decoded.extend_from_slice(parts.next().unwrap_or_default().as_bytes());
@@ -245,6 +296,27 @@ mod tests {
             assert_eq!((url.database.as_str(), url.path.as_str()), (database, ""), "{text}");
         }
         assert_eq!(parse("http://h/x").unwrap().database, "");
+    }
+
+    #[test]
+    fn a_command_line_names_the_user_and_never_the_password() {
+        let url = DatabaseUrl::parse("postgres://a%40b@DB.internal/orders").unwrap();
+        let named = (url.user.as_str(), url.host.as_str(), url.port, url.database.as_str());
+        assert_eq!(named, ("a@b", "db.internal", 5432, "orders"));
+        assert!(DatabaseUrl::parse("postgres://u@[::1]:6000/d").unwrap().is_loopback());
+        for (text, says) in [
+            ("postgres://u:secret@h/d", "password"),
+            ("postgres://h/d", "no user"),
+            ("postgres://@h/d", "no user"),
+            ("postgres://u@h", "no database"),
+            ("postgres://u@h/d?sslmode=disable", "query"),
+            ("http://u@h/d", "protocol"),
+            ("u@h/d", "scheme"),
+            ("postgres://u%0A@h/d", "percent"),
+        ] {
+            let fault = DatabaseUrl::parse(text).unwrap_err();
+            assert!(fault.contains(says) && !fault.contains("secret"), "{text}: {fault}");
+        }
     }
 
     #[test]

@@ -2,19 +2,21 @@
 //! answer.
 //!
 //! A [`Credential`] is compiled once, when its secret is resolved. Only a `&Grant` opens it: no
-//! code path without a decision can reach the bytes.
+//! code path without a decision can reach the bytes. An [`OperatorLogin`] is for the command line.
 
 mod echo;
 mod endpoint;
 mod error;
 mod login;
 mod methods;
+mod operator;
 mod scram;
 
 pub use echo::{Echo, EchoFound, EchoState, EchoStep};
 pub use endpoint::server_end_point;
 pub use error::ScramError;
 pub use methods::{AuthMethod, AuthMethods};
+pub use operator::OperatorLogin;
 pub use scram::{
     ITERATIONS_MAX, ITERATIONS_MIN, NONCE_LEN, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, Scram,
 };

@@ -12,7 +12,7 @@
 //! it may make a worker compute is too.
 
 use super::login::Login;
-use super::{Credential, ScramError};
+use super::{Credential, OperatorLogin, ScramError};
 use crate::policy::Grant;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -153,6 +153,19 @@ impl Scram {
     ) -> Result<(), ScramError> {
         let login = credential.login.as_ref().ok_or(ScramError::NoPassword)?;
         self.prove(login, server_first, to)
+    }
+
+    /// The same for the login of an operator, who needs nobody's grant.
+    ///
+    /// # Errors
+    /// As [`Self::answer`].
+    pub fn answer_for_operator(
+        &mut self,
+        login: &OperatorLogin,
+        server_first: &[u8],
+        to: &mut Vec<u8>,
+    ) -> Result<(), ScramError> {
+        self.prove(login.login(), server_first, to)
     }
 
     fn prove(

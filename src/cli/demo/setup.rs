@@ -1,6 +1,7 @@
 //! The parts of the demo, started and written to one directory.
 
 use super::Options;
+use super::server::{self, DATABASE, Server, USER};
 use crate::base::Secret;
 use crate::cli::cert;
 use crate::cli::source::System;
@@ -29,6 +30,11 @@ pub(super) struct Setup {
     pub(super) ca: PathBuf,
     pub(super) ana: String,
     pub(super) bob: String,
+    /// Where the gateway listens for callers of the database, where there is one.
+    pub(super) database: Option<SocketAddr>,
+    /// Why there is none.
+    pub(super) no_database: String,
+    server: Option<Server>,
 }
 
 const ISSUER: &str = "https://dev-issuer.weirgate.invalid";
@@ -50,8 +56,15 @@ impl Setup {
         let (upstream, key, stand_in) = provider(options).await?;
         write(&dir.join("provider.key"), key.expose())?;
         write(&dir.join("admin.token"), random("admin-")?.expose())?;
-        write(&dir.join("gateway.toml"), gateway_toml(&upstream, &made).as_bytes())?;
-        write(&dir.join("policy.toml"), POLICY.as_bytes())?;
+        let (server, no_database) = database().await?;
+        let (mut toml, mut policy) = (gateway_toml(&upstream, &made), POLICY.to_owned());
+        if let Some(server) = &server {
+            write(&dir.join("database.key"), server.secret.expose())?;
+            toml.push_str(&database_toml(server.port));
+            policy.push_str(DATABASE_POLICY);
+        }
+        write(&dir.join("gateway.toml"), toml.as_bytes())?;
+        write(&dir.join("policy.toml"), policy.as_bytes())?;
         let path = dir.join("gateway.toml");
         let config = config::load(&path, &System).map_err(|errors| {
             errors.iter().map(|error| format!("{error}\n")).collect::<String>()
@@ -76,6 +89,9 @@ impl Setup {
         };
         Ok(Self {
             admin: gateway.admin_address(),
+            database: gateway.address("db"),
+            no_database,
+            server,
             ana: token("ana", &["analysts"]),
             bob: token("bob", &["interns"]),
             ca: made.ca,
@@ -100,6 +116,7 @@ impl Setup {
             "ca": self.ca,
             "tokens": { "ana": self.ana, "bob": self.bob },
             "stand_in_url": self.stand_in.as_ref().map(StandIn::url),
+            "database_url": self.database.map(|address| format!("postgres://{address}/{DATABASE}")),
             "admin_url": self.admin.map(|address| format!("http://{address}")),
             "admin_token_file": self.dir.join("admin.token"),
             "config": self.dir.join("gateway.toml"),
@@ -126,6 +143,14 @@ impl Setup {
             "print(client.chat.completions.create(model='{model}', messages=[{{'role': 'user', 'content': 'hello'}}]))"
         );
         println!("END\n");
+        if let Some(database) = self.database {
+            println!(
+                "PGPASSWORD=$TOKEN psql 'host={} port={} dbname={DATABASE} sslmode=disable' \\",
+                database.ip(),
+                database.port()
+            );
+            println!("  -c 'select * from customers'\n");
+        }
         println!("weirgate sessions list -c {dir}/gateway.toml");
         println!("weirgate policy explain -c {dir}/gateway.toml --request ID");
         println!("weirgate verify {dir}/data");
@@ -144,6 +169,9 @@ impl Setup {
         }
         if let Some(stand_in) = self.stand_in.take() {
             stand_in.stop().await;
+        }
+        if let Some(server) = self.server.take() {
+            let _ = tokio::task::spawn_blocking(move || drop(server)).await;
         }
         if remove {
             let _ = std::fs::remove_dir_all(&self.dir);
@@ -179,7 +207,24 @@ async fn provider(options: &Options) -> Result<(String, Secret, Option<StandIn>)
     }
 }
 
-fn random(prefix: &str) -> Result<Secret, String> {
+/// A database, where this machine has a server for one; else what to say of that.
+async fn database() -> Result<(Option<Server>, String), String> {
+    let Some(programs) = server::programs() else {
+        let how = "no PostgreSQL server is on this machine, so the tour leaves databases out; \
+                   `apt-get install postgresql` brings one";
+        return Ok((None, how.to_owned()));
+    };
+    let started = tokio::task::spawn_blocking(move || Server::start(programs));
+    let started = started.await.map_err(|error| error.to_string())?;
+    Ok(match started {
+        Ok(server) => (Some(server), String::new()),
+        Err(error) => {
+            (None, format!("the tour leaves databases out: no server could be started ({error})"))
+        }
+    })
+}
+
+pub(super) fn random(prefix: &str) -> Result<Secret, String> {
     let mut bytes = [0u8; 24];
     SystemRandom::new().fill(&mut bytes).map_err(|_| "the system has no random numbers")?;
     let mut text = prefix.to_owned();
@@ -250,6 +295,48 @@ fields = ["$..ssn"]
 "#
     )
 }
+
+fn database_toml(port: u16) -> String {
+    format!(
+        r#"
+[[listener]]
+name = "db"
+address = "127.0.0.1:0"
+protocol = "postgres"
+insecure = true
+
+[[resource]]
+name = "{DATABASE}"
+protocol = "postgres"
+upstream = "postgres://127.0.0.1:{port}/{DATABASE}"
+credential = {{ kind = "password", user = "{USER}", secret = "file:database.key" }}
+
+[[mask]]
+name = "customers"
+columns = ["public.customers.email", "public.customers.card"]
+operator = {{ columns = "redact" }}
+"#
+    )
+}
+
+const DATABASE_POLICY: &str = r#"
+[[rule]]
+id = "analysts-read"
+effect = "allow"
+who = { groups = ["analysts"] }
+what = { resource = ["shop"], statement = ["select"], table = ["public.customers", "pg_catalog.*"] }
+then = { mask = ["customers"] }
+
+[[rule]]
+id = "no-deletes"
+effect = "deny"
+what = { resource = ["shop"], statement = ["delete"] }
+
+[[case]]
+who = { sub = "ana", groups = ["analysts"] }
+what = { resource = "shop", statement = "delete", table = "public.customers" }
+expect = "deny"
+"#;
 
 const POLICY: &str = r#"# The demo's rules: analysts may chat, and see no personal data; nobody else may do anything.
 

@@ -1,5 +1,7 @@
 //! The guided tour: real calls through the gateway that just started, and what came of them.
 
+mod database;
+
 use super::Options;
 use super::setup::Setup;
 use crate::cli::{sessions, verify};
@@ -69,7 +71,18 @@ pub(super) async fn run(setup: &Setup, options: &Options) -> Result<bool, String
     println!("   {status} {}", answer.text().await.map_err(text)?);
     fine &= status.as_u16() == 403;
 
-    title(4, "what the record holds");
+    let next = match database::run(setup, 4).await? {
+        Some(well) => {
+            fine &= well;
+            7
+        }
+        None => {
+            println!("\n   {}", setup.no_database);
+            4
+        }
+    };
+
+    title(next, "what the record holds");
     let data = setup.data();
     // The drain moves entries to disk every few milliseconds.
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -77,17 +90,17 @@ pub(super) async fn run(setup: &Setup, options: &Options) -> Result<bool, String
     let everything = sessions::Filter::default();
     fine &= sessions::list(&data, &everything, false, &mut out, &mut errors) == 0;
 
-    title(5, "the streamed session, replayed from the record as the caller got it");
+    title(next + 1, "the streamed session, replayed from the record as the caller got it");
     let mut replayed = Vec::new();
     let how = sessions::Replay::default();
     fine &= sessions::replay(&data, &streamed, how, &mut replayed, &mut errors) == 0;
     let replayed = String::from_utf8_lossy(&replayed);
-    for line in replayed.lines().filter(|line| !line.trim().is_empty()).take(12) {
+    for line in replayed.lines().filter(|line| !line.trim().is_empty()).take(LINES) {
         println!("   {}", line.chars().take(150).collect::<String>());
     }
     println!("   ... ({} bytes)", replayed.len());
 
-    title(6, "the proof: every block hashed, every checkpoint signed");
+    title(next + 2, "the proof: every block hashed, every checkpoint signed");
     let ask = verify::Options { data, ..verify::Options::default() };
     fine &= verify::run(&ask, &mut out, &mut errors) == 0;
 
@@ -100,6 +113,9 @@ pub(super) async fn run(setup: &Setup, options: &Options) -> Result<bool, String
     }
     Ok(fine)
 }
+
+/// Lines of a session that are shown.
+const LINES: usize = 12;
 
 fn title(number: u32, what: &str) {
     println!("\n{number}. {what}");

@@ -128,7 +128,8 @@ fn fields(request: &Request, to: &To, source: &dyn Source) -> Result<HeaderMap, 
     Ok(fields)
 }
 
-fn credential(from: &str, source: &dyn Source) -> Result<Secret, String> {
+/// The secret that `--credential` names.
+pub(super) fn credential(from: &str, source: &dyn Source) -> Result<Secret, String> {
     let wrong = |why: &str| format!("--credential {}: {why}", clean(from));
     if let Some(name) = from.strip_prefix("env:") {
         let value = source.env(name).ok_or_else(|| wrong("the variable is not set"))?;

@@ -403,8 +403,11 @@ impl Session {
             return self.refuse_extended(denied, &prepared, POISON_NAME, now, worker, out);
         }
         if let Some(grant) = self.decide_prepared(&prepared, message, now, worker, out) {
-            let shown =
-                self.owes_mask(&grant).then(|| self.recorded_bind(bind, &prepared.analysis));
+            let shown = self
+                .owes_mask(&grant)
+                .then(|| self.recorded_bind(bind, &prepared.analysis))
+                // What no mask changed is recorded as it is, and can be replayed.
+                .filter(|shown| shown != message.get());
             self.queue.push(Expect::Bind { name: key(bind.portal).into(), prepared });
             self.pass_under(&grant, message, shown, now, worker, out);
         }

@@ -20,6 +20,7 @@
 mod attribution;
 mod caller;
 mod cancel;
+mod catalog;
 mod columns;
 mod cycle;
 mod denial;
@@ -41,8 +42,10 @@ mod tests;
 mod upstream;
 mod verdicts;
 
+pub use catalog::{MissingColumn, catalog_query, missing_columns};
 pub(super) use judge::Texts;
 pub use judge::{Asked, asked};
+pub use refuse::POISON;
 
 use super::asserted::Asserted;
 use super::cancels::{Cancels, Key};

@@ -27,7 +27,7 @@ pub(super) const DENIED: Refusal = Refusal::Denied;
 
 /// Text that no version of the server can parse, and that holds nothing of the caller's: it fails
 /// where the refused message would have run, with all that a failure does to a transaction.
-pub(super) const POISON: &[u8] = b"!weirgate refused this statement";
+pub const POISON: &[u8] = b"!weirgate refused this statement";
 
 /// A statement name for what stands in the place of a message that names no statement.
 pub(super) const POISON_NAME: &[u8] = b"weirgate refused";

@@ -1,0 +1,172 @@
+//! A connection to a PostgreSQL server for the commands of an operator: `sessions replay --to`,
+//! `check --connect`, `demo`.
+//!
+//! It blocks, holds one answer at a time, and has nothing to do with the path of callers, where
+//! `session::postgres` speaks to servers. Parsers, writers and the login's proofs are the same.
+//! TLS is verified in full wherever it is asked for. What a server sends is bounded, and out of
+//! order is the end of the connection.
+
+mod answer;
+mod error;
+mod link;
+mod login;
+
+pub use answer::{Answer, ServerError};
+pub use error::DatabaseError;
+pub use link::DatabaseTls;
+
+use crate::credential::{AuthMethods, OperatorLogin};
+use crate::wire::postgres::{Backend, FRAME_HEAD, TxStatus, backend, frame, write};
+use link::Link;
+use std::time::Duration;
+
+/// Which server, and how.
+pub struct Target {
+    /// Name or address, without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Database.
+    pub database: String,
+    /// TLS; plain text without. Who fills this in sees to it that plain text stays on the machine.
+    pub tls: Option<DatabaseTls>,
+    /// How the server may ask for the password.
+    pub auth: AuthMethods,
+}
+
+/// A message of the server.
+pub struct Message {
+    /// The kind of message.
+    pub tag: u8,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+/// See the module.
+pub struct Database {
+    link: Link,
+    input: Vec<u8>,
+    /// How much of `input` was taken.
+    at: usize,
+    status: TxStatus,
+    version: String,
+}
+
+impl Database {
+    /// Connects and logs in. `settings` are names and values of the start-up packet; `silence` is how
+    /// long the server may say nothing from then on.
+    ///
+    /// # Errors
+    /// [`DatabaseError`]: the server cannot be reached, is not who it should be, or lets nobody in.
+    pub fn connect(
+        target: &Target,
+        login: &OperatorLogin,
+        settings: &[(&str, &str)],
+        silence: Duration,
+    ) -> Result<Self, DatabaseError> {
+        login::connect(target, login, settings, silence)
+    }
+
+    fn over(link: Link) -> Self {
+        Self { link, input: Vec::new(), at: 0, status: TxStatus::Idle, version: String::new() }
+    }
+
+    /// The version that the server reports.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// How the connection is encrypted, for people.
+    #[must_use]
+    pub fn encryption(&self) -> String {
+        self.link.describe()
+    }
+
+    /// Where the transaction stands, by the last ready for query.
+    #[must_use]
+    pub fn status(&self) -> TxStatus {
+        self.status
+    }
+
+    /// Sends whole messages.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub fn send(&mut self, messages: &[u8]) -> Result<(), DatabaseError> {
+        if messages.is_empty() { Ok(()) } else { Ok(self.link.write(messages)?) }
+    }
+
+    /// The next message that answers something: what the server says of its own accord (settings,
+    /// notices, notifications) is left out.
+    ///
+    /// # Errors
+    /// The connection is broken, or what comes is no message.
+    #[expect(clippy::should_implement_trait, reason = "a broken connection is not an end")]
+    pub fn next(&mut self) -> Result<Message, DatabaseError> {
+        loop {
+            let message = self.next_any()?;
+            match message.tag {
+                b'S' | b'N' | b'A' | b'K' => {}
+                b'Z' => {
+                    let Backend::Ready(status) = backend(message.tag, &message.body)? else {
+                        return Err(DatabaseError::Order("no ready for query"));
+                    };
+                    self.status = status;
+                    return Ok(message);
+                }
+                _ => return Ok(message),
+            }
+        }
+    }
+
+    fn next_any(&mut self) -> Result<Message, DatabaseError> {
+        loop {
+            let rest = self.input.get(self.at..).unwrap_or_default();
+            if let Some(head) = frame(rest)? {
+                if head.len > MESSAGE_LEN_MAX {
+                    return Err(DatabaseError::TooLong);
+                }
+                let len = FRAME_HEAD + head.len;
+                if let Some(body) = rest.get(FRAME_HEAD..len) {
+                    let message = Message { tag: head.tag, body: body.to_vec() };
+                    self.at += len;
+                    return Ok(message);
+                }
+            }
+            self.input.drain(..self.at);
+            self.at = 0;
+            let mut room = [0; 16 << 10];
+            let count = self.link.read(&mut room)?;
+            if count == 0 {
+                return Err(DatabaseError::Ended);
+            }
+            self.input.extend_from_slice(room.get(..count).unwrap_or_default());
+        }
+    }
+
+    /// Runs a text by the simple protocol and gives the answer to each of its statements.
+    ///
+    /// # Errors
+    /// The connection is broken, the answer is longer than is kept, or COPY was asked for.
+    pub fn query(&mut self, text: &str) -> Result<Vec<Answer>, DatabaseError> {
+        let mut packet = Vec::new();
+        write::query(text.as_bytes(), &mut packet);
+        self.send(&packet)?;
+        answer::read(self)
+    }
+
+    /// Says farewell. A connection that is dropped without it ends as well.
+    pub fn end(mut self) {
+        let mut packet = Vec::new();
+        write::terminate(&mut packet);
+        // The server may be gone: then there is nobody to say it to.
+        let _ = self.send(&packet);
+    }
+}
+
+/// The longest message that is taken from a server.
+const MESSAGE_LEN_MAX: usize = 256 << 20;
+
+#[cfg(test)]
+mod tests;
