@@ -1,5 +1,6 @@
 //! A login that an operator makes by hand, with a secret of its own naming.
 
+use super::Echo;
 use super::login::Login;
 use crate::base::Secret;
 
@@ -48,6 +49,12 @@ impl OperatorLogin {
         self.0.md5(salt, to);
     }
 
+    /// Whether the password stands in a text, as it is or in the forms that [`Echo`] knows.
+    #[must_use]
+    pub fn is_in(&self, text: &str) -> bool {
+        self.has_secret() && Echo::new(&[self.0.secret.expose()]).in_text(text.as_bytes())
+    }
+
     pub(super) fn login(&self) -> &Login {
         &self.0
     }
@@ -63,5 +70,8 @@ mod tests {
         let login = OperatorLogin::new("app".into(), secret, Some("reader".into()));
         assert_eq!((login.user(), login.role(), login.has_secret()), ("app", Some("reader"), true));
         assert!(!format!("{login:?}").contains("hunter"));
+        assert!(login.is_in("it is hunter2-hunter2.") && !login.is_in("hunter"));
+        let none = OperatorLogin::new("app".into(), Secret::new(Vec::new()), None);
+        assert!(!none.is_in("anything") && !none.is_in(""));
     }
 }

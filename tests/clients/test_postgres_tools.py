@@ -1,5 +1,7 @@
 """What an operator does with a database from the command line: replay, check, the demo."""
 
+import asyncio
+import datetime
 import json
 import os
 import signal
@@ -7,6 +9,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import asyncpg
+import pg8000.dbapi
 import psycopg
 import pytest
 from conftest import BINARY
@@ -98,6 +102,63 @@ def test_recorded_statements_answer_the_same_on_the_same_server(gateway, server,
     assert told.returncode == 0 and f"{len(units)} statements" in told.stdout, told.stdout
 
 
+def asyncpg_program(ways):
+    async def run():
+        one = await asyncpg.connect(
+            host=ways["host"], port=ways["port"], database="orders", user="x",
+            password=ways["password"], ssl=False,
+        )
+        get = await one.prepare("select id, name from customers where id = $1")
+        for number in (1, 2):
+            assert await get.fetchrow(number)
+        async with one.transaction():
+            async for row in one.cursor("select id from customers order by id", prefetch=30):
+                assert row
+        await one.fetch("select $1::text, $2::numeric, $3::date", "x", 1.5, datetime.date(2024, 2, 29))
+        await one.executemany("select $1::int", [(1,), (2,), (3,)])
+        await one.close()
+
+    asyncio.run(run())
+
+
+def pg8000_program(ways):
+    one = pg8000.dbapi.connect(
+        host=ways["host"], port=ways["port"], database="orders", user="x",
+        password=ways["password"], ssl_context=False,
+    )
+    cursor = one.cursor()
+    for number in (1, 2):
+        cursor.execute("select id, name from customers where id = %s", (number,))
+        assert cursor.fetchall()
+    one.rollback()
+    one.close()
+
+
+def pipelined(ways):
+    with psycopg.connect(**ways, autocommit=True) as one, one.pipeline():
+        for number in range(1, 20):
+            one.execute("select id, name from customers where id = %s", (number,))
+
+
+def cursors(ways):
+    with psycopg.connect(**ways) as one:
+        with one.cursor("named") as cursor:
+            cursor.itersize = 20
+            cursor.execute("select id, email from customers order by id")
+            assert len(list(cursor)) == 100
+
+
+@pytest.mark.parametrize("program", [asyncpg_program, pg8000_program, pipelined, cursors])
+def test_what_other_drivers_send_is_replayed(gateway, server, issuer, program):
+    name = program.__name__
+    program(through(gateway, issuer.token(name, "admins")))
+    (id_,) = connections(gateway, name)
+    told = replay(gateway, id_, server, "--json")
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert {unit["verdict"] for unit in lines(told)} == {"same"}, told.stdout
+    assert sum(unit["recorded"][0]["rows"] for unit in lines(told)) >= 2
+
+
 def test_what_differs_is_named(gateway, server, issuer):
     with psycopg.connect(**through(gateway, issuer.token("dif", "admins")), autocommit=True) as one:
         one.execute("select id, name from customers where id < 4 order by id")
@@ -148,6 +209,23 @@ def test_without_write_nothing_is_written_and_with_it_what_was_is(gateway, serve
     told = replay(gateway, id_, server, "--write", "--json")
     assert told.returncode == 0, told.stdout + told.stderr
     assert {unit["verdict"] for unit in lines(told)} == {"same"}
+
+
+def test_what_a_refusal_rolled_back_is_not_committed_now(gateway, server, issuer):
+    with psycopg.connect(**through(gateway, issuer.token("pip", "readers")), autocommit=True) as one:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            with one.pipeline():
+                one.execute("insert into notes values (%s, %s)", (200, "x"))
+                one.execute("delete from customers where id = %s", (1,))
+    with psycopg.connect(**direct(server), autocommit=True) as look:
+        assert look.execute("select count(*) from notes").fetchone() == (0,)
+    (id_,) = connections(gateway, "pip")
+    told = replay(gateway, id_, server, "--json", "--write")
+    verdicts = {unit["statement"]: unit["verdict"] for unit in lines(told)}
+    assert verdicts["insert into notes values ($1, $2)"] == "same", told.stdout
+    assert verdicts["delete from customers where id = $1"] == "not_run", told.stdout
+    with psycopg.connect(**direct(server), autocommit=True) as look:
+        assert look.execute("select count(*) from notes").fetchone() == (0,)
 
 
 def test_refused_copied_and_masked_statements_are_not_run(gateway, server, issuer):

@@ -2,8 +2,9 @@
 //!
 //! Each message goes alone, with a Flush behind it, and its answer is read before the next one:
 //! nothing is in flight twice, so that every answer is known to be whose it is. A cycle ends with
-//! its Sync, as it did then. Where a statement that is not run had failed its transaction, that
-//! fails here as well, so that nothing is committed that was not committed then.
+//! its Sync, as it did then. Where a transaction had failed then, by a statement that is not run or
+//! does not fail now, it is made to fail here as well: what was rolled back then is not committed.
+//! A statement alone, in no transaction but its own, is what it is now.
 
 use super::answers::{End, Part};
 use super::compare::{Comparison, compare};
@@ -48,10 +49,9 @@ impl<'d> Rerun<'d> {
         cycle: &Cycle,
         mut each: impl FnMut(&Unit, Outcome),
     ) -> Result<(), DatabaseError> {
-        let (mut failed, mut open, mut left_out) = (false, false, false);
+        let (mut failed, mut open) = (false, false);
         for unit in &cycle.units {
             if let Some(why) = self.cannot(unit) {
-                left_out = true;
                 each(unit, Outcome::NotRun(why));
                 continue;
             }
@@ -70,17 +70,20 @@ impl<'d> Rerun<'d> {
                 each(unit, Outcome::Ran { is, found });
             }
         }
+        let mut packet = Vec::new();
         if open {
-            let mut sync = Vec::new();
-            write::sync(&mut sync);
-            self.database.send(&sync)?;
+            if cycle.failed() && !failed {
+                write::parse(POISON_NAME, POISON, &[], &mut packet);
+            }
+            write::sync(&mut packet);
+            self.database.send(&packet)?;
             self.until_ready()?;
+            packet.clear();
         }
         let failed_then = cycle.status == Some(TxStatus::Failed);
-        if left_out && failed_then && self.database.status() == TxStatus::Transaction {
-            let mut poison = Vec::new();
-            write::query(POISON, &mut poison);
-            self.database.send(&poison)?;
+        if failed_then && self.database.status() == TxStatus::Transaction {
+            write::query(POISON, &mut packet);
+            self.database.send(&packet)?;
             self.until_ready()?;
         }
         Ok(())
@@ -256,6 +259,17 @@ impl Unit {
     }
 }
 
+impl Cycle {
+    /// Whether what went up to its Sync was rolled back, or may have been.
+    fn failed(&self) -> bool {
+        let errs = |unit: &Unit| {
+            let refused = unit.sent.is_empty() && unit.cannot.is_some();
+            refused || unit.parts.iter().any(Part::is_error)
+        };
+        self.status.is_none() || self.units.iter().any(errs)
+    }
+}
+
 /// What stands for a statement that the server skipped behind an error.
 fn skipped() -> End {
     End::Error("skipped".to_owned())
@@ -285,5 +299,7 @@ impl Room {
     }
 }
 
+/// The statement that a text has which cannot be parsed.
+const POISON_NAME: &[u8] = b"weirgate replay";
 /// See [`Room`].
 const ROOM: usize = 16 << 20;

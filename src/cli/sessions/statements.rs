@@ -277,9 +277,13 @@ impl Units<'_> {
                 let unit = self.bound(prepared);
                 put(unit, What::Bind, bind.statement);
             }
-            Ok(Frontend::Describe { portal, name }) => {
-                let what = if portal { What::DescribePortal } else { What::DescribeStatement };
-                put(self.last(), what, name);
+            Ok(Frontend::Describe { portal: true, name }) => {
+                put(self.last(), What::DescribePortal, name);
+            }
+            Ok(Frontend::Describe { portal: false, name }) => {
+                let prepared = self.names.statements.get(name).cloned();
+                let unit = self.of_statement(prepared, &[What::Parse, What::Bind], What::Execute);
+                put(unit, What::DescribeStatement, name);
             }
             Ok(Frontend::Execute { portal, .. }) => {
                 let known = self.names.portals.get(portal).cloned();
@@ -322,16 +326,24 @@ impl Units<'_> {
 
     /// The unit that a Bind belongs to: that of its Parse just before, or one of its own.
     fn bound(&mut self, prepared: Option<Rc<Prepared>>) -> &mut Unit {
-        let last = self.units.last();
-        let has = |unit: &Unit, what| unit.sent.iter().any(|sent| sent.what == what);
-        let fresh = last.is_some_and(|unit| {
-            let parse = unit.sent.iter().find(|sent| sent.what == What::Parse);
-            let same = parse
-                .zip(prepared.as_ref())
-                .is_some_and(|(parse, prepared)| parse.name == prepared.name);
-            same && !has(unit, What::Bind)
+        self.of_statement(prepared, &[What::Parse, What::DescribeStatement], What::Bind)
+    }
+
+    /// The unit in hand, where one of `before` is in it that names the statement, and no `behind`; else
+    /// one of its own.
+    fn of_statement(
+        &mut self,
+        prepared: Option<Rc<Prepared>>,
+        before: &[What],
+        behind: What,
+    ) -> &mut Unit {
+        let name = prepared.as_ref().map(|prepared| prepared.name.as_slice());
+        let joins = self.units.last().is_some_and(|unit| {
+            let mut sent = unit.sent.iter();
+            let named = |sent: &Sent| before.contains(&sent.what) && Some(&*sent.name) == name;
+            sent.clone().any(named) && !sent.any(|sent| sent.what == behind)
         });
-        if !fresh {
+        if !joins {
             let text = prepared.as_ref().map(|prepared| prepared.text.clone());
             self.begin(text.as_deref().unwrap_or_default());
             if prepared.is_none() {
@@ -348,14 +360,19 @@ impl Units<'_> {
     fn executed(&mut self, known: Option<(Rc<Prepared>, bool)>) -> &mut Unit {
         let bound = self.units.last().is_some_and(|unit| {
             let has = |what| unit.sent.iter().any(|sent| sent.what == what);
-            has(What::Bind) && !has(What::Execute)
+            let same = unit.needs.as_ref().zip(known.as_ref());
+            let same = same.is_some_and(|(needs, (prepared, _))| Rc::ptr_eq(needs, prepared));
+            same && has(What::Bind) && !has(What::Execute)
         });
         if !bound {
             let text = known.as_ref().map(|(prepared, _)| prepared.text.clone());
             self.begin(text.as_deref().unwrap_or_default());
             let unit = self.newest();
             match known {
-                Some((prepared, masked)) => unit.masked |= masked || prepared.masked,
+                Some((prepared, masked)) => {
+                    unit.masked |= masked || prepared.masked;
+                    unit.needs = Some(prepared);
+                }
                 None => unit.cannot = Some("its portal was opened in another way"),
             }
         }

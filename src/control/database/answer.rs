@@ -34,7 +34,7 @@ impl Default for Answer {
 
 impl From<&Fields<'_>> for ServerError {
     fn from(fields: &Fields<'_>) -> Self {
-        let of = |code| fields.get(code).map(|text| String::from_utf8_lossy(text).into_owned());
+        let of = |code| fields.get(code).map(text);
         Self {
             code: of(b'C').unwrap_or_default(),
             message: of(b'M').unwrap_or_default(),
@@ -47,6 +47,19 @@ impl fmt::Display for ServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (SQLSTATE {})", self.message, self.code)
     }
+}
+
+/// Words of a server, without what steers a terminal.
+pub(super) fn text(bytes: &[u8]) -> String {
+    let mut shown = String::new();
+    for letter in String::from_utf8_lossy(bytes).chars() {
+        if letter.is_control() && letter != '\t' {
+            shown.extend(letter.escape_default());
+        } else {
+            shown.push(letter);
+        }
+    }
+    shown
 }
 
 /// Reads up to ready for query.
@@ -63,13 +76,10 @@ pub(super) fn read(database: &mut Database) -> Result<Vec<Answer>, DatabaseError
         }
         match backend(message.tag, &message.body)? {
             Backend::RowDescription(columns) => {
-                let text = |name| String::from_utf8_lossy(name).into_owned();
                 answer.columns = columns.iter().map(|column| text(column.name)).collect();
             }
             Backend::DataRow(row) => answer.rows.push(row.to_vec()),
-            Backend::Complete(tag) => {
-                close(&mut answer, Ok(String::from_utf8_lossy(tag).into_owned()));
-            }
+            Backend::Complete(tag) => close(&mut answer, Ok(text(tag))),
             Backend::Empty => close(&mut answer, Ok(String::new())),
             Backend::Error(fields) => close(&mut answer, Err((&fields).into())),
             Backend::CopyIn(_) => {

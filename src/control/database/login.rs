@@ -5,8 +5,9 @@
 //!     \--SASL--> Scram --final--> Proved --ok--'
 //! ```
 
+use super::answer::text;
 use super::link::Link;
-use super::{Database, DatabaseError, Target};
+use super::{Database, DatabaseError, ServerError, Target};
 use crate::base::Secret;
 use crate::credential::{
     AuthMethod, AuthMethods, NONCE_LEN, OperatorLogin, Scram, server_end_point,
@@ -57,17 +58,27 @@ pub(super) fn connect(
             }
             Backend::Status { name, value } => {
                 if name == b"server_version" {
-                    database.version = String::from_utf8_lossy(value).into_owned();
+                    database.version = text(value);
                 }
             }
             Backend::Key { .. } | Backend::Notice(_) | Backend::Negotiate { .. } => {}
-            Backend::Error(fields) => return Err(DatabaseError::Refused((&fields).into())),
+            Backend::Error(fields) => return Err(refused((&fields).into(), login)),
             _ => return Err(DatabaseError::Order("a message that is not of a login")),
         }
     }
     debug_assert_ne!(database.status, TxStatus::Failed);
     database.link.set_silence(silence)?;
     Ok(database)
+}
+
+/// A server that was told the password may tell it back, and what it says is printed.
+fn refused(error: ServerError, login: &OperatorLogin) -> DatabaseError {
+    if login.is_in(&error.message) || error.detail.as_deref().is_some_and(|text| login.is_in(text))
+    {
+        let message = "its words are withheld: they hold the password".to_owned();
+        return DatabaseError::Refused(ServerError { code: error.code, message, detail: None });
+    }
+    DatabaseError::Refused(error)
 }
 
 /// What the server's request for proof is answered with; nothing for those that need no answer.
@@ -165,6 +176,22 @@ mod tests {
         assert_eq!(ask(&Auth::Cleartext, b"pw", all).unwrap(), b"p\0\0\0\x07pw\0");
         assert!(ask(&md5, b"pw", all).unwrap().starts_with(b"p\0\0\0\x28md5"));
         assert!(ask(&Auth::Cleartext, b"", all).unwrap_err().contains("password"));
+    }
+
+    #[test]
+    fn a_password_that_a_server_tells_back_is_not_told_on() {
+        let told = |message: &str, detail: Option<&str>| {
+            let code = "28P01".to_owned();
+            let detail = detail.map(str::to_owned);
+            let error = ServerError { code, message: message.to_owned(), detail };
+            refused(error, &login(b"hunter2-hunter2")).to_string()
+        };
+        assert!(told("no user app", None).contains("no user app"));
+        for text in
+            [told("what is hunter2-hunter2?", None), told("x", Some("DETAIL hunter2-hunter2"))]
+        {
+            assert!(text.contains("withheld") && !text.contains("hunter"), "{text}");
+        }
     }
 
     #[test]

@@ -173,3 +173,46 @@ fn what_cannot_be_run_says_why() {
     let recorded = Recorded::of(&record.0, LINK, None);
     assert_eq!(recorded.cycles[0].status, Some(TxStatus::Failed));
 }
+
+#[test]
+fn a_portal_is_of_the_statement_that_it_was_bound_to() {
+    let mut record = Record::default();
+    for name in [b"a", b"b"] {
+        let text = [b"select '", &name[..], b"'"].concat();
+        record.up(2, |to| write::parse(name, &text, &[], to));
+    }
+    record.up(2, write::sync).down(2, |to| {
+        write::parse_done(to);
+        write::parse_done(to);
+        write::ready(TxStatus::Idle, to);
+    });
+    // What a driver does that keeps portals: both are bound, then both are run.
+    record.up(3, |to| write::describe(false, b"a", to));
+    record.up(3, |to| write::bind(b"pa", b"a", &[], &[], &[], to));
+    record.up(3, |to| write::bind(b"pb", b"b", &[], &[], &[], to));
+    record.up(3, |to| write::execute(b"pa", 0, to)).up(3, |to| write::execute(b"pb", 0, to));
+    record.up(3, write::sync).down(3, |to| {
+        write::parameters(&[], to);
+        write::no_data(to);
+        write::bind_done(to);
+        write::bind_done(to);
+        write::complete(b"SELECT 1", to);
+        write::complete(b"SELECT 2", to);
+        write::ready(TxStatus::Idle, to);
+    });
+    let units = record.units(Some(3));
+    let told: Vec<_> = units
+        .iter()
+        .map(|unit| (String::from_utf8_lossy(&unit.text).into_owned(), ends(unit)))
+        .collect();
+    let (a, b) = ("select 'a'".to_owned(), "select 'b'".to_owned());
+    assert_eq!(
+        told,
+        [
+            (a.clone(), vec![End::Prepared]),
+            (b.clone(), vec![End::Prepared]),
+            (a, vec![done("SELECT 1")]),
+            (b, vec![done("SELECT 2")]),
+        ]
+    );
+}
