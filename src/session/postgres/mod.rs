@@ -30,12 +30,15 @@ mod literals;
 mod login;
 mod masking;
 mod oauth;
+mod passing;
 mod queue;
 mod refresh;
 mod refuse;
 mod rows;
 mod settings;
+mod standing;
 mod start;
+mod statements;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests;

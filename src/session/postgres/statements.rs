@@ -1,0 +1,278 @@
+//! Statements of the caller: read, decided, noted, and passed on, as text or by their names.
+
+use super::Session;
+use super::attribution;
+use super::caller::Bytes;
+use super::cycle::Told;
+use super::denial::Nameless;
+use super::judge::{Analysis, Court, Names, Prepared, Verdict};
+use super::passing::written;
+use super::queue::{Expect, Named, key};
+use super::refuse::{self, Denied, POISON_NAME};
+use crate::base::Now;
+use crate::policy::Grant;
+use crate::record::Journal;
+use crate::session::asserted::Asserted;
+use crate::session::io::Out;
+use crate::session::refusal::Refusal;
+use crate::session::worker::Worker;
+use crate::sql::SqlLimits;
+use crate::wire::postgres::{Bind, Types, write};
+use std::rc::Rc;
+
+impl Session {
+    pub(super) fn on_query<J: Journal>(
+        &mut self,
+        text: &[u8],
+        message: Bytes<'_>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        if !self.still_known(now, worker, out) {
+            return;
+        }
+        let (analysis, own) = self.read(text, worker);
+        self.speak(&own);
+        let verdict = if analysis.makes_names() && self.queue.names_full() {
+            Verdict::Deny(Denied::of(Refusal::Overloaded, NAMES_FULL))
+        } else {
+            self.judge(&analysis, None, worker)
+        };
+        match verdict {
+            Verdict::Permit(grant) => {
+                let told = Told::Permit(&grant);
+                if self.note_statement(&analysis, 0, &told, now, worker).is_err() {
+                    return self.unrecordable(now, worker, out);
+                }
+                let masked = self.owes_mask(&grant);
+                self.notice(&analysis, None);
+                let shown = self.recorded_text(&analysis, masked);
+                let shown = shown.map(|text| written(|to| write::query(&text, to)));
+                self.queue.push(Expect::Simple { analysis, complete: 0, masked });
+                self.pass_under(&grant, message, shown, now, worker, out);
+                self.cycles.complete(now);
+            }
+            Verdict::Open => self.park(message),
+            Verdict::Deny(denied) => self.refuse_simple(denied, &analysis, now, worker, out),
+        }
+    }
+
+    pub(super) fn on_parse<J: Journal>(
+        &mut self,
+        (name, text, types): (&[u8], &[u8], Types<'_>),
+        message: Bytes<'_>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        if !self.still_known(now, worker, out) {
+            return;
+        }
+        let (analysis, said) = self.read(text, worker);
+        self.speak(&said);
+        let prepared = Rc::new(Prepared { analysis: Rc::clone(&analysis), place: 0, said });
+        let verdict = if self.queue.names_full() {
+            Verdict::Deny(Denied::of(Refusal::Overloaded, NAMES_FULL))
+        } else {
+            self.judge(&analysis, None, worker)
+        };
+        match verdict {
+            Verdict::Permit(grant) => {
+                let told = Told::Permit(&grant);
+                if self.note_statement(&analysis, 0, &told, now, worker).is_err() {
+                    return self.unrecordable(now, worker, out);
+                }
+                let shown = self.recorded_text(&analysis, self.owes_mask(&grant));
+                let shown = shown.map(|text| {
+                    let types: Vec<u32> = types.iter().collect();
+                    written(|to| write::parse(name, &text, &types, to))
+                });
+                self.queue.push(Expect::Parse { name: key(name).into(), prepared });
+                self.pass_under(&grant, message, shown, now, worker, out);
+            }
+            Verdict::Open => self.park(message),
+            Verdict::Deny(denied) => {
+                self.refuse_extended(denied, &prepared, name, now, worker, out);
+            }
+        }
+    }
+
+    /// Its values are what a rule may ask for; so they go under the statement's own decision.
+    pub(super) fn on_bind<J: Journal>(
+        &mut self,
+        bind: &Bind<'_>,
+        message: Bytes<'_>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        let prepared = match self.queue.statement(bind.statement) {
+            Named::Is(prepared) => prepared,
+            Named::Open => return self.park(message),
+            Named::Nothing => {
+                return self.refuse_nameless(Nameless::Statement, now, worker, out);
+            }
+        };
+        if !bind.portal.is_empty() && self.queue.names_full() {
+            let denied = Denied::of(Refusal::Overloaded, NAMES_FULL);
+            return self.refuse_extended(denied, &prepared, POISON_NAME, now, worker, out);
+        }
+        if let Some(grant) = self.decide_prepared(&prepared, message, now, worker, out) {
+            let shown = self
+                .owes_mask(&grant)
+                .then(|| self.recorded_bind(bind, &prepared.analysis))
+                // What no mask changed is recorded as it is, and can be replayed.
+                .filter(|shown| shown != message.get());
+            self.queue.push(Expect::Bind { name: key(bind.portal).into(), prepared });
+            self.pass_under(&grant, message, shown, now, worker, out);
+        }
+    }
+
+    pub(super) fn on_execute<J: Journal>(
+        &mut self,
+        portal: &[u8],
+        message: Bytes<'_>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        let prepared = match self.queue.portal(portal) {
+            Named::Is(prepared) => prepared,
+            Named::Open => return self.park(message),
+            Named::Nothing => return self.refuse_nameless(Nameless::Portal, now, worker, out),
+        };
+        if let Some(grant) = self.decide_prepared(&prepared, message, now, worker, out) {
+            let masked = self.owes_mask(&grant);
+            self.notice(&prepared.analysis, Some(prepared.place));
+            if masked {
+                // What its columns are now, whatever was described before.
+                self.queue.push(Expect::OwnDescribe { prepared: Rc::clone(&prepared) });
+                self.say_up(|to| write::describe(true, portal, to), now, worker, out);
+            }
+            self.queue.push(Expect::Execute { prepared, masked });
+            self.pass_under(&grant, message, None, now, worker, out);
+        }
+    }
+
+    /// Decides, by the rules of now, a statement that was read before, and notes it. `None`: it
+    /// was refused, or waits.
+    fn decide_prepared<J: Journal>(
+        &mut self,
+        prepared: &Rc<Prepared>,
+        message: Bytes<'_>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> Option<Rc<Grant>> {
+        if !self.still_known(now, worker, out) {
+            return None;
+        }
+        self.speak(&prepared.said);
+        match self.judge(&prepared.analysis, Some(prepared.place), worker) {
+            Verdict::Permit(grant) => {
+                let told = Told::Permit(&grant);
+                let place = prepared.place;
+                if self.note_statement(&prepared.analysis, place, &told, now, worker).is_err() {
+                    self.unrecordable(now, worker, out);
+                    return None;
+                }
+                Some(grant)
+            }
+            Verdict::Deny(denied) => {
+                self.refuse_extended(denied, prepared, POISON_NAME, now, worker, out);
+                None
+            }
+            Verdict::Open => {
+                self.park(message);
+                None
+            }
+        }
+    }
+
+    /// What a text does, and what its comment says of the work that it is for.
+    fn read<J: Journal>(&self, text: &[u8], worker: &mut Worker<J>) -> (Rc<Analysis>, Asserted) {
+        let view = self.resource.and_then(|id| worker.snapshot.resource(id));
+        let text_max = view.map_or(0, |view| view.sql_text_max);
+        let limits = SqlLimits { text_max, ..SqlLimits::default() };
+        let (text, own) = attribution::split(text);
+        (worker.texts.find(text, &limits), own)
+    }
+
+    /// The statement in hand is one whose comment says `own`.
+    fn speak(&mut self, own: &Asserted) {
+        if self.saying_own || !own.is_empty() {
+            self.saying = own.over(&self.said);
+            self.saying_own = !own.is_empty();
+        }
+    }
+
+    fn judge<J: Journal>(
+        &mut self,
+        analysis: &Rc<Analysis>,
+        place: Option<usize>,
+        worker: &Worker<J>,
+    ) -> Verdict {
+        let nobody = || Verdict::Deny(Denied::of(Refusal::Unauthenticated, ""));
+        let (Some((principal, known)), Some(resource), Some(connect)) =
+            (&self.who, self.resource, &self.connect)
+        else {
+            return nobody();
+        };
+        let court = Court {
+            policy: &worker.snapshot.policy,
+            row: &known.row,
+            principal,
+            resource,
+            connect,
+            asserted: self.saying.lend(),
+        };
+        // What is kept was judged by what the caller said at the start.
+        let kept = !self.saying_own || !court.policy.reads_asserted();
+        let names = Names {
+            statement: |name: &[u8]| self.queue.statement(name),
+            portal: |name: &[u8]| self.queue.portal(name),
+        };
+        let found = self.verdicts.find(analysis, place).filter(|_| kept);
+        let verdict = match found {
+            Some(grant) => Verdict::Permit(grant),
+            None => {
+                let verdict = court.judge(analysis, place, &names);
+                if let (true, Verdict::Permit(grant)) = (kept, &verdict) {
+                    self.verdicts.keep(analysis, place, grant);
+                }
+                verdict
+            }
+        };
+        match verdict {
+            Verdict::Permit(grant)
+                if grant.credential().is_some_and(|other| other != self.credential) =>
+            {
+                let detail = "The rule asks for another credential than this session has.";
+                Verdict::Deny(Denied::of(refuse::DENIED, detail))
+            }
+            Verdict::Permit(grant) if !grant.masks().is_empty() => {
+                match self.cannot_mask(analysis, place, &names) {
+                    Some(detail) => Verdict::Deny(Denied::of(refuse::DENIED, detail)),
+                    None => Verdict::Permit(grant),
+                }
+            }
+            other => other,
+        }
+    }
+
+    /// Bind as the record may hold it.
+    fn recorded_bind(&self, bind: &Bind<'_>, analysis: &Analysis) -> Vec<u8> {
+        let values: Vec<Option<Vec<u8>>> = bind
+            .values
+            .iter()
+            .map(|value| value.map(|value| self.recorded_value(analysis, value)))
+            .collect();
+        let values: Vec<Option<&[u8]>> = values.iter().map(Option::as_deref).collect();
+        let formats: Vec<i16> = bind.formats.iter().collect();
+        let results: Vec<i16> = bind.results.iter().collect();
+        written(|to| write::bind(bind.portal, bind.statement, &formats, &values, &results, to))
+    }
+}
+
+const NAMES_FULL: &str = "Too many prepared statements or portals.";
