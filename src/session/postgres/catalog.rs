@@ -48,7 +48,7 @@ mod tests {
     use crate::session::postgres::columns::tests::plan;
     use crate::wire::postgres::write;
 
-    fn row(cells: [&str; 6]) -> Vec<u8> {
+    fn row(cells: [&str; 7]) -> Vec<u8> {
         let cells = cells.map(|cell| (!cell.is_empty()).then_some(cell.as_bytes()));
         let mut message = Vec::new();
         write::data_row(&cells, &mut message);
@@ -59,11 +59,11 @@ mod tests {
     fn columns_that_are_not_there_are_told_with_or_without_their_table() {
         let plan = plan(&["a.t.x", "a.t.gone", "a.nope.x"], "redact");
         let rows = [
-            row(["rule", "0", "20000", "1", "", ""]),
-            row(["rule", "1", "20000", "", "", ""]),
-            row(["rule", "2", "", "", "", ""]),
-            row(["column", "0", "20000", "1", "a", "t"]),
-            row(["newest", "", "20001", "", "", ""]),
+            row(["rule", "0", "20000", "1", "", "", ""]),
+            row(["rule", "1", "20000", "", "", "", ""]),
+            row(["rule", "2", "", "", "", "", ""]),
+            row(["column", "0", "20000", "1", "a", "t", "x"]),
+            row(["newest", "", "20001", "", "", "", ""]),
         ];
         let missing = missing_columns(&plan, rows.iter().map(Vec::as_slice)).unwrap();
         let told: Vec<_> = missing.iter().map(|one| (one.name.as_str(), one.table)).collect();
