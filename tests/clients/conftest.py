@@ -21,6 +21,15 @@ CARD = "4111 1111 1111 1111"
 SSN = "536-90-4399"
 
 
+def pytest_configure():
+    """A run that is ended from outside ends its servers, too."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
 class Demo:
     """The gateway of `weirgate demo`, by the one line of JSON that it prints."""
 
