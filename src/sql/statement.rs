@@ -63,6 +63,13 @@ pub struct Columns {
     pub whole: bool,
     /// ON CONFLICT asks whether values are there already, and does not name their columns.
     pub conflicts: bool,
+    /// Columns that are named anywhere, read or written, with the table where the name before them tells
+    /// which; else any table of the statement may have it. Outputs of queries within are left out where
+    /// the name before them tells that they are such. Sorted, each once.
+    pub named: Vec<(Option<Name>, Box<str>)>,
+    /// Columns are read or written that are not named: a star, a whole row, NATURAL JOIN, new names for
+    /// columns of a table, INSERT and COPY without a list, ON CONFLICT without columns.
+    pub unnamed: bool,
     /// For each output of the outermost query whether it is the same whatever the rows hold
     /// (constants, `count(*)`, ...); `None` where the text does not tell how many there are.
     pub outputs: Option<Vec<bool>>,
