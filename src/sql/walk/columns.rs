@@ -89,14 +89,13 @@ impl<'a> Walk<'a> {
     /// The same for what is named elsewhere.
     fn use_column(&mut self, column: &'a nodes::ColumnRef) {
         self.qualified(column);
-        match column.fields().into_iter().next_back() {
-            Some(Node::String(name)) => {
-                let name = name.sval().unwrap_or_default();
-                let dotted = column.fields().into_iter().nth(1).is_some();
-                self.found.columns.whole |= dotted && TAKE_ROWS.contains(&name);
-                self.used(name);
+        match dotted(column.fields()) {
+            Some((before, name)) => {
+                self.found.columns.whole |= before.is_some() && TAKE_ROWS.contains(&name);
+                self.used.push((before, name));
             }
-            _ => self.found.columns.whole = true,
+            // A star.
+            None => self.found.columns.whole = true,
         }
     }
 
@@ -114,8 +113,8 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    pub(super) fn used(&mut self, name: &str) {
-        self.found.columns.used.push(name.into());
+    pub(super) fn used(&mut self, name: &'a str) {
+        self.used.push((None, name));
     }
 
     /// A name by which a row can be called, `(t)::text`, and new names of columns.

@@ -48,6 +48,8 @@ pub(super) struct Walk<'a> {
     owners: Vec<(&'a str, owners::Owner<'a>)>,
     /// Columns that are named, each with the name before it.
     named: Vec<(Option<&'a str>, &'a str)>,
+    /// Those that are used otherwise than as an output.
+    used: Vec<(Option<&'a str>, &'a str)>,
     depth: u32,
     depth_max: u32,
     /// Tables, functions and queries that were met, for the test of completeness.
@@ -78,6 +80,7 @@ impl<'a> Walk<'a> {
             qualified: Vec::new(),
             owners: Vec::new(),
             named: Vec::new(),
+            used: Vec::new(),
             depth: 0,
             depth_max,
             #[cfg(test)]
@@ -109,13 +112,6 @@ impl<'a> Walk<'a> {
         self.found.functions.dedup();
         self.found.types.sort_unstable();
         self.found.types.dedup();
-        let columns = &mut self.found.columns;
-        columns.used.sort_unstable();
-        columns.used.dedup();
-        columns.whole |= self
-            .ranges
-            .iter()
-            .any(|row| columns.used.binary_search_by(|used| (**used).cmp(*row)).is_ok());
         self.found
     }
 

@@ -5,6 +5,7 @@
 //! gives outputs of these, whose own columns are named there.
 
 use super::columns::TAKE_ROWS;
+use super::names::dotted;
 use super::{Name, Node, Walk, nodes};
 
 /// What a name before a column can mean.
@@ -27,20 +28,13 @@ const ROWS_OF_TARGET: [&str; 3] = ["excluded", "new", "old"];
 impl<'a> Walk<'a> {
     /// A column where it is read.
     pub(super) fn name_column(&mut self, column: &'a nodes::ColumnRef) {
-        let (mut before, mut name) = (None, None);
-        for part in column.fields() {
-            before = name;
-            name = match part {
-                Node::String(part) => part.sval(),
-                _ => {
-                    self.found.columns.unnamed = true;
-                    return;
-                }
-            };
-        }
-        if let Some(name) = name {
-            self.found.columns.unnamed |= before.is_some() && TAKE_ROWS.contains(&name);
-            self.named.push((before, name));
+        match dotted(column.fields()) {
+            Some((before, name)) => {
+                self.found.columns.unnamed |= before.is_some() && TAKE_ROWS.contains(&name);
+                self.named.push((before, name));
+            }
+            // A star.
+            None => self.found.columns.unnamed = true,
         }
     }
 
@@ -89,19 +83,36 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Finds out whose the named columns are.
+    /// Finds out whose the columns are.
     pub(super) fn settle_names(&mut self) {
-        let mut found = std::mem::take(&mut self.found.columns.named);
         self.ranges.sort_unstable();
         self.ranges.dedup();
         self.owners.sort_unstable();
         self.owners.dedup();
-        self.named.sort_unstable();
-        self.named.dedup();
-        for (before, column) in std::mem::take(&mut self.named) {
+        let written = std::mem::take(&mut self.found.columns.named);
+        let (named, used) = (std::mem::take(&mut self.named), std::mem::take(&mut self.used));
+        let (named, used) = (self.settled(named, written), self.settled(used, Vec::new()));
+        let columns = &mut self.found.columns;
+        columns.unnamed |= named.is_none();
+        columns.whole |= used.is_none();
+        columns.named = named.unwrap_or_default();
+        columns.used = used.unwrap_or_default();
+    }
+
+    /// The columns with their tables, sorted; `None`: some are a whole row, or they are too many.
+    fn settled(
+        &self,
+        mut columns: Vec<(Option<&'a str>, &'a str)>,
+        mut found: Vec<Column>,
+    ) -> Option<Vec<Column>> {
+        columns.sort_unstable();
+        columns.dedup();
+        for (before, column) in columns {
             let Some(before) = before else {
                 // A row by its name is all of its columns.
-                self.found.columns.unnamed |= self.ranges.binary_search(&column).is_ok();
+                if self.ranges.binary_search(&column).is_ok() {
+                    return None;
+                }
                 found.push((None, column.into()));
                 continue;
             };
@@ -125,12 +136,14 @@ impl<'a> Walk<'a> {
             }
             // Many tables under one name, and many columns behind it.
             if found.len() > NAMED_MAX {
-                self.found.columns.unnamed = true;
-                return;
+                return None;
             }
         }
         found.sort_unstable();
         found.dedup();
-        self.found.columns.named = found;
+        Some(found)
     }
 }
+
+/// A column, with its table where that is told.
+type Column = (Option<Name>, Box<str>);
