@@ -12,7 +12,7 @@ use weirgate::config::{self, Config, Source};
 use weirgate::identity::dev::DevKey;
 use weirgate::identity::{Principal, Verifier};
 use weirgate::policy::{
-    Action, Asserted, Attr, Decision, Effect, Functions, STATEMENTS, Sql, SqlFunction,
+    Action, Asserted, Attr, Columns, Decision, Effect, Functions, STATEMENTS, Sql, SqlFunction,
 };
 
 struct Memory<'a> {
@@ -121,7 +121,9 @@ fn check(config: &Config, source: &dyn Source) {
                 let calls = [SqlFunction { name: b"lo_get", plain: write }];
                 let calls: &[SqlFunction<'_>] = if place % 2 == 0 { &[] } else { &calls };
                 let (statement, functions) = (statement.as_bytes(), Functions::Known(calls));
-                let sql = Sql { statement, table, write, functions, missing_where: write };
+                let named = [Box::from("public.orders.id")];
+                let columns = if write { Columns::Unreadable } else { Columns::Known(&named) };
+                let sql = Sql { statement, table, write, columns, functions, missing_where: write };
                 decided(&statement_on(resource, sql));
             }
         }

@@ -234,6 +234,9 @@ struct Explain {
     /// What it does with the table: read or write; without, what its kind does most.
     #[arg(long)]
     access: Option<String>,
+    /// A column that it names, of the table; may be given several times.
+    #[arg(long = "column", value_name = "SCHEMA.TABLE.NAME")]
+    columns: Vec<String>,
     /// A function that it calls, `name` or `schema.name`; may be given several times. It counts
     /// as one that does more than to give a result.
     #[arg(long = "function", value_name = "NAME")]
@@ -424,6 +427,7 @@ fn run_policy(act: PolicyAct) -> u8 {
                 statement: ask.statement,
                 table: ask.table,
                 access: ask.access,
+                columns: ask.columns,
                 functions: ask.functions,
                 missing_where: ask.missing_where,
                 json: ask.json,

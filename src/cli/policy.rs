@@ -48,6 +48,8 @@ pub struct Explain {
     pub table: Option<String>,
     /// `read` or `write`; `None`: what the kind of statement does most.
     pub access: Option<String>,
+    /// Columns of the table, as `schema.table.column`.
+    pub columns: Vec<String>,
     /// Functions that do more than to give a result.
     pub functions: Vec<String>,
     /// A `WHERE` is missing.
@@ -118,6 +120,8 @@ fn explain_text(
         (sql.table, sql.table_unreadable) = (one.table.clone(), false);
         (sql.write, sql.missing_where) = (one.write, one.missing_where);
         (sql.functions, sql.functions_unreadable) = (one.functions, false);
+        sql.columns_unreadable = one.columns.is_none();
+        sql.columns = one.columns.unwrap_or_default();
         let about = Explain { asked: Some(sql), recorded: None, ..options.clone() };
         let case = match question(&about, config) {
             Ok(case) => case,
@@ -253,9 +257,10 @@ fn statement(options: &Explain) -> Result<Option<CaseSql>, String> {
     let Some(kind) = &options.statement else {
         let more = options.table.is_some()
             || options.access.is_some()
+            || !options.columns.is_empty()
             || !options.functions.is_empty()
             || options.missing_where;
-        let fault = "--table, --access, --function and --missing-where need --statement";
+        let fault = "--table, --access, --column, --function and --missing-where need --statement";
         return if more { Err(fault.to_owned()) } else { Ok(None) };
     };
     let known = || STATEMENTS.join(", ");
@@ -272,6 +277,10 @@ fn statement(options: &Explain) -> Result<Option<CaseSql>, String> {
         Some("write") => true,
         Some(other) => return Err(format!("`{other}` is no access: read or write")),
     };
+    if !options.columns.is_empty() {
+        sql.columns = options.columns.iter().map(|name| name.as_str().into()).collect();
+        sql.columns_unreadable = false;
+    }
     if !options.functions.is_empty() {
         sql.functions = options.functions.iter().map(|name| (name.clone(), false)).collect();
         sql.functions_unreadable = false;
@@ -461,6 +470,11 @@ id = "purge"
 effect = "allow"
 who = { groups = ["analysts"] }
 what = { statement = ["delete"], writes = ["public.old"], function = ["public.age"] }
+[[rule]]
+id = "names"
+effect = "allow"
+who = { groups = ["clerks"] }
+what = { statement = ["select"], column = ["public.people.name"] }
 "#;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("gw.toml");
@@ -503,6 +517,19 @@ what = { statement = ["delete"], writes = ["public.old"], function = ["public.ag
         assert!(text.contains("what.reads: the rule wants public.*; there is unreadable\n"));
         let text = said(&asked("delete", Some("public.old")));
         assert!(text.contains("what.function: the rule wants public.age; there is none\n"));
+
+        let columns = |columns: &[&str]| Explain {
+            groups: vec!["clerks".to_owned()],
+            columns: columns.iter().map(|name| (*name).to_owned()).collect(),
+            ..asked("select", Some("public.people"))
+        };
+        assert!(said(&columns(&["public.people.name"])).starts_with("allow, rule `names`"));
+        let text = said(&columns(&["public.people.name", "public.people.pin"]));
+        let fault = "what.column: the rule wants public.people.name; there is public.people.name, \
+                     public.people.pin\n";
+        assert!(text.contains(fault), "{text}");
+        let text = said(&columns(&[]));
+        assert!(text.contains("what.column: the rule wants public.people.name; there is none\n"));
 
         let fault = |asked: Explain| question(&asked, &config).unwrap_err();
         assert!(

@@ -3,7 +3,8 @@
 use super::report::{Diagnostic, Place};
 use super::types::Config;
 use crate::policy::{
-    Action, Attr, DenialKind, Dimension, Explanation, Functions, RecordLevel, RuleSpec, Sql, Who,
+    Action, Attr, Columns, DenialKind, Dimension, Explanation, Functions, RecordLevel, RuleSpec,
+    Sql, Who,
 };
 
 impl Config {
@@ -132,6 +133,7 @@ impl Config {
             Dimension::Table => (list(&rule.what.table), sql(table_of)),
             Dimension::Reads => (list(&rule.what.reads), sql(table_of)),
             Dimension::Writes => (list(&rule.what.writes), sql(table_of)),
+            Dimension::Column => (list(&rule.what.column), sql(columns_of)),
             Dimension::Function => {
                 let wants = match rule.what.function {
                     Some(_) => list(&rule.what.function),
@@ -183,6 +185,15 @@ fn table_of(sql: &Sql<'_>) -> String {
         Attr::Value(table) => {
             format!("{}, which is {}", lossy(table), if sql.write { "written" } else { "read" })
         }
+    }
+}
+
+/// The columns that a statement may touch in the table.
+fn columns_of(sql: &Sql<'_>) -> String {
+    match sql.columns {
+        Columns::Unreadable => "unreadable".to_owned(),
+        Columns::Known([]) => "none".to_owned(),
+        Columns::Known(columns) => columns.join(", "),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::asserted::Asserted;
 use super::explain::Explanation;
-use super::sql::{Functions, STATEMENTS, Sql, SqlFunction};
+use super::sql::{Columns, Functions, STATEMENTS, Sql, SqlFunction};
 use super::table::{Action, Attr, Table};
 use super::who::Who;
 use crate::base::{IssuerId, ResourceId};
@@ -77,6 +77,10 @@ pub struct CaseSql {
     pub table_unreadable: bool,
     /// The table is written; else it is read.
     pub write: bool,
+    /// Columns of the table, as `schema.table.column`.
+    pub columns: Vec<Box<str>>,
+    /// Which columns there are cannot be found out; `columns` is not looked at.
+    pub columns_unreadable: bool,
     /// Functions, and whether each is plain.
     pub functions: Vec<(String, bool)>,
     /// Which functions there are cannot be found out; `functions` is not looked at.
@@ -86,8 +90,8 @@ pub struct CaseSql {
 }
 
 impl CaseSql {
-    /// A statement of a kind, without tables and functions; `None` for a word that is no kind.
-    /// Of an `unknown` one neither can be read. Whether it writes is what its kind does most.
+    /// A statement of a kind, without tables, columns and functions; `None` for a word that is no kind.
+    /// Of an `unknown` one none can be read. Whether it writes is what its kind does most.
     #[must_use]
     pub fn new(statement: &str) -> Option<Self> {
         let statement = STATEMENTS.into_iter().find(|one| *one == statement)?;
@@ -98,6 +102,8 @@ impl CaseSql {
             table: None,
             table_unreadable: unknown,
             write: unknown || writes.contains(&statement),
+            columns: Vec::new(),
+            columns_unreadable: unknown,
             functions: Vec::new(),
             functions_unreadable: unknown,
             missing_where: false,
@@ -114,10 +120,15 @@ impl CaseSql {
             true => Functions::Unreadable,
             false => Functions::Known(functions),
         };
+        let columns = match self.columns_unreadable {
+            true => Columns::Unreadable,
+            false => Columns::Known(&self.columns),
+        };
         Sql {
             statement: self.statement.as_bytes(),
             table,
             write: self.write,
+            columns,
             functions,
             missing_where: self.missing_where,
         }

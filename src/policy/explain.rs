@@ -49,6 +49,8 @@ pub enum Dimension {
     Reads,
     /// `what.writes`
     Writes,
+    /// `what.column`
+    Column,
     /// `what.function`
     Function,
     /// `what.where`
@@ -57,7 +59,7 @@ pub enum Dimension {
 
 impl Dimension {
     /// All of them, who before what.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Iss,
         Self::Sub,
         Self::Groups,
@@ -75,6 +77,7 @@ impl Dimension {
         Self::Table,
         Self::Reads,
         Self::Writes,
+        Self::Column,
         Self::Function,
         Self::Where,
     ];
@@ -100,6 +103,7 @@ impl Dimension {
             Self::Table => "what.table",
             Self::Reads => "what.reads",
             Self::Writes => "what.writes",
+            Self::Column => "what.column",
             Self::Function => "what.function",
             Self::Where => "what.where",
         }
@@ -150,6 +154,7 @@ impl Dimension {
             Self::Table => statement(what.table.is_some(), sql::table),
             Self::Reads => statement(what.reads.is_some(), sql::reads),
             Self::Writes => statement(what.writes.is_some(), sql::writes),
+            Self::Column => statement(what.column.is_some(), sql::column),
             Self::Function => statement(what.function.is_some(), sql::function),
             Self::Where => statement(what.missing_where, sql::missing_where),
         }

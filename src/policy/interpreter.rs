@@ -70,7 +70,7 @@ pub(super) fn matches(rule: &RuleSpec, who: &Who<'_>, action: &Action<'_>) -> bo
         && match &action.sql {
             Some(sql) => matches_sql(rule, sql),
             None => {
-                let lists = [&what.statement, &what.table, &what.reads, &what.writes];
+                let lists = [&what.statement, &what.table, &what.reads, &what.writes, &what.column];
                 lists.iter().all(|list| list.is_none())
                     && what.function.is_none()
                     && !what.missing_where
@@ -107,6 +107,21 @@ fn matches_sql(rule: &RuleSpec, sql: &Sql<'_>) -> bool {
             all.iter().any(|one| !outside(one)) && !all.iter().any(|one| !one.plain && outside(one))
         }
     };
+    let column = match (effect, &what.column, sql.columns) {
+        (_, None, _) => true,
+        (Effect::Allow, Some(_), Columns::Unreadable) => false,
+        (Effect::Deny, Some(list), Columns::Unreadable) => match sql.table {
+            Attr::Value(table) => list.iter().any(|one| could_be(one.text(), table)),
+            _ => true,
+        },
+        (Effect::Deny, Some(list), Columns::Known(all)) => {
+            all.iter().any(|column| any(list, column.as_bytes()))
+        }
+        (Effect::Allow, Some(list), Columns::Known(all)) => {
+            let inside = all.iter().filter(|column| any(list, column.as_bytes())).count();
+            inside > 0 && inside == all.len()
+        }
+    };
     let missing = match (what.missing_where, unknown) {
         (false, _) => true,
         (true, true) => *effect == Effect::Deny,
@@ -116,8 +131,21 @@ fn matches_sql(rule: &RuleSpec, sql: &Sql<'_>) -> bool {
         && attr(rule, what.table.as_ref(), sql.table)
         && used(&what.reads, false)
         && used(&what.writes, true)
+        && column
         && function
         && missing
+}
+
+/// Whether a pattern may be about columns of this table, by what stands before its first wildcard.
+fn could_be(pattern: &[u8], table: &[u8]) -> bool {
+    let begin = [table, b"."].concat();
+    match pattern.iter().position(|byte| matches!(byte, b'*' | b'?')) {
+        None => pattern.starts_with(&begin),
+        Some(at) => {
+            let literal = pattern.get(..at).unwrap_or_default();
+            literal.iter().zip(&begin).all(|(one, other)| one == other)
+        }
+    }
 }
 
 pub(super) fn interpret(rules: &[RuleSpec], who: &Who<'_>, action: &Action<'_>) -> Said {
@@ -204,6 +232,7 @@ const PATHS: &[&str] = &[
     "",
 ];
 const MODELS: &[&str] = &["gpt-4", "gpt-4-mini", "gpt-5", "claude", ""];
+const COLUMNS: &[&str] = &["public.orders.id", "public.orders.ssn", "secret.cards.ssn"];
 const TABLES: &[&str] = &["public.orders", "public.items", "secret.cards", "pg_catalog.pg_class"];
 const FUNCTIONS: &[&str] = &["lower", "pg_sleep", "lo_get", "public.pay", "secret.open"];
 const SAID: &[&str] = &["plan", "act", "act-2", "t1"];
@@ -250,6 +279,8 @@ const SQL_PATTERNS: &[&str] = &[
     "copy_?n",
     "public.*",
     "public.orders",
+    "public.orders.*",
+    "*.ssn",
     "*.orders",
     "secret.*",
     "pg_*",
@@ -313,6 +344,7 @@ fn random_sql(dice: &mut Dice, what: &mut What) {
     } else {
         what.writes = dice.patterns(3, SQL_PATTERNS);
     }
+    what.column = dice.patterns(4, SQL_PATTERNS);
     what.function = dice.patterns(4, SQL_PATTERNS);
     what.missing_where = dice.one_in(6);
 }
@@ -322,6 +354,8 @@ fn random_statement(dice: &mut Dice) -> CaseSql {
     sql.table = (!dice.one_in(4)).then(|| dice.pick(TABLES).to_owned());
     sql.table_unreadable = dice.one_in(5);
     sql.write = dice.one_in(2);
+    sql.columns = (0..dice.below(3)).map(|_| dice.pick(COLUMNS).into()).collect();
+    sql.columns_unreadable = dice.one_in(5);
     sql.functions =
         (0..dice.below(3)).map(|_| (dice.pick(FUNCTIONS).to_owned(), dice.one_in(2))).collect();
     sql.functions_unreadable = dice.one_in(5);

@@ -44,6 +44,6 @@ pub use rule::{
     Durable, Effect, PATTERN_LEN_MAX, RULES_MAX, RecordLevel, RuleError, RuleFault, RuleSpec, Then,
     What, WhoRule,
 };
-pub use sql::{Functions, STATEMENTS, Sql, SqlFunction};
+pub use sql::{Columns, Functions, STATEMENTS, Sql, SqlFunction};
 pub use table::{Action, Attr, Row, Table};
 pub use who::Who;

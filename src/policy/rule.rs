@@ -88,6 +88,9 @@ pub struct What {
     pub reads: Option<Vec<Pattern>>,
     /// Table that a statement writes.
     pub writes: Option<Vec<Pattern>>,
+    /// Column that a statement reads or writes, as `schema.table.column`. A deny rule matches by any
+    /// column of the table in hand, an allow rule when it names all of them, and there is one.
+    pub column: Option<Vec<Pattern>>,
     /// Function that a statement calls: `name` of `pg_catalog`, else `schema.name`. A deny rule
     /// matches by any function of the statement, an allow rule when it names all special ones,
     /// and one at least.
@@ -100,7 +103,8 @@ impl What {
     /// Whether it names anything that only statements have.
     #[must_use]
     pub fn names_sql(&self) -> bool {
-        let lists = [&self.statement, &self.table, &self.reads, &self.writes, &self.function];
+        let lists =
+            [&self.statement, &self.table, &self.reads, &self.writes, &self.column, &self.function];
         self.missing_where || lists.iter().any(|list| list.is_some())
     }
 
@@ -153,7 +157,7 @@ impl RuleSpec {
     }
 
     /// The lists of patterns with their keys.
-    pub(super) fn patterns(&self) -> [(&'static str, Option<&[Pattern]>); 16] {
+    pub(super) fn patterns(&self) -> [(&'static str, Option<&[Pattern]>); 17] {
         [
             ("sub", self.who.sub.as_deref()),
             ("groups", self.who.groups.as_deref()),
@@ -171,6 +175,7 @@ impl RuleSpec {
             ("node", self.who.node.as_deref()),
             ("run", self.who.run.as_deref()),
             ("thread", self.who.thread.as_deref()),
+            ("column", self.what.column.as_deref()),
         ]
     }
 

@@ -45,11 +45,22 @@ pub struct Sql<'a> {
     pub table: Attr<'a>,
     /// The table is written; else it is read.
     pub write: bool,
+    /// The columns that the statement may read or write in the table.
+    pub columns: Columns<'a>,
     /// The functions of the whole statement.
     pub functions: Functions<'a>,
     /// An `UPDATE` or `DELETE` of the whole statement has no `WHERE`. Nobody can tell of an
     /// `unknown` statement, of which this is not looked at.
     pub missing_where: bool,
+}
+
+/// The columns of a table that a statement names.
+#[derive(Clone, Copy, Debug)]
+pub enum Columns<'a> {
+    /// Which ones could not be found out.
+    Unreadable,
+    /// These and no others, as `schema.table.column`. None at all: no rule that names columns is about it.
+    Known(&'a [Box<str>]),
 }
 
 /// The functions that a statement calls.
@@ -77,6 +88,7 @@ impl Sql<'_> {
         statement: UNKNOWN.as_bytes(),
         table: Attr::Unreadable,
         write: true,
+        columns: Columns::Unreadable,
         functions: Functions::Unreadable,
         missing_where: true,
     };
@@ -92,6 +104,7 @@ pub(super) fn fits(rule: &RuleSpec, sql: &Sql<'_>) -> bool {
         && table(rule, sql)
         && reads(rule, sql)
         && writes(rule, sql)
+        && column(rule, sql)
         && function(rule, sql)
         && missing_where(rule, sql)
 }
@@ -125,6 +138,33 @@ fn access(rule: &RuleSpec, list: Option<&[Pattern]>, sql: &Sql<'_>, write: bool)
     // Of a table that is not known it is not known either how it is used.
     let other = matches!(sql.table, Attr::Value(_)) && sql.write != write;
     list.is_none() || !other && sql.table.fits(list, rule.effect)
+}
+
+/// `what.column`: of a deny rule, any column; of an allow rule every one, and there is one. Where it
+/// is not known which, a deny rule is met by what could be a column of the table.
+pub(super) fn column(rule: &RuleSpec, sql: &Sql<'_>) -> bool {
+    let Some(list) = rule.what.column.as_deref() else { return true };
+    let Columns::Known(columns) = sql.columns else {
+        let could = |table| list.iter().any(|pattern| could_be_of(pattern, table));
+        return rule.effect == Effect::Deny
+            && !matches!(sql.table, Attr::Value(table) if !could(table));
+    };
+    let named = |column: &str| list.iter().any(|pattern| pattern.matches(column.as_bytes()));
+    match rule.effect {
+        Effect::Deny => columns.iter().any(|column| named(column)),
+        Effect::Allow => !columns.is_empty() && columns.iter().all(|column| named(column)),
+    }
+}
+
+/// Whether a pattern could match a column of the table; never no where it could.
+fn could_be_of(pattern: &Pattern, table: &[u8]) -> bool {
+    let within = |name: &[u8]| name.strip_prefix(table).is_some_and(|rest| rest.starts_with(b"."));
+    let prefix = pattern.prefix();
+    let shorter = || {
+        let mut name = table.iter().chain(b".");
+        prefix.iter().all(|byte| name.next() == Some(byte))
+    };
+    within(prefix) || !pattern.is_exact() && shorter()
 }
 
 /// `what.function`: of a deny rule, any function; of an allow rule, one at least and every
@@ -185,6 +225,7 @@ mod tests {
         statement: b"select",
         table: Attr::Value(b"public.orders"),
         write: false,
+        columns: Columns::Known(&[]),
         functions: Functions::Known(&[]),
         missing_where: false,
     };
@@ -252,6 +293,46 @@ mod tests {
     }
 
     #[test]
+    fn every_column_is_allowed_and_one_is_enough_to_deny() {
+        let cards = || list(&["public.orders.card", "public.orders.k*"]);
+        let what = What { column: cards(), ..What::default() };
+        let names = |names: &[&str], what: &What| {
+            let names: Vec<Box<str>> =
+                names.iter().map(|name| format!("public.orders.{name}").into()).collect();
+            meets(what, Sql { columns: Columns::Known(&names), ..SELECT })
+        };
+        assert_eq!(names(&[], &what), (false, false));
+        assert_eq!(names(&["id"], &what), (false, false));
+        assert_eq!(names(&["card"], &what), (true, true));
+        assert_eq!(names(&["card", "key"], &what), (true, true));
+        assert_eq!(names(&["card", "id"], &what), (false, true));
+        let unreadable = Sql { columns: Columns::Unreadable, ..SELECT };
+        assert_eq!(meets(&what, unreadable), (false, true));
+        for (pattern, could) in [
+            ("public.orders.card", true),
+            ("public.orders.", true),
+            ("public.orders", false),
+            ("public.ord*", true),
+            ("public.orders?*", true),
+            ("*.card", true),
+            ("public.order.card", false),
+            ("public.orders2.card", false),
+            ("public.items.*", false),
+            ("secret*", false),
+        ] {
+            let what = What { column: list(&[pattern]), ..What::default() };
+            assert_eq!(meets(&what, unreadable), (false, could), "{pattern}");
+            for table in [Attr::Absent, Attr::Unreadable] {
+                assert_eq!(meets(&what, Sql { table, ..unreadable }), (false, true), "{pattern}");
+            }
+        }
+        let any = What { column: list(&["*"]), ..What::default() };
+        assert_eq!(meets(&any, unreadable), (false, true));
+        assert_eq!(names(&[], &any), (false, false));
+        assert_eq!(meets(&What::default(), unreadable), (true, true));
+    }
+
+    #[test]
     fn a_special_function_is_allowed_by_its_name_only() {
         let lower = SqlFunction { name: b"lower", plain: true };
         let sleep = SqlFunction { name: b"pg_sleep", plain: false };
@@ -293,11 +374,12 @@ mod tests {
             sql: None,
             asserted: Asserted::NONE,
         };
-        let changes: [fn(&mut What); 6] = [
+        let changes: [fn(&mut What); 7] = [
             |what| what.statement = list(&["*"]),
             |what| what.table = list(&["*"]),
             |what| what.reads = list(&["*"]),
             |what| what.writes = list(&["*"]),
+            |what| what.column = list(&["*"]),
             |what| what.function = list(&["*"]),
             |what| what.missing_where = true,
         ];

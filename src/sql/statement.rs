@@ -55,14 +55,21 @@ pub struct Function {
 /// refuses a name that is no column of the tables it knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Columns {
-    /// Columns that are used otherwise than as an output of the outermost query; sorted, each
-    /// once, without their tables.
-    pub used: Vec<Box<str>>,
+    /// Columns that are used otherwise than as an output of the outermost query, with their tables as
+    /// [`named`](Self::named) has them.
+    pub used: Vec<(Option<Name>, Box<str>)>,
     /// Columns may be used that are not named: a whole row in an expression, a star in a query
     /// within, NATURAL JOIN, a list of new names, COPY of a table.
     pub whole: bool,
     /// ON CONFLICT asks whether values are there already, and does not name their columns.
     pub conflicts: bool,
+    /// Columns that are named anywhere, read or written, with the table where the name before them tells
+    /// which; else any table of the statement may have it. Outputs of queries within are left out where
+    /// the name before them tells that they are such. Sorted, each once.
+    pub named: Vec<(Option<Name>, Box<str>)>,
+    /// Columns are read or written that are not named: a star, a whole row, NATURAL JOIN, new names for
+    /// columns of a table, INSERT and COPY without a list, ON CONFLICT without columns.
+    pub unnamed: bool,
     /// For each output of the outermost query whether it is the same whatever the rows hold
     /// (constants, `count(*)`, ...); `None` where the text does not tell how many there are.
     pub outputs: Option<Vec<bool>>,

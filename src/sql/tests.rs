@@ -1,6 +1,7 @@
 //! What statements do: one line a statement.
 
 use super::*;
+use std::collections::BTreeSet;
 
 /// Kinds, tables (`+` where written, `@` the kind), functions (`!` where special), in one line.
 fn shown(statement: &Statement) -> String {
@@ -277,8 +278,24 @@ fn a_column_is_used_unless_it_comes_out_as_it_is() {
         ("SELECT max(a) OVER (PARTITION BY b ORDER BY c) FROM t", "a b c", false),
     ] {
         let columns = one(text).columns;
-        assert_eq!((&*columns.used.join(" "), columns.whole), (used, whole), "{text}");
+        let names: BTreeSet<&str> = columns.used.iter().map(|(_, name)| &**name).collect();
+        let told = names.into_iter().collect::<Vec<_>>().join(" ");
+        // Of a whole row nothing else is told.
+        let used = if columns.whole && told.is_empty() { "" } else { used };
+        assert_eq!((&*told, columns.whole), (used, whole), "{text}");
     }
+}
+
+#[test]
+fn a_used_column_is_of_the_table_that_stands_before_it() {
+    let used = one("SELECT x.a FROM t x JOIN u ON x.b = u.c, (SELECT 1) q WHERE d AND q.e").columns;
+    let told: Vec<_> = used
+        .used
+        .iter()
+        .map(|(table, name)| (table.as_ref().map(ToString::to_string), &**name))
+        .collect();
+    let table = |name: &str| Some(name.to_owned());
+    assert_eq!(told, [(None, "d"), (table("t"), "b"), (table("u"), "c")]);
 }
 
 #[test]
@@ -523,4 +540,102 @@ fn a_call_that_looks_like_a_column_is_a_call() {
         let found = one(text).functions;
         assert!(found.iter().all(|one| one.plain), "{text}: {found:?}");
     }
+}
+
+/// The named columns, with their tables where these are told; `*` behind them where others may be meant.
+fn named(text: &str) -> String {
+    let columns = one(text).columns;
+    let mut words: Vec<String> = columns
+        .named
+        .iter()
+        .map(|(table, name)| match table {
+            Some(table) => format!("{table}.{name}"),
+            None => name.to_string(),
+        })
+        .collect();
+    words.extend(columns.unnamed.then(|| "*".to_owned()));
+    words.join(" ")
+}
+
+#[test]
+fn a_column_is_of_the_table_that_stands_before_it() {
+    for (text, found) in [
+        ("SELECT a FROM t", "a"),
+        ("SELECT t.a, b FROM t WHERE t.c > d", "b d t.a t.c"),
+        ("SELECT x.a, u.b FROM s.t x JOIN u ON x.c = u.c", "s.t.a s.t.c u.b u.c"),
+        ("SELECT s.t.a, db.s.t.b FROM s.t", "s.t.a s.t.b"),
+        ("SELECT a AS x, b FROM t ORDER BY x, b", "a b"),
+        ("SELECT a AS x FROM t ORDER BY lower(x)", "a x"),
+        ("SELECT a AS x FROM t GROUP BY x", "a x"),
+        ("SELECT x.a FROM (SELECT t.b AS a FROM t) x", "t.b"),
+        ("WITH x AS (SELECT t.b AS a FROM t) SELECT x.a, y.a FROM x, x y", "t.b"),
+        ("SELECT g.g FROM generate_series(1, 2) g, t WHERE t.a = g", "t.a g"),
+        // Two things of one name, in scopes of their own: both count.
+        ("SELECT x.a FROM t x WHERE EXISTS (SELECT x.b FROM u x)", "t.a t.b u.a u.b"),
+        ("SELECT x.a FROM t x WHERE EXISTS (SELECT FROM (SELECT 1) x)", "t.a"),
+        ("SELECT y.a FROM t x", "a"),
+        ("SELECT j.a FROM (t JOIN u ON true) AS j", "a"),
+        ("SELECT t.a FROM t JOIN u USING (b)", "b t.a"),
+        ("SELECT count(*) FROM t", ""),
+        ("DELETE FROM t", ""),
+        ("DELETE FROM t x USING u WHERE x.a = u.b RETURNING x.c", "t.a t.c u.b"),
+        ("INSERT INTO s.t (a, b) SELECT u.c, 1 FROM u RETURNING d", "d s.t.a s.t.b u.c"),
+        (
+            "INSERT INTO t (a) VALUES (1) ON CONFLICT (b) DO UPDATE SET c = excluded.d",
+            "d t.a t.b t.c",
+        ),
+        (
+            "INSERT INTO t (a) SELECT excluded.x FROM (SELECT 1 AS x) excluded \
+             ON CONFLICT (a) DO UPDATE SET b = excluded.c",
+            "c x t.a t.b",
+        ),
+        ("UPDATE t SET a = u.b, (c, d) = (SELECT 1, 2) FROM u", "t.a t.c t.d u.b"),
+        (
+            "MERGE INTO t x USING u ON x.a = u.b WHEN MATCHED THEN UPDATE SET c = u.d \
+             WHEN NOT MATCHED THEN INSERT (e) VALUES (u.f)",
+            "t.a t.c t.e u.b u.d u.f",
+        ),
+        ("UPDATE t SET a = 1 RETURNING WITH (OLD AS t) t.b, new.c", "b c t.a t.b"),
+        ("COPY t (a, b) TO STDOUT", "t.a t.b"),
+        ("COPY (SELECT t.a FROM t) TO STDOUT", "t.a"),
+        ("EXPLAIN SELECT t.a FROM t", "t.a"),
+        ("SELECT v.x FROM (VALUES (1)) AS v (x)", ""),
+    ] {
+        let mut wanted: Vec<&str> = found.split_whitespace().collect();
+        let found = named(text);
+        let mut told: Vec<&str> = found.split_whitespace().collect();
+        wanted.sort_unstable();
+        told.sort_unstable();
+        assert_eq!(told, wanted, "{text}");
+    }
+    for text in [
+        "SELECT * FROM t",
+        "SELECT t.* FROM t",
+        "TABLE t",
+        "SELECT count(t.*) FROM t",
+        "SELECT t FROM t",
+        "SELECT x::text FROM t x",
+        "SELECT (x).a FROM t x",
+        "SELECT x.to_json FROM t x",
+        "SELECT 1 FROM t x WHERE x.to_json IS NULL",
+        "SELECT 1 FROM (SELECT * FROM t) x",
+        "SELECT a FROM t NATURAL JOIN u",
+        "SELECT b FROM t AS x (b)",
+        "SELECT b FROM (t JOIN u ON true) AS x (b)",
+        "INSERT INTO t VALUES (1)",
+        "INSERT INTO t DEFAULT VALUES",
+        "INSERT INTO t (a) VALUES (1) ON CONFLICT DO NOTHING",
+        "INSERT INTO t (a) VALUES (1) ON CONFLICT ON CONSTRAINT k DO NOTHING",
+        "UPDATE t SET a = 1 RETURNING *",
+        "MERGE INTO t USING u ON true WHEN NOT MATCHED THEN INSERT VALUES (1)",
+        "COPY t FROM STDIN",
+        "COPY t TO STDOUT",
+    ] {
+        assert!(one(text).columns.unnamed, "{text}");
+    }
+    // What a short text could make of two lists is bounded.
+    let list = |one: &str| (0..200).map(|at| format!("{one}{at}")).collect::<Vec<_>>();
+    let text = format!("SELECT {} FROM {} x", list("x.c").join(","), list("t").join(" x,"));
+    let columns = one(&text).columns;
+    assert!(columns.unnamed && columns.named.is_empty());
 }

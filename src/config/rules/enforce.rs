@@ -81,6 +81,7 @@ fn keys(what: &What) -> impl Iterator<Item = (&'static str, Protocol)> {
         ("table", Protocol::Postgres, what.table.is_some()),
         ("reads", Protocol::Postgres, what.reads.is_some()),
         ("writes", Protocol::Postgres, what.writes.is_some()),
+        ("column", Protocol::Postgres, what.column.is_some()),
         ("function", Protocol::Postgres, what.function.is_some()),
         ("where", Protocol::Postgres, what.missing_where),
     ];

@@ -25,12 +25,16 @@ pub(super) fn rule(table: &mut Section<'_>, effect: Effect, report: &mut Report)
     for text in function.iter().flatten() {
         check("function", *text, function_fault(text.text), report);
     }
-    no_column(table, report);
+    let column = table.texts("column", report);
+    for text in column.iter().flatten() {
+        check("column", *text, column_fault(text.text), report);
+    }
     What {
         statement: patterns(statement),
         table: named,
         reads,
         writes,
+        column: patterns(column),
         function: patterns(function),
         missing_where: missing_where(table, report),
         ..What::default()
@@ -50,7 +54,7 @@ pub(super) fn case(
         .and_then(|text| choose("`access`", text, &[("read", false), ("write", true)], report));
     let functions = table.texts("function", report);
     let missing_where = missing_where(table, report);
-    no_column(table, report);
+    let columns = table.texts("column", report);
     for key in ["reads", "writes"] {
         if let Some(field) = table.field(key) {
             report.error(
@@ -61,7 +65,7 @@ pub(super) fn case(
         }
     }
     let Some(statement) = statement else {
-        for key in ["table", "access", "function", "where"] {
+        for key in ["table", "access", "column", "function", "where"] {
             if let Some(field) = table.field(key) {
                 report.error(
                     field.spot,
@@ -83,6 +87,18 @@ pub(super) fn case(
     } else if table.has("access") && !unreadable.contains(&"table") {
         report.error(table.spot_of("access"), "`access` needs `table`", "to what is the access?");
     }
+    if let Some(texts) = columns {
+        for text in &texts {
+            let within = sql.table.as_ref().and_then(|table| text.text.strip_prefix(&**table));
+            let fault = match within.and_then(|rest| rest.strip_prefix('.')) {
+                Some(_) => column_fault(text.text),
+                None => Some("a case names columns of its `table`: `public.orders.card`"),
+            };
+            check("column", *text, fault, report);
+        }
+        sql.columns = texts.iter().map(|text| text.text.into()).collect();
+        sql.columns_unreadable = false;
+    }
     if let Some(texts) = functions {
         for text in &texts {
             check("function", *text, function_fault(text.text), report);
@@ -93,6 +109,7 @@ pub(super) fn case(
     }
     sql.write = access.unwrap_or(sql.write);
     sql.table_unreadable |= unreadable.contains(&"table");
+    sql.columns_unreadable |= unreadable.contains(&"column");
     sql.functions_unreadable |= unreadable.contains(&"function");
     sql.missing_where = missing_where;
     Some(sql)
@@ -140,6 +157,17 @@ fn table_fault(text: &str) -> Option<&'static str> {
     }
 }
 
+/// The same of a column's.
+fn column_fault(text: &str) -> Option<&'static str> {
+    if text.contains('"') {
+        Some(UNQUOTED)
+    } else if !text.contains(['*', '?']) && text.split('.').count() < 3 {
+        Some("a column is named with its table and schema: `public.orders.card`")
+    } else {
+        None
+    }
+}
+
 /// The same of a function's.
 fn function_fault(text: &str) -> Option<&'static str> {
     if text.contains('"') {
@@ -158,14 +186,4 @@ fn function_fault(text: &str) -> Option<&'static str> {
 fn missing_where(table: &mut Section<'_>, report: &mut Report) -> bool {
     let text = table.text("where", report);
     text.is_some_and(|text| choose("`where`", text, &[("missing", ())], report).is_some())
-}
-
-fn no_column(table: &mut Section<'_>, report: &mut Report) {
-    if let Some(field) = table.field("column") {
-        report.error(
-            field.spot,
-            "`column` is not enforced by this build",
-            "leave it out: a rule that is not enforced would promise too much",
-        );
-    }
 }

@@ -143,6 +143,16 @@ effect = "allow"
 who = { groups = ["analysts"] }
 what = { resource = "orders", statement = ["select"], reads = ["public.*"], function = ["lo_*"] }
 [[rule]]
+id = "names"
+effect = "allow"
+who = { groups = ["clerks"] }
+what = { statement = ["select"], table = ["public.people"], column = ["*.id", "public.people.n*"] }
+[[rule]]
+id = "no-pins"
+effect = "deny"
+who = { groups = ["clerks"] }
+what = { column = ["*.pin"] }
+[[rule]]
 id = "anything"
 effect = "allow"
 who = { groups = ["dba"] }
@@ -195,6 +205,31 @@ what = { statement = ["update", "delete", "unknown"], where = "missing" }
             r#"statement = "select", table = "public.a", unreadable = ["function"]"#,
             "deny",
             "",
+        ),
+        (
+            "clerks",
+            r#"statement = "select", table = "public.people", column = ["public.people.name"]"#,
+            "allow",
+            "names",
+        ),
+        (
+            "clerks",
+            r#"statement = "select", table = "public.people", column = ["public.people.id", "public.people.age"]"#,
+            "deny",
+            "",
+        ),
+        (
+            "clerks",
+            r#"statement = "select", table = "public.people", column = ["public.people.id", "public.people.pin"]"#,
+            "deny",
+            "no-pins",
+        ),
+        ("clerks", r#"statement = "select", table = "public.people""#, "deny", ""),
+        (
+            "clerks",
+            r#"statement = "select", table = "public.people", unreadable = ["column"]"#,
+            "deny",
+            "no-pins",
         ),
         ("dba", r#"statement = "ddl", table = "public.orders""#, "allow", "anything"),
         ("dba", r#"statement = "unknown""#, "deny", "not-every-row"),
@@ -274,6 +309,10 @@ fn what_a_protocol_does_not_have_or_keep_is_refused() {
         (
             case("resource = \"orders\", statement = \"select\", unreadable = [\"model\"]"),
             &["the case asks for `model`, which `orders` does not have"],
+        ),
+        (
+            case("resource = \"orders\", statement = \"select\", column = [\"public.a.b\"]"),
+            &["`public.a.b` matches no column\n    a case names columns of its `table`"],
         ),
         (
             case("resource = \"llm\", unreadable = [\"table\"]"),

@@ -14,7 +14,8 @@ use super::refuse::Denied;
 use super::settings::{self, SEARCH_PATH, Setting};
 use crate::base::{ResourceId, RuleId};
 use crate::policy::{
-    self, Action, Attr, Decision, DenialKind, Functions, Grant, Row, Sql, SqlFunction, Table,
+    self, Action, Attr, Columns, Decision, DenialKind, Functions, Grant, Row, Sql, SqlFunction,
+    Table,
 };
 use crate::session::asserted::Asserted;
 use crate::session::gate;
@@ -45,6 +46,8 @@ struct Atom {
     /// `schema.name`; `None`: no table.
     table: Option<Box<[u8]>>,
     write: bool,
+    /// The columns of the table that may be meant, as `schema.table.column`; `None`: not to be told.
+    columns: Option<Rc<[Box<str>]>>,
 }
 
 /// A statement that a name stands for.
@@ -210,6 +213,7 @@ impl Court<'_> {
                     statement: atom.kind.label().as_bytes(),
                     table: atom.table.as_deref().map_or(Attr::Absent, Attr::Value),
                     write: atom.write,
+                    columns: atom.columns.as_deref().map_or(Columns::Unreadable, Columns::Known),
                     functions: Functions::Known(functions),
                     missing_where,
                 })
@@ -350,8 +354,11 @@ const BEYOND: [&str; 1] = ["nextval"];
 
 /// About what the memory of a statement is: names and what is made of them.
 fn weight(statement: &Statement) -> usize {
+    let columns = statement.columns.named.len();
     let names = 2 * (statement.accesses.len() + statement.functions.len())
         + statement.columns.used.len()
+        + columns
+        + (columns * statement.accesses.len()).min(CANDIDATES_MAX)
         + statement.types.len()
         + statement.settings.len();
     size_of::<Statement>() + names * NAME_COST
@@ -419,18 +426,14 @@ fn is_of_session(act: &Act) -> bool {
 
 /// The ways in which a statement touches something.
 fn atoms(statement: &Statement) -> Vec<Atom> {
-    let mut atoms = Vec::new();
+    let mut atoms: Vec<Atom> = Vec::new();
+    let mut candidates = Candidates::of(statement);
     for access in &statement.accesses {
-        let name = &access.table.name;
-        let mut add = |schema: &str| {
-            let table = format!("{schema}.{name}").into_bytes().into();
-            atoms.push(Atom { kind: access.kind, table: Some(table), write: access.write });
-        };
-        match &access.table.schema {
-            Some(schema) => add(schema),
-            None if sql::is_system_table(name) => add("pg_catalog"),
-            None => add(SEARCH_PATH),
-        }
+        let table = full_name(&access.table);
+        // A definition uses columns in ways that its text does not tell.
+        let columns = if access.kind == Kind::Ddl { None } else { candidates.columns(&table) };
+        let table = Some(table.into_bytes().into());
+        atoms.push(Atom { kind: access.kind, table, write: access.write, columns });
     }
     for kind in statement.kinds.iter() {
         let seen = atoms.iter().any(|atom| atom.kind == kind);
@@ -442,11 +445,66 @@ fn atoms(statement: &Statement) -> Vec<Atom> {
             _ => false,
         };
         if !seen && !beside {
-            atoms.push(Atom { kind, table: None, write: false });
+            let columns = (kind != Kind::Unknown).then(|| Rc::from([]));
+            atoms.push(Atom { kind, table: None, write: false, columns });
         }
     }
     atoms
 }
+
+/// `schema.name`, looked up where the server looks.
+fn full_name(table: &sql::Name) -> String {
+    let name = &table.name;
+    match &table.schema {
+        Some(schema) => format!("{schema}.{name}"),
+        None if sql::is_system_table(name) => format!("pg_catalog.{name}"),
+        None => format!("{SEARCH_PATH}.{name}"),
+    }
+}
+
+/// Which columns of which table a statement may mean.
+struct Candidates<'s> {
+    /// With the table where it is told.
+    named: Vec<(Option<String>, &'s str)>,
+    /// They can be told.
+    told: bool,
+    /// Of the table that was asked about last: one table stands in several accesses, side by side.
+    last: Option<(String, Rc<[Box<str>]>)>,
+}
+
+impl<'s> Candidates<'s> {
+    fn of(statement: &'s Statement) -> Self {
+        let columns = &statement.columns;
+        // Else a short text could make many names.
+        let few = columns.named.len() * statement.accesses.len() <= CANDIDATES_MAX;
+        let told = few && !columns.unnamed && !statement.is_unknown();
+        let named = columns.named.iter().filter(|_| told);
+        let named = named.map(|(table, name)| (table.as_ref().map(full_name), &**name)).collect();
+        Self { named, told, last: None }
+    }
+
+    fn columns(&mut self, table: &str) -> Option<Rc<[Box<str>]>> {
+        if !self.told {
+            return None;
+        }
+        if let Some((last, columns)) = &self.last
+            && last == table
+        {
+            return Some(Rc::clone(columns));
+        }
+        let of = self.named.iter().filter(|(of, _)| of.as_ref().is_none_or(|of| of == table));
+        let mut columns: Vec<Box<str>> =
+            of.map(|(_, name)| format!("{table}.{name}").into()).collect();
+        columns.sort_unstable();
+        columns.dedup();
+        let columns: Rc<[Box<str>]> = columns.into();
+        self.last = Some((table.to_owned(), Rc::clone(&columns)));
+        Some(columns)
+    }
+}
+
+/// Names of tables by names of columns in one statement; with more no rule about columns allows it.
+const CANDIDATES_MAX: usize = 4_096;
 
 /// The functions as policy names them. What `set_config` sets is judged as SET is.
 fn functions(statement: &Statement) -> Vec<(Box<[u8]>, bool)> {
@@ -476,6 +534,8 @@ pub struct Asked {
     pub table: Option<String>,
     /// Whether the table is written.
     pub write: bool,
+    /// The columns of the table that it may mean; `None`: not to be told.
+    pub columns: Option<Vec<Box<str>>>,
     /// The functions of the statement; `true` for those that need no rule.
     pub functions: Vec<(String, bool)>,
     /// It changes or deletes every row.
@@ -504,6 +564,7 @@ pub fn asked(text: &[u8], limits: &SqlLimits) -> Result<Vec<Asked>, String> {
             statement: atom.kind.label(),
             table: atom.table.as_deref().map(text),
             write: atom.write,
+            columns: atom.columns.as_ref().map(|columns| columns.to_vec()),
             functions: functions.clone(),
             missing_where: statement.missing_where,
             harmless: analysis.is_harmless(place),
@@ -597,6 +658,36 @@ mod tests {
         );
         assert_eq!(asked("declare c cursor for select * from a"), [table("select", "public.a")]);
         assert_eq!(asked("begin"), [table("transaction", "")]);
+    }
+
+    #[test]
+    fn a_bare_column_counts_for_each_table_and_a_dotted_one_for_its_own() {
+        let asked = |text: &str| {
+            let all = asked(text.as_bytes(), &SqlLimits::default()).unwrap_or_default();
+            let told = |one: Asked| {
+                one.columns.map_or_else(|| "?".to_owned(), |columns| columns.join(" "))
+            };
+            all.into_iter().map(told).collect::<Vec<_>>()
+        };
+        assert_eq!(asked("select t.a, b from t"), ["public.t.a public.t.b"]);
+        assert_eq!(
+            asked("select t.a, x.b, c from public.t, s.u x"),
+            ["public.t.a public.t.c", "s.u.b s.u.c"]
+        );
+        assert_eq!(asked("select oid from pg_class"), ["pg_catalog.pg_class.oid"]);
+        assert_eq!(asked("insert into t (a) select u.b from u"), ["public.u.b", "public.t.a"]);
+        assert_eq!(asked("select count(*) from t"), [""]);
+        assert_eq!(asked("select * from t"), ["?"]);
+        assert_eq!(asked("create view v as select t.a from t"), ["public.t.a", "?"]);
+        assert_eq!(asked("alter table t add check (a > 1)"), ["?"]);
+        let many = |count: usize| {
+            let names: Vec<_> = (0..count).map(|name| format!("c{name}")).collect();
+            asked(&format!("select {} from t, u", names.join(",")))
+        };
+        let told = many(CANDIDATES_MAX / 2);
+        let counts = told.iter().map(|columns| columns.split(' ').count());
+        assert_eq!(counts.collect::<Vec<_>>(), [CANDIDATES_MAX / 2; 2]);
+        assert_eq!(many(CANDIDATES_MAX / 2 + 1), ["?", "?"]);
     }
 
     #[test]

@@ -165,16 +165,18 @@ impl Masking {
     }
 
     /// Whether a masked column may be used otherwise than as an output. A name counts for every table
-    /// that the statement touches.
+    /// that the statement touches, where it does not say which.
     fn uses(&self, statement: &Statement) -> bool {
         let columns = &statement.columns;
         let touched = || statement.accesses.iter().filter(|access| self.touches(access));
         touched().next().is_some()
             && (columns.whole
-                || columns
-                    .used
-                    .iter()
-                    .any(|column| touched().any(|access| self.names(access, column))))
+                || columns.used.iter().any(|(table, column)| {
+                    let may = |access: &&Access| {
+                        table.as_ref().is_none_or(|table| *table == access.table)
+                    };
+                    touched().filter(may).any(|access| self.names(access, column))
+                }))
     }
 
     /// Whether what the statement computes may be of masked columns.

@@ -37,7 +37,10 @@ impl<'a> Walk<'a> {
         for target in targets {
             let Node::ResTarget(target) = target.into() else { return self.unknown() };
             match target.val() {
-                Node::ColumnRef(column) if how == Outputs::Bare => self.qualified(column),
+                Node::ColumnRef(column) if how == Outputs::Bare => {
+                    self.qualified(column);
+                    self.name_column(column);
+                }
                 value => self.node(value)?,
             }
             if is_many(target.val()) {
@@ -65,8 +68,7 @@ impl<'a> Walk<'a> {
     /// How the outputs of a SELECT count when `outer` is how those of its set operation do.
     pub(super) fn how(select: &'a nodes::SelectStmt, outer: Outputs) -> Outputs {
         // A name there may be that of an output, which may be another than the column's.
-        let names =
-            |name: &str| select.target_list().into_iter().any(|target| target.name() == Some(name));
+        let names = |name: &str| is_of(select, name);
         let by_output = select.sort_clause().into_iter().any(|sort| is_output(sort.node(), &names))
             || select.group_clause().into_iter().any(|node| is_output(node, &names));
         let arms = select.larg().is_some();
@@ -80,20 +82,39 @@ impl<'a> Walk<'a> {
 
     /// A column, or a row, outside the outputs.
     pub(super) fn column(&mut self, column: &'a nodes::ColumnRef) {
+        self.name_column(column);
+        self.use_column(column);
+    }
+
+    /// The same for what is named elsewhere.
+    fn use_column(&mut self, column: &'a nodes::ColumnRef) {
         self.qualified(column);
-        match column.fields().into_iter().next_back() {
-            Some(Node::String(name)) => {
-                let name = name.sval().unwrap_or_default();
-                let dotted = column.fields().into_iter().nth(1).is_some();
-                self.found.columns.whole |= dotted && TAKE_ROWS.contains(&name);
-                self.used(name);
+        match dotted(column.fields()) {
+            Some((before, name)) => {
+                self.found.columns.whole |= before.is_some() && TAKE_ROWS.contains(&name);
+                self.used.push((before, name));
             }
-            _ => self.found.columns.whole = true,
+            // A star.
+            None => self.found.columns.whole = true,
         }
     }
 
-    pub(super) fn used(&mut self, name: &str) {
-        self.found.columns.used.push(name.into());
+    /// ORDER BY: a bare name is that of an output first, which is named where it is computed.
+    pub(super) fn order(&mut self, select: &'a nodes::SelectStmt) -> Done {
+        for sort in select.sort_clause() {
+            match sort.node() {
+                Node::ColumnRef(column) if is_output(sort.node(), &|name| is_of(select, name)) => {
+                    self.operator(sort.use_op());
+                    self.use_column(column);
+                }
+                _ => self.node(sort.into())?,
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn used(&mut self, name: &'a str) {
+        self.used.push((None, name));
     }
 
     /// A name by which a row can be called, `(t)::text`, and new names of columns.
@@ -106,6 +127,11 @@ impl<'a> Walk<'a> {
             self.found.columns.whole = true;
         }
     }
+}
+
+/// Whether an output is given this name.
+fn is_of(select: &nodes::SelectStmt, name: &str) -> bool {
+    select.target_list().into_iter().any(|target| target.name() == Some(name))
 }
 
 /// `*`, `t.*`, `(row).*`: one target, but as many outputs as the row has columns.
@@ -136,7 +162,7 @@ fn is_output(node: Node<'_>, names: &dyn Fn(&str) -> bool) -> bool {
 
 /// The server's functions that take a row of any table and tell of its values; `t.to_json` calls one
 /// where the table has no such column.
-const TAKE_ROWS: &[&str] = &[
+pub(super) const TAKE_ROWS: &[&str] = &[
     "any_out",
     "any_value",
     "anycompatible_out",

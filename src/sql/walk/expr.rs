@@ -1,5 +1,6 @@
 //! Expressions, and the parts of definitions that hold some.
 
+use super::owners::Owner;
 use super::{Done, Node, Walk, nodes};
 
 impl<'a> Walk<'a> {
@@ -53,6 +54,7 @@ impl<'a> Walk<'a> {
             Node::JoinExpr(join) => self.join(join),
             Node::RangeSubselect(range) => {
                 self.alias(range.alias());
+                self.own(range.alias().and_then(|alias| alias.aliasname()), Owner::Derived);
                 self.node(range.subquery())
             }
             Node::RangeFunction(range) => self.range_function(range),

@@ -1,17 +1,23 @@
 //! What stands in FROM.
 
+use super::owners::Owner;
 use super::{Done, Node, Walk, nodes};
 
 impl<'a> Walk<'a> {
     /// Nested joins lean to the left, and long ones are common: walked in a loop.
     pub(super) fn join(&mut self, mut join: &'a nodes::JoinExpr) -> Done {
         loop {
-            self.alias(join.alias());
-            self.alias(join.join_using_alias());
+            for alias in [join.alias(), join.join_using_alias()].into_iter().flatten() {
+                self.alias(Some(alias));
+                self.own(alias.aliasname(), Owner::Any);
+                self.found.columns.unnamed |= !alias.colnames().is_empty();
+            }
             for column in join.using_clause() {
                 self.used(column.sval().unwrap_or_default());
+                self.named.extend(column.sval().map(|name| (None, name)));
             }
             self.found.columns.whole |= join.is_natural;
+            self.found.columns.unnamed |= join.is_natural;
             self.node(join.rarg())?;
             self.node(join.quals())?;
             match join.larg() {
@@ -24,6 +30,7 @@ impl<'a> Walk<'a> {
     /// `f(...)`, `ROWS FROM (f(...) AS (...), ...)`.
     pub(super) fn range_function(&mut self, range: &'a nodes::RangeFunction) -> Done {
         self.note_call(range);
+        self.own(range.alias().and_then(|alias| alias.aliasname()), Owner::Derived);
         self.each(range.functions())?;
         self.each(range.coldeflist())
     }
@@ -38,6 +45,7 @@ impl<'a> Walk<'a> {
 
     /// XMLTABLE.
     pub(super) fn xml_table(&mut self, table: &'a nodes::RangeTableFunc) -> Done {
+        self.own(table.alias().and_then(|alias| alias.aliasname()), Owner::Derived);
         self.node(table.docexpr())?;
         self.node(table.rowexpr())?;
         self.each(table.namespaces())?;

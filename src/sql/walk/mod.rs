@@ -15,6 +15,7 @@ mod expr;
 mod from;
 mod json;
 mod names;
+mod owners;
 mod query;
 mod set;
 mod utility;
@@ -43,6 +44,12 @@ pub(super) struct Walk<'a> {
     calls: Vec<attribute::Call<'a>>,
     /// Columns with the name of a row before them.
     qualified: Vec<(&'a str, &'a str)>,
+    /// What names before a column can mean.
+    owners: Vec<(&'a str, owners::Owner<'a>)>,
+    /// Columns that are named, each with the name before it.
+    named: Vec<(Option<&'a str>, &'a str)>,
+    /// Those that are used otherwise than as an output.
+    used: Vec<(Option<&'a str>, &'a str)>,
     depth: u32,
     depth_max: u32,
     /// Tables, functions and queries that were met, for the test of completeness.
@@ -71,6 +78,9 @@ impl<'a> Walk<'a> {
             ranges: Vec::new(),
             calls: Vec::new(),
             qualified: Vec::new(),
+            owners: Vec::new(),
+            named: Vec::new(),
+            used: Vec::new(),
             depth: 0,
             depth_max,
             #[cfg(test)]
@@ -95,19 +105,13 @@ impl<'a> Walk<'a> {
             self.found.kinds.insert(Kind::Unknown);
         }
         self.settle_calls();
+        self.settle_names();
         self.found.accesses.sort_unstable();
         self.found.accesses.dedup();
         self.found.functions.sort_unstable();
         self.found.functions.dedup();
         self.found.types.sort_unstable();
         self.found.types.dedup();
-        let columns = &mut self.found.columns;
-        columns.used.sort_unstable();
-        columns.used.dedup();
-        columns.whole |= self
-            .ranges
-            .iter()
-            .any(|row| columns.used.binary_search_by(|used| (**used).cmp(*row)).is_ok());
         self.found
     }
 

@@ -29,7 +29,9 @@ impl<'a> Walk<'a> {
         let bare = table.schemaname().is_none() && table.catalogname().is_none();
         let name = table.relname().unwrap_or_default();
         self.ranges.push(name);
-        if bare && self.ctes.contains(&name) {
+        let hidden = bare && self.ctes.contains(&name);
+        self.own_table(table, hidden);
+        if hidden {
             self.count_table();
         } else {
             self.table(table, self.kind, false);
@@ -41,6 +43,7 @@ impl<'a> Walk<'a> {
         if let Some(table) = table {
             self.alias(table.alias());
             self.ranges.push(table.relname().unwrap_or_default());
+            self.own_table(table, false);
             self.table(table, kind, true);
         }
     }

@@ -5,6 +5,7 @@
 //! never hides the table that is written: `WITH t AS (...) DELETE FROM t` removes rows of `t`.
 
 use super::columns::Outputs;
+use super::owners::Owner;
 use super::{Done, Kind, Node, Walk, nodes};
 use pg_raw_parse::raw;
 
@@ -54,7 +55,7 @@ impl<'a> Walk<'a> {
         self.node(select.having_clause())?;
         self.each(select.window_clause())?;
         self.each(select.values_lists())?;
-        self.each(select.sort_clause())?;
+        self.order(select)?;
         self.node(select.limit_offset())?;
         self.node(select.limit_count())?;
         self.new_table(select.into_clause())
@@ -85,6 +86,7 @@ impl<'a> Walk<'a> {
         self.within(Kind::Insert, |walk| {
             walk.with(insert.with_clause())?;
             walk.target(insert.relation(), Kind::Insert);
+            walk.name_targets(insert.relation(), insert.cols());
             walk.each(insert.cols())?;
             match insert.select_stmt() {
                 // The VALUES of an insert read nothing by themselves.
@@ -115,11 +117,13 @@ impl<'a> Walk<'a> {
                     self.used(column);
                 }
             }
+            self.name_targets(insert.relation(), infer.index_elems());
             self.each(infer.index_elems())?;
             self.node(infer.where_clause())?;
         }
         let named = conflict.infer().is_some_and(|infer| !infer.index_elems().is_empty());
         self.found.columns.conflicts |= !named;
+        self.found.columns.unnamed |= !named;
         if conflict.action == raw::OnConflictAction::ONCONFLICT_NOTHING {
             return Ok(());
         }
@@ -132,6 +136,7 @@ impl<'a> Walk<'a> {
                     true,
                 );
             }
+            walk.name_targets(insert.relation(), conflict.target_list());
             walk.each(conflict.target_list())?;
             walk.node(conflict.where_clause())
         })
@@ -144,6 +149,7 @@ impl<'a> Walk<'a> {
         self.within(Kind::Update, |walk| {
             walk.with(update.with_clause())?;
             walk.target(update.relation(), Kind::Update);
+            walk.name_targets(update.relation(), update.target_list());
             walk.each(update.target_list())?;
             walk.each(update.from_clause())?;
             walk.condition(update.where_clause())?;
@@ -205,6 +211,9 @@ impl<'a> Walk<'a> {
             self.access(relation.schemaname(), name, kind, true);
         }
         self.node(clause.condition())?;
+        if matches!(kind, Some(Kind::Insert | Kind::Update)) {
+            self.name_targets(merge.relation(), clause.target_list());
+        }
         self.each(clause.target_list())?;
         self.each(clause.values())
     }
@@ -218,8 +227,12 @@ impl<'a> Walk<'a> {
     }
 
     fn returning(&mut self, clause: Option<&'a nodes::ReturningClause>, outputs: Outputs) -> Done {
+        let Some(clause) = clause else { return Ok(()) };
         // Its options only rename OLD and NEW.
-        clause.map_or(Ok(()), |clause| self.outputs(clause.exprs(), outputs))
+        for option in clause.options() {
+            self.own(option.value(), Owner::Any);
+        }
+        self.outputs(clause.exprs(), outputs)
     }
 
     /// Walks the queries of a WITH and leaves their names in scope; the statement that it

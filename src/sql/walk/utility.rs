@@ -112,6 +112,8 @@ impl<'a> Walk<'a> {
         self.within(kind, |walk| {
             if let Some(table) = copy.relation() {
                 walk.found.columns.whole |= !copy.is_from;
+                walk.own_table(table, false);
+                walk.name_targets(Some(table), copy.attlist());
                 walk.table(table, kind, copy.is_from);
             }
             if !matches!(copy.query(), Node::None) {

@@ -253,6 +253,8 @@ fn a_masked_column_is_an_output_or_is_refused() {
     for text in [
         "select email from t where email = 'x'",
         "select id from t where t.email like $1",
+        "select x.id from public.t x where exists (select 1 from u where x.email = u.email)",
+        "select u.x from u x, t where x.email = 'x' and exists (select 1 from t x where x.id = 1)",
         "select id from t order by email",
         "select email as x, id from t order by x",
         "select email, count(*) from t group by 1",
@@ -316,6 +318,8 @@ fn a_masked_column_is_an_output_or_is_refused() {
         "select t.*, u.x from t join u on t.id = u.x order by u.x limit 3",
         "select mail from v where id = 1",
         "select id from t where id in (select x from u where email = 1)",
+        "select t.email, u.x from t join u on u.email = 'x' and t.id = u.id order by u.email",
+        "select t.email, q.email from t, (select u.x as email from u) q where q.email = 'x'",
         "select email from u where email = 'x'",
         "select count(*) from t",
         "insert into t (id, email) values (1, 'x') on conflict (id) do nothing returning email",
@@ -325,7 +329,7 @@ fn a_masked_column_is_an_output_or_is_refused() {
         "declare c cursor for select email from t",
         "create table u (email text)",
     ] {
-        // The name counts for every table of the statement.
+        // A bare name counts for every table of the statement.
         let refused = text.contains(" in (select");
         let mut line = login_at(Level::NoUse);
         line.server(&answer(&[column(TABLE, 2)], &[Some(b"x")]));

@@ -1,6 +1,7 @@
 //! The session against a server that the test plays.
 
 mod attack;
+mod columns;
 mod masked;
 mod refused;
 mod said;
