@@ -33,6 +33,10 @@ impl Verdicts {
         place: Option<usize>,
         grant: &Rc<Grant>,
     ) {
+        // Nobody else holds the text, so that it is not asked about again by its place.
+        if Rc::strong_count(analysis) == 1 {
+            return;
+        }
         let named = |act: &Act| matches!(act, Act::Execute { .. } | Act::Fetch { .. });
         let all = analysis.statements.iter().enumerate();
         let mut judged = all.filter(|(at, _)| place.is_none_or(|place| place == *at));
