@@ -1,6 +1,6 @@
 //! From statement text to a decision.
 //!
-//! A text is parsed once and kept by its exact bytes ([`Texts`]); what it does is turned into the
+//! A text is parsed once and kept by its exact bytes ([`Texts`](super::texts::Texts)); what it does is turned into the
 //! actions that policy knows: one for each table and the way it is touched, so that every kind and
 //! every table of a statement must be permitted. A name without a schema is looked up where the
 //! server looks: system tables first, then the schemas that the gateway pinned as search path. No
@@ -9,9 +9,11 @@
 //! What has no effect beyond the session (transaction control, settings that are free, a select
 //! without tables) is permitted wherever connecting is, unless a rule denies it.
 
+use super::atoms::{Atom, atoms, functions, is_set_config, weight};
 use super::queue::Named;
 use super::refuse::Denied;
-use super::settings::{self, SEARCH_PATH, Setting};
+use super::settings::{self, Setting};
+use super::texts::ENTRY_COST;
 use crate::base::{ResourceId, RuleId};
 use crate::policy::{
     self, Action, Attr, Columns, Decision, DenialKind, Functions, Grant, Row, Sql, SqlFunction,
@@ -21,7 +23,6 @@ use crate::session::asserted::Asserted;
 use crate::session::gate;
 use crate::session::refusal::Refusal;
 use crate::sql::{self, Act, Function, Kind, SqlError, SqlLimits, Statement};
-use ahash::{AHashMap, RandomState};
 use std::rc::Rc;
 
 /// What one text does.
@@ -38,16 +39,6 @@ pub(in crate::session) struct Analysis {
     pub(super) weight: usize,
     /// It could not be read; what policy decides is whether such texts may go at all.
     pub(super) unread: Option<SqlError>,
-}
-
-/// One way in which a statement touches something.
-struct Atom {
-    kind: Kind,
-    /// `schema.name`; `None`: no table.
-    table: Option<Box<[u8]>>,
-    write: bool,
-    /// The columns of the table that may be meant, as `schema.table.column`; `None`: not to be told.
-    columns: Option<Rc<[Box<str>]>>,
 }
 
 /// A statement that a name stands for.
@@ -71,7 +62,7 @@ impl Prepared {
 }
 
 impl Analysis {
-    fn of(text: &[u8], limits: &SqlLimits) -> Self {
+    pub(super) fn of(text: &[u8], limits: &SqlLimits) -> Self {
         let (statements, unread) = match sql::parse(text, limits) {
             Ok(statements) => (statements, None),
             Err(error) => (Vec::new(), Some(error)),
@@ -352,18 +343,6 @@ impl Analysis {
 /// they are a part of it, but no statement goes without a rule for their sake.
 const BEYOND: [&str; 1] = ["nextval"];
 
-/// About what the memory of a statement is: names and what is made of them.
-fn weight(statement: &Statement) -> usize {
-    let columns = statement.columns.named.len();
-    let names = 2 * (statement.accesses.len() + statement.functions.len())
-        + statement.columns.used.len()
-        + columns
-        + (columns * statement.accesses.len()).min(CANDIDATES_MAX)
-        + statement.types.len()
-        + statement.settings.len();
-    size_of::<Statement>() + names * NAME_COST
-}
-
 fn denied(rule: Option<RuleId>) -> Denied {
     Denied { rule, ..Denied::of(Refusal::Denied, "") }
 }
@@ -408,7 +387,7 @@ fn own_rules(statement: &Statement) -> Result<(), Denied> {
 
 /// Whether a utility statement does nothing but by way of its session. What PREPARE, DECLARE and
 /// EXPLAIN hold is judged by itself, and so is what EXECUTE runs.
-fn is_of_session(act: &Act) -> bool {
+pub(super) fn is_of_session(act: &Act) -> bool {
     matches!(
         act,
         Act::Prepare { .. }
@@ -422,107 +401,6 @@ fn is_of_session(act: &Act) -> bool {
             | Act::Show { .. }
             | Act::Unlisten { .. }
     )
-}
-
-/// The ways in which a statement touches something.
-fn atoms(statement: &Statement) -> Vec<Atom> {
-    let mut atoms: Vec<Atom> = Vec::new();
-    let mut candidates = Candidates::of(statement);
-    for access in &statement.accesses {
-        let table = full_name(&access.table);
-        // A definition uses columns in ways that its text does not tell.
-        let columns = if access.kind == Kind::Ddl { None } else { candidates.columns(&table) };
-        let table = Some(table.into_bytes().into());
-        atoms.push(Atom { kind: access.kind, table, write: access.write, columns });
-    }
-    for kind in statement.kinds.iter() {
-        let seen = atoms.iter().any(|atom| atom.kind == kind);
-        // A select without tables is nothing beside what has some, its functions count for all;
-        // and what only wraps another statement is nothing beside it.
-        let beside = match kind {
-            Kind::Select => !statement.accesses.is_empty(),
-            Kind::Utility => is_of_session(&statement.act) && !atoms.is_empty(),
-            _ => false,
-        };
-        if !seen && !beside {
-            let columns = (kind != Kind::Unknown).then(|| Rc::from([]));
-            atoms.push(Atom { kind, table: None, write: false, columns });
-        }
-    }
-    atoms
-}
-
-/// `schema.name`, looked up where the server looks.
-fn full_name(table: &sql::Name) -> String {
-    let name = &table.name;
-    match &table.schema {
-        Some(schema) => format!("{schema}.{name}"),
-        None if sql::is_system_table(name) => format!("pg_catalog.{name}"),
-        None => format!("{SEARCH_PATH}.{name}"),
-    }
-}
-
-/// Which columns of which table a statement may mean.
-struct Candidates<'s> {
-    /// With the table where it is told.
-    named: Vec<(Option<String>, &'s str)>,
-    /// They can be told.
-    told: bool,
-    /// Of the table that was asked about last: one table stands in several accesses, side by side.
-    last: Option<(String, Rc<[Box<str>]>)>,
-}
-
-impl<'s> Candidates<'s> {
-    fn of(statement: &'s Statement) -> Self {
-        let columns = &statement.columns;
-        // Else a short text could make many names.
-        let few = columns.named.len() * statement.accesses.len() <= CANDIDATES_MAX;
-        let told = few && !columns.unnamed && !statement.is_unknown();
-        let named = columns.named.iter().filter(|_| told);
-        let named = named.map(|(table, name)| (table.as_ref().map(full_name), &**name)).collect();
-        Self { named, told, last: None }
-    }
-
-    fn columns(&mut self, table: &str) -> Option<Rc<[Box<str>]>> {
-        if !self.told {
-            return None;
-        }
-        if let Some((last, columns)) = &self.last
-            && last == table
-        {
-            return Some(Rc::clone(columns));
-        }
-        let of = self.named.iter().filter(|(of, _)| of.as_ref().is_none_or(|of| of == table));
-        let mut columns: Vec<Box<str>> =
-            of.map(|(_, name)| format!("{table}.{name}").into()).collect();
-        columns.sort_unstable();
-        columns.dedup();
-        let columns: Rc<[Box<str>]> = columns.into();
-        self.last = Some((table.to_owned(), Rc::clone(&columns)));
-        Some(columns)
-    }
-}
-
-/// Names of tables by names of columns in one statement; with more no rule about columns allows it.
-const CANDIDATES_MAX: usize = 4_096;
-
-/// The functions as policy names them. What `set_config` sets is judged as SET is.
-fn functions(statement: &Statement) -> Vec<(Box<[u8]>, bool)> {
-    let named = statement.functions.iter().filter(|function| !is_set_config(function));
-    let named = named.map(|function| {
-        let name = &function.name;
-        let text = match name.schema.as_deref() {
-            None | Some("pg_catalog") => name.name.to_string(),
-            Some(schema) => format!("{schema}.{}", name.name),
-        };
-        (text.into_bytes().into(), function.plain)
-    });
-    named.collect()
-}
-
-fn is_set_config(function: &Function) -> bool {
-    let schema = function.name.schema.as_deref();
-    matches!(schema, None | Some("pg_catalog")) && &*function.name.name == "set_config"
 }
 
 /// What policy is asked about a text, for who wants to know why it was refused.
@@ -573,86 +451,11 @@ pub fn asked(text: &[u8], limits: &SqlLimits) -> Result<Vec<Asked>, String> {
     Ok(all)
 }
 
-/// Texts that were read before, by their exact bytes. A text is kept when it comes a second time:
-/// one with a value of its own in it would only push out others. Two halves: what is used moves to
-/// the young one, and when that is full the old one goes.
-pub(in crate::session) struct Texts {
-    young: AHashMap<Box<[u8]>, Rc<Analysis>>,
-    old: AHashMap<Box<[u8]>, Rc<Analysis>>,
-    bytes: usize,
-    /// A part of the hash of what came once, by another part of it.
-    once: Box<[u32]>,
-}
-
-impl Texts {
-    /// None; hashed with the worker's own key, so that nobody can choose texts that collide.
-    pub(in crate::session) fn new(hasher: RandomState) -> Self {
-        let young = AHashMap::with_hasher(hasher.clone());
-        let once = vec![0; ONCE].into();
-        Self { young, old: AHashMap::with_hasher(hasher), bytes: 0, once }
-    }
-
-    /// Forgets all: the bounds of texts may have changed.
-    pub(in crate::session) fn clear(&mut self) {
-        self.young.clear();
-        self.old.clear();
-        self.bytes = 0;
-    }
-
-    /// What the text does; parses it where it was not seen lately.
-    pub(super) fn find(&mut self, text: &[u8], limits: &SqlLimits) -> Rc<Analysis> {
-        if let Some(found) = self.young.get(text) {
-            return Rc::clone(found);
-        }
-        let (key, found) = match self.old.remove_entry(text) {
-            Some(entry) => entry,
-            None => {
-                let found = Rc::new(Analysis::of(text, limits));
-                if text.len() > KEPT_LEN_MAX || !self.came_before(text) {
-                    return found;
-                }
-                (text.into(), found)
-            }
-        };
-        let cost = found.weight;
-        if self.bytes + cost > HALF_BYTES {
-            self.old = std::mem::replace(
-                &mut self.young,
-                AHashMap::with_hasher(self.old.hasher().clone()),
-            );
-            self.bytes = 0;
-        }
-        self.bytes += cost;
-        self.young.insert(key, Rc::clone(&found));
-        found
-    }
-
-    /// Whether the text came before, as far as that is remembered; it did from here on.
-    fn came_before(&mut self, text: &[u8]) -> bool {
-        let hash = self.young.hasher().hash_one(text);
-        // Truncation is meant: either half of the hash is a hash.
-        #[expect(clippy::cast_possible_truncation, reason = "see above")]
-        let (place, mark) = (hash as usize & (ONCE - 1), (hash >> 32) as u32);
-        self.once.get_mut(place).is_some_and(|slot| std::mem::replace(slot, mark) == mark)
-    }
-}
-
-/// Texts that came once and are remembered; a power of two.
-const ONCE: usize = 4_096;
-
-/// Bytes of texts in each half.
-const HALF_BYTES: usize = 2 << 20;
-/// About what a name is with its allocation.
-const NAME_COST: usize = 96;
-/// About what an entry costs beside its text.
-const ENTRY_COST: usize = 512;
-/// A longer text is parsed each time: it would push out hundreds of others.
-const KEPT_LEN_MAX: usize = 16 << 10;
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::policy::STATEMENTS;
+    use crate::session::postgres::atoms::CANDIDATES_MAX;
 
     #[test]
     fn the_grammar_and_the_rules_use_the_same_words() {
@@ -707,25 +510,5 @@ mod tests {
         let counts = told.iter().map(|columns| columns.split(' ').count());
         assert_eq!(counts.collect::<Vec<_>>(), [CANDIDATES_MAX / 2; 2]);
         assert_eq!(many(CANDIDATES_MAX / 2 + 1), ["?", "?"]);
-    }
-
-    #[test]
-    fn a_text_is_parsed_once_and_what_is_used_stays() {
-        let mut texts = Texts::new(RandomState::with_seeds(1, 2, 3, 4));
-        let limits = SqlLimits::default();
-        let once = texts.find(b"select 1", &limits);
-        let first = texts.find(b"select 1", &limits);
-        assert!(!Rc::ptr_eq(&once, &first), "what came once is not kept");
-        assert!(Rc::ptr_eq(&first, &texts.find(b"select 1", &limits)));
-        for number in 0..3 * HALF_BYTES / ENTRY_COST {
-            let text = format!("select {number}, 'x'");
-            let [once, again] = [(), ()].map(|()| texts.find(text.as_bytes(), &limits));
-            assert!(!Rc::ptr_eq(&once, &again));
-            assert!(Rc::ptr_eq(&again, &texts.find(text.as_bytes(), &limits)));
-            assert!(Rc::ptr_eq(&first, &texts.find(b"select 1", &limits)));
-        }
-        assert!(texts.young.len() + texts.old.len() <= 2 * HALF_BYTES / ENTRY_COST + 2);
-        texts.clear();
-        assert!(!Rc::ptr_eq(&first, &texts.find(b"select 1", &limits)));
     }
 }

@@ -17,6 +17,7 @@
 //! its place (`refuse::POISON`), and the error that comes is told in our words. Where nothing is
 //! under way, the refusal needs no upstream.
 
+mod atoms;
 mod attribution;
 mod caller;
 mod cancel;
@@ -42,13 +43,14 @@ mod statements;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests;
+mod texts;
 mod upstream;
 mod verdicts;
 
 pub use catalog::{MissingColumn, catalog_query, missing_columns};
-pub(super) use judge::Texts;
 pub use judge::{Asked, asked};
 pub use refuse::POISON;
+pub(super) use texts::Texts;
 
 use super::asserted::Asserted;
 use super::cancels::{Cancels, Key};
