@@ -238,6 +238,11 @@ fn a_column_is_used_unless_it_comes_out_as_it_is() {
         ("SELECT a, b FROM t GROUP BY (1, 2)", "a b", false),
         ("SELECT DISTINCT ON (b) a FROM t", "a b", false),
         ("SELECT a FROM t ORDER BY 1", "a", false),
+        // The rows before and behind, as PostgreSQL 18 has them.
+        ("UPDATE t SET a = 1 RETURNING old::text", "", true),
+        ("UPDATE t SET a = 1 RETURNING id, new AS n", "", false),
+        ("WITH x AS (UPDATE t SET a = 1 RETURNING id, old AS o) SELECT id FROM x", "id", true),
+        ("UPDATE t SET a = 1 RETURNING WITH (old AS o) o::text", "", true),
         ("SELECT * FROM t ORDER BY 1", "", true),
         ("SELECT a, count(*) FROM t GROUP BY 1", "a", false),
         ("SELECT a, count(*) FROM t GROUP BY ROLLUP (1)", "a", false),

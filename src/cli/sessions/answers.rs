@@ -1,5 +1,6 @@
 //! What statements answered: as the record has it, and as a server says it now.
 
+use crate::control::database::code;
 use crate::wire::postgres::{Backend, Columns, TxStatus, backend};
 use std::collections::VecDeque;
 
@@ -77,7 +78,7 @@ impl Part {
             Backend::Complete(tag) => End::Complete(text(tag)),
             Backend::Empty => End::Empty,
             Backend::Suspended => End::Suspended,
-            Backend::Error(fields) => End::Error(text(fields.get(b'C').unwrap_or_default())),
+            Backend::Error(fields) => End::Error(code(fields.get(b'C').unwrap_or_default())),
             _ => return false,
         };
         true

@@ -36,7 +36,7 @@ impl From<&Fields<'_>> for ServerError {
     fn from(fields: &Fields<'_>) -> Self {
         let of = |code| fields.get(code).map(text);
         Self {
-            code: of(b'C').unwrap_or_default(),
+            code: code(fields.get(b'C').unwrap_or_default()),
             message: of(b'M').unwrap_or_default(),
             detail: of(b'D'),
         }
@@ -47,6 +47,14 @@ impl fmt::Display for ServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (SQLSTATE {})", self.message, self.code)
     }
+}
+
+/// A SQLSTATE: five letters and digits (PostgreSQL manual, appendix A). Anything else a server could
+/// choose to say more by, the password that it was told included.
+pub fn code(bytes: &[u8]) -> String {
+    let plain = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
+    let fits = bytes.len() == 5 && bytes.iter().all(plain);
+    if fits { String::from_utf8_lossy(bytes).into_owned() } else { "?????".to_owned() }
 }
 
 /// Words of a server, without what steers a terminal.

@@ -11,7 +11,7 @@ mod error;
 mod link;
 mod login;
 
-pub use answer::{Answer, ServerError};
+pub use answer::{Answer, ServerError, code};
 pub use error::DatabaseError;
 pub use link::DatabaseTls;
 

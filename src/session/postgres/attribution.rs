@@ -32,6 +32,8 @@ pub(super) fn setting(name: &[u8]) -> Option<Said> {
 
 /// Longest comment, with its marks.
 const COMMENT_MAX: usize = 2_048;
+/// Most comments that are taken off.
+const COMMENTS_MAX: usize = 4;
 /// Longest key.
 const KEY_MAX: usize = 64;
 
@@ -41,6 +43,20 @@ const KEY_MAX: usize = 64;
 /// ends outside of strings and block comments, or in a line comment, which the other is a part of as
 /// a whole, since it has no line end. Where it cannot be read, it is judged as such.
 pub(super) fn split(text: &[u8]) -> (&[u8], Asserted) {
+    let (mut core, mut asserted) = (text, Asserted::default());
+    // Who traces a statement may have put its own comment behind.
+    for _ in 0..COMMENTS_MAX {
+        let (left, said) = split_one(core);
+        if left.len() == core.len() {
+            break;
+        }
+        core = left;
+        asserted = asserted.over(&said);
+    }
+    (core, asserted)
+}
+
+fn split_one(text: &[u8]) -> (&[u8], Asserted) {
     let whole = || (text, Asserted::default());
     let end = text.trim_ascii_end();
     let end = end.strip_suffix(b";").unwrap_or(end).trim_ascii_end();
@@ -68,12 +84,14 @@ fn pairs(mut text: &[u8]) -> Option<Asserted> {
         let rest = rest.strip_prefix(b"='")?;
         let quote = rest.iter().position(|byte| *byte == b'\'')?;
         let (value, rest) = rest.split_at_checked(quote)?;
-        let plain = |byte: &u8| named(byte) || matches!(byte, b'~' | b'%' | b'+');
+        // Not all encode what they should; a line end or a mark of a comment is something else.
+        let plain = |byte: &u8| !byte.is_ascii_control() && !matches!(byte, b'*' | b'\\');
         if !value.iter().all(plain) {
             return None;
         }
         if let Some(said) = Said::of(key) {
-            asserted.set(said, &decoded(value)?);
+            // What cannot be decoded is unreadable, as a control character is.
+            asserted.set(said, decoded(value).as_deref().unwrap_or(b"\0"));
         }
         match rest.strip_prefix(b"'")? {
             [] => return Some(asserted),
@@ -123,17 +141,20 @@ mod tests {
             assert_eq!((core, asserted.lend().node), ("select 1", Attr::Value(b"plan")), "{text}");
         }
         assert_eq!(core("select 1 /*run='r%2F7'*/").1.lend().run, Attr::Value(b"r/7"));
+        assert_eq!(core("select 1 /*run='a:b /c'*/").1.lend().run, Attr::Value(b"a:b /c"));
+        assert_eq!(core("select 1 /*run='%4'*/").1.lend().run, Attr::Unreadable);
+        let (left, asserted) = core("select 1 /*node='plan',run='1'*/ /*run='2'*/ /*a='b'*/");
+        assert_eq!((left, asserted.lend().node), ("select 1", Attr::Value(b"plan")));
+        assert_eq!(asserted.lend().run, Attr::Value(b"2"));
         for text in [
             "select 1",
             "select 1 /* node='plan' */",
             "select 1 /*node=plan*/",
             "select 1 /*node='plan'*/ + 1",
-            "select 1 /*node='a b'*/",
             "select 1 /*node='a\nb'*/",
             "select 1 /*node='a',*/",
             "select 1 /*node='a''b'*/",
             "select 1 /*node='a*/",
-            "select 1 /*node='%4'*/",
             "select 1 /**/",
             "select 1 /*node='plan'*/;;",
             "*/",
@@ -215,6 +236,8 @@ mod tests {
         "\n/*a='x'*/",
         "/*a=''*/ ; ",
         "/*a='--'*/",
+        "/*a='/; \" $$ //'*/",
+        "/*node='x'*/ /*a='b'*/",
         "/*a='-'*/\n",
     ];
 

@@ -23,8 +23,8 @@ pub(super) struct Cycle {
     complete: bool,
     /// Something of it went up.
     pub(super) begun: bool,
-    /// The statement that was noted last.
-    noted: Option<(Rc<Analysis>, usize)>,
+    /// The statement that was noted last, and whether its own comment said what it is for.
+    noted: Option<(Rc<Analysis>, usize, bool)>,
     pub(super) rows: u64,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
@@ -133,8 +133,9 @@ impl Session {
         worker: &mut Worker<J>,
     ) -> Result<(), Full> {
         let cycle = self.cycles.current(now);
-        let same =
-            |(noted, at): &(Rc<Analysis>, usize)| Rc::ptr_eq(noted, analysis) && *at == place;
+        let same = |(noted, at, own): &(Rc<Analysis>, usize, bool)| {
+            Rc::ptr_eq(noted, analysis) && *at == place && !own
+        };
         let known = cycle.noted.as_ref().is_some_and(same) && !self.saying_own;
         if known && matches!(told, Told::Permit(_)) {
             return Ok(());
@@ -151,7 +152,7 @@ impl Session {
             }
             Told::Deny(_) => cycle.level = RecordLevel::Full,
         }
-        cycle.noted = Some((Rc::clone(analysis), place));
+        cycle.noted = Some((Rc::clone(analysis), place, self.saying_own));
         let full = cycle.level == RecordLevel::Full;
         let snapshot = Rc::clone(&worker.snapshot);
         let rule = match told {

@@ -209,8 +209,22 @@ impl Masking {
         if statement.settings.iter().any(|setting| setting.value.is_none()) {
             return Some("A setting that is computed would be told back.");
         }
+        if touched().any(|access| access.kind == Kind::Ddl && access.write) {
+            return Some("A definition may take masked columns to where nothing masks them.");
+        }
         if !self.is_closed() {
             return None;
+        }
+        // What is kept for the session is read back without the column that it came from.
+        let keeps = |name: &str| {
+            name.starts_with("pg_advisory_")
+                || name.starts_with("pg_try_advisory_")
+                || name == "setseed"
+        };
+        if touched().next().is_some()
+            && statement.functions.iter().any(|function| keeps(&function.name.name))
+        {
+            return Some("It may keep masked values where nothing masks them.");
         }
         let reads = touched().any(|access| !access.write);
         // A row that is locked is not written.
@@ -249,12 +263,14 @@ impl Masking {
         }
         if statement.columns.conflicts && touched(Kind::Insert) {
             return Some(
-                "ON CONFLICT without its columns may tell which values of masked columns are there;                  name the columns.",
+                "ON CONFLICT without its columns may tell which values of masked columns are there; \
+                 name the columns.",
             );
         }
         if self.uses(statement) {
             return Some(
-                "It may use a masked column otherwise than as an output: name the columns that it                  needs, and none that is masked but among its outputs.",
+                "It may use a masked column otherwise than as an output: name the columns that it \
+                 needs, and none that is masked but among its outputs.",
             );
         }
         None

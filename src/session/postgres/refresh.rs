@@ -14,7 +14,7 @@ use crate::session::gate::{self, Wrap};
 use crate::session::io::Out;
 use crate::session::refusal::Refusal;
 use crate::session::worker::{Held, Worker};
-use crate::sql::Act;
+use crate::sql::{Act, Kind as Sort, Statement};
 use crate::wire::postgres::{Backend, TxStatus, write};
 use std::rc::Rc;
 
@@ -71,6 +71,14 @@ impl Session {
         }
         if !masking.is_ready() {
             return Some("The masks have just changed, and are not ready: send it again.");
+        }
+        // What stands behind a definition in one text runs before the catalog is read again.
+        let defines = |statement: &Statement| statement.kinds.contains(Sort::Ddl);
+        if masking.plan.has_columns()
+            && analysis.statements.len() > 1
+            && analysis.statements.iter().any(defines)
+        {
+            return Some("Beside other statements a definition cannot be followed: send it alone.");
         }
         let mut statements = analysis.statements.iter().enumerate();
         statements.find_map(|(at, statement)| {

@@ -8,7 +8,7 @@ use super::refuse::{self, Denied};
 use super::settings::{self, Setting};
 use super::{Phase, Session};
 use crate::base::{Now, Secret};
-use crate::mask::Cleared;
+use crate::mask::{Cleared, clear_value};
 use crate::policy::{Decision, RecordLevel};
 use crate::record::fields::{Tag, Writer};
 use crate::record::{Journal, Kind};
@@ -338,11 +338,14 @@ impl Session {
         writer.text(Tag::Method, "connect");
         writer.bytes(Tag::Path, &start.database);
         writer.bytes(Tag::User, &start.user);
-        if !start.application.is_empty() {
-            writer.bytes(Tag::Application, &start.application);
-        }
         let plan = snapshot.plans.united(snapshot.policy.masks_of(&known.row, resource));
-        let shows = self.said.write(&plan, &mut Vec::new(), &mut writer);
+        let mut shows = self.said.write(&plan, &mut Vec::new(), &mut writer);
+        if !start.application.is_empty() {
+            let mut name = Vec::new();
+            let blocked = clear_value(&plan, &start.application, &mut name).is_err();
+            writer.bytes(Tag::Application, if blocked { b"[BLOCKED]" } else { &name });
+            shows |= blocked || name != start.application;
+        }
         let decision = match &denied {
             None => "permit",
             Some(denied) if denied.refusal == refuse::DENIED => "deny",

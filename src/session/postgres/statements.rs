@@ -47,7 +47,7 @@ impl Session {
                 }
                 let masked = self.owes_mask(&grant);
                 self.notice(&analysis, None);
-                let shown = self.recorded_text(&analysis, masked);
+                let shown = self.recorded_message(text, &analysis, masked);
                 let shown = shown.map(|text| written(|to| write::query(&text, to)));
                 self.queue.push(Expect::Simple { analysis, complete: 0, masked });
                 self.pass_under(&grant, message, shown, now, worker, out);
@@ -83,7 +83,7 @@ impl Session {
                 if self.note_statement(&analysis, 0, &told, now, worker).is_err() {
                     return self.unrecordable(now, worker, out);
                 }
-                let shown = self.recorded_text(&analysis, self.owes_mask(&grant));
+                let shown = self.recorded_message(text, &analysis, self.owes_mask(&grant));
                 let shown = shown.map(|text| {
                     let types: Vec<u32> = types.iter().collect();
                     written(|to| write::parse(name, &text, &types, to))
@@ -188,6 +188,13 @@ impl Session {
                 None
             }
         }
+    }
+
+    /// The text of a message as the record may hold it; `None`: as it came. A comment that was taken
+    /// off was not looked at for what masks are for.
+    fn recorded_message(&self, text: &[u8], analysis: &Analysis, masked: bool) -> Option<Vec<u8>> {
+        let bare = || (masked && text != &*analysis.text).then(|| analysis.text.to_vec());
+        self.recorded_text(analysis, masked).or_else(bare)
     }
 
     /// What a text does, and what its comment says of the work that it is for.

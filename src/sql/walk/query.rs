@@ -228,9 +228,11 @@ impl<'a> Walk<'a> {
 
     fn returning(&mut self, clause: Option<&'a nodes::ReturningClause>, outputs: Outputs) -> Done {
         let Some(clause) = clause else { return Ok(()) };
-        // Its options only rename OLD and NEW.
+        // The row before and the row behind, as PostgreSQL 18 knows them; options only rename them.
+        self.ranges.extend(["old", "new"]);
         for option in clause.options() {
             self.own(option.value(), Owner::Any);
+            self.ranges.extend(option.value());
         }
         self.outputs(clause.exprs(), outputs)
     }

@@ -378,3 +378,50 @@ fn nothing_goes_under_masks_whose_columns_are_not_known() {
     line.server(&ready(TxStatus::Idle));
     assert!(shown(&line).contains("send it again"), "{:?}", shown(&line));
 }
+
+/// Whether a text is refused, after the first answer is in.
+fn is_refused(level: Level, text: &str) -> bool {
+    let mut line = login_at(level);
+    line.server(&answer(&[column(TABLE, 1)], &[Some(b"plain")]));
+    line.up.clear();
+    line.down.clear();
+    line.caller(&query(text));
+    let refused = shown(&line).contains("42501");
+    assert_ne!(refused, tags(&line.up).contains('Q'), "{text}");
+    refused
+}
+
+#[test]
+fn a_definition_takes_no_masked_column_anywhere() {
+    for level in [Level::Direct, Level::DerivedClosed, Level::NoUse] {
+        for text in [
+            "alter table t rename to u",
+            "alter table t set schema other",
+            "alter table t alter column name type text using email",
+            "alter table t add column h text generated always as (email) stored",
+            "create or replace view w as select 1; select * from w",
+        ] {
+            assert!(is_refused(level, text), "{level:?} {text}");
+        }
+        for text in ["alter table u rename to w", "create view w as select a from u"] {
+            assert!(!is_refused(level, text), "{level:?} {text}");
+        }
+    }
+    let lock = "select pg_advisory_lock(ascii(email)) from t";
+    assert!(is_refused(Level::DerivedClosed, lock) && is_refused(Level::NoUse, lock));
+    assert!(!is_refused(Level::DerivedClosed, "select pg_advisory_lock(id) from u"));
+}
+
+#[test]
+fn a_comment_that_was_taken_off_is_not_in_the_record() {
+    let mut line = login();
+    line.server(&answer(&[column(TABLE, 1)], &[Some(b"plain")]));
+    line.up.clear();
+    let text = "select id from t /*node='plan',x='c17@example.com'*/";
+    line.caller(&query(text));
+    assert!(String::from_utf8_lossy(&line.up).contains("c17@example.com"), "the server has it");
+    let entries = line.worker.journal.entries();
+    let has =
+        |what: &[u8]| entries.iter().any(|entry| memchr::memmem::find(&entry.body, what).is_some());
+    assert!(has(b"plan") && has(b"select id from t") && !has(b"c17@example.com"));
+}
