@@ -1,10 +1,10 @@
 //! From statement text to a decision.
 //!
-//! A text is parsed once and kept by its exact bytes ([`Texts`](super::texts::Texts)); what it does is turned into the
-//! actions that policy knows: one for each table and the way it is touched, so that every kind and
-//! every table of a statement must be permitted. A name without a schema is looked up where the
-//! server looks: system tables first, then the schemas that the gateway pinned as search path. No
-//! catalog is read for it, so no change of the catalog can make it stale.
+//! A text that comes again is kept by its exact bytes ([`Texts`](super::texts::Texts)); what it does
+//! is turned into the actions that policy knows: one for each table and the way it is touched, so
+//! that every kind and every table of a statement must be permitted. A name without a schema is
+//! looked up where the server looks: system tables first, then the schemas that the gateway pinned
+//! as search path. No catalog is read for it, so no change of the catalog can make it stale.
 //!
 //! What has no effect beyond the session (transaction control, settings that are free, a select
 //! without tables) is permitted wherever connecting is, unless a rule denies it.

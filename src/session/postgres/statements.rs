@@ -98,7 +98,7 @@ impl Session {
         }
     }
 
-    /// Its values are what a rule may ask for; so they go under the statement's own decision.
+    /// Its values go, and are recorded, under the statement's own decision.
     pub(super) fn on_bind<J: Journal>(
         &mut self,
         bind: &Bind<'_>,
