@@ -113,3 +113,13 @@ fn a_server_that_is_not_one_lets_nobody_wait_or_in() {
     let error = Database::connect(&target, &login, &[], SILENCE).err().expect("refused");
     assert!(matches!(error, DatabaseError::NoProof), "{error}");
 }
+
+#[test]
+fn a_code_is_five_letters_and_digits_and_nothing_else_that_a_server_says() {
+    assert_eq!(code(b"42P01"), "42P01");
+    for other in
+        [&b""[..], b"42p01", b"42P0", b"42P011", b"S3cretPassw0rd-xyz", b"\xff\xff\xff\xff\xff"]
+    {
+        assert_eq!(code(other), "?????");
+    }
+}

@@ -116,3 +116,20 @@ fn an_allow_rule_that_names_it_adds_what_it_obliges_to() {
     assert!(line.up.is_empty(), "it waits for the disk");
     assert!(line.recorded(Kind::Open).contains("permit"));
 }
+
+#[test]
+fn a_statement_behind_one_with_a_comment_is_noted_by_itself() {
+    let mut line = login(&[("options", "-c weirgate.thread=t-9")]);
+    // It is kept, so that both are one text.
+    for _ in 0..2 {
+        line.worker.texts.find(ASK.as_bytes(), &crate::sql::SqlLimits::default());
+    }
+    let parts = [parse("", &format!("{ASK} /*thread='t-1'*/")), parse("", ASK), sync()];
+    line.caller(&parts.concat());
+    assert!(
+        line.up.is_empty(),
+        "what the session says of the second counts: it waits for the disk"
+    );
+    let noted = [Kind::Open, Kind::Decision].map(|kind| line.recorded(kind)).concat();
+    assert_eq!(noted.matches(ASK).count(), 2);
+}
