@@ -7,6 +7,7 @@
 
 use super::columns::{CatalogError, Columns, Reading};
 use super::judge::Analysis;
+use super::passage::Passage;
 use super::rows::{RowMask, RowPlan};
 use crate::base::Now;
 use crate::mask::{Level, Plan};
@@ -24,9 +25,11 @@ pub(super) struct Masking {
     pub(super) refresh: Option<Refresh>,
     /// Of the rows that come.
     pub(super) rows: Option<RowPlan>,
-    mask: RowMask,
+    pub(super) mask: RowMask,
     /// Rows that were rewritten and are not released yet.
     pub(super) written: Vec<u8>,
+    /// Of rows that are masked while they come.
+    pub(super) passage: Passage,
 }
 
 /// The catalog is being read.
@@ -49,6 +52,7 @@ impl Masking {
             rows: None,
             mask: RowMask::default(),
             written: Vec::new(),
+            passage: Passage::default(),
         }
     }
 
@@ -98,11 +102,6 @@ impl Masking {
         self.columns = reading.finish()?;
         (self.stale, self.read_ns) = (false, now.mono_ns);
         Ok(())
-    }
-
-    /// Whether rows must be looked at whole.
-    pub(super) fn rewrites(&self) -> bool {
-        self.refresh.is_some() || self.rows.as_ref().is_some_and(|rows| !rows.is_pass())
     }
 
     /// Plans for the rows of these columns, which a statement gives out.
