@@ -23,8 +23,9 @@ pub(super) struct Masking {
     stale: bool,
     read_ns: u64,
     pub(super) refresh: Option<Refresh>,
-    /// Of the rows that come.
+    /// Of the rows that come, and the plan that it was made by.
     pub(super) rows: Option<RowPlan>,
+    pub(super) rows_by: Arc<Plan>,
     pub(super) mask: RowMask,
     /// Rows that were rewritten and are not released yet.
     pub(super) written: Vec<u8>,
@@ -45,6 +46,7 @@ impl Masking {
     pub(super) fn new(plan: Arc<Plan>) -> Self {
         Self {
             stale: plan.has_columns(),
+            rows_by: Arc::clone(&plan),
             plan,
             columns: Columns::default(),
             read_ns: 0,
@@ -115,6 +117,8 @@ impl Masking {
         let plan = RowPlan::of(columns.iter(), &self.columns, &self.plan, tainted, &independent);
         self.stale |= plan.has_unknown();
         self.rows = Some(plan);
+        // Another one may be in force before they have come.
+        self.rows_by = Arc::clone(&self.plan);
     }
 
     /// Masks a row; what comes of it is in `written`.
@@ -124,7 +128,7 @@ impl Masking {
     pub(super) fn row(&mut self, message: &[u8]) -> Result<(), ()> {
         let body = message.get(wire::FRAME_HEAD..).unwrap_or_default();
         let Some(rows) = &self.rows else { return Err(()) };
-        match rows.rewrite(body, &self.plan, &mut self.mask, &mut self.written) {
+        match rows.rewrite(body, &self.rows_by, &mut self.mask, &mut self.written) {
             Ok(true) => Ok(()),
             Ok(false) => {
                 self.written.extend_from_slice(message);

@@ -43,11 +43,12 @@ pub(super) enum Way {
 }
 
 impl Way {
-    /// Whether a message of the server, with a body of `len` bytes, may pass in parts.
-    pub(super) fn streams(self, tag: u8, len: usize) -> bool {
+    /// Whether a message of the server, with a body of `len` bytes, may pass in parts; whole ones
+    /// have `max` at most.
+    pub(super) fn streams(self, tag: u8, len: usize, max: usize) -> bool {
         let rows = match self {
             Self::Pass | Self::Drop => true,
-            Self::Mask => len > SHOWN_MAX,
+            Self::Mask => len > SHOWN_MAX || len + FRAME_HEAD > max,
             Self::Read | Self::Never => false,
         };
         tag == b'd' || tag == b'D' && rows
@@ -109,11 +110,12 @@ impl Session {
 
     /// Whether the caller has a part of a message, which an error would be read as a part of.
     pub(super) fn is_told_in_part(&self) -> bool {
-        let passes = self.masking.as_ref().is_none_or(|masking| match &masking.passage {
-            Passage { row: Some(row), .. } => row.is_told(),
-            Passage { refused, .. } => refused.is_none(),
-        });
-        passes && self.down.is_passing()
+        match self.masking.as_ref().map(|masking| &masking.passage) {
+            // What was held of it may go still, when all of it is there.
+            Some(Passage { row: Some(row), .. }) => row.is_told(),
+            Some(Passage { refused: Some(_), .. }) => false,
+            _ => self.down.is_passing(),
+        }
     }
 
     /// A row begins that is masked while it comes; its body has `len` bytes.
@@ -146,7 +148,7 @@ impl Session {
         while matches!(self.phase, Phase::Ready) {
             let Some(masking) = &mut self.masking else { break };
             let (Some(row), Some(rows)) = (&mut masking.passage.row, &masking.rows) else { break };
-            let mut by = By { rows, plan: &masking.plan, mask: &mut masking.mask };
+            let mut by = By { rows, plan: &masking.rows_by, mask: &mut masking.mask };
             let step = row.next(input, &mut at, &mut by, &mut masking.written);
             if let (Ok(Step::Source(next)), true) = (&step, masking.written.is_empty())
                 && next.start == run.end

@@ -75,15 +75,15 @@ impl Session {
         while matches!(self.phase, Phase::Ready) {
             let rest = bytes.get(at..).unwrap_or_default();
             let way = self.way();
-            let (len, kept) = match self.down.next(rest, |tag, len| way.streams(tag, len), len_max)
-            {
+            let streams = |tag, len| way.streams(tag, len, len_max);
+            let (len, kept) = match self.down.next(rest, streams, len_max) {
                 Ok(Next::More) => break,
                 Ok(next) if self.masks_in_parts(&next, way, len_max) => {
                     self.release_run(bytes, run..at, now, worker, out);
                     let Ok((used, waits)) =
                         self.mask_next(bytes, at, next, len_max, now, worker, out)
                     else {
-                        return self.out_of_order(bytes.len(), now, worker, out);
+                        return self.out_of_order(bytes, run..at, now, worker, out);
                     };
                     at += used;
                     run = at;
@@ -91,6 +91,12 @@ impl Session {
                         return at;
                     }
                     continue;
+                }
+                // The masks that the row was begun under are gone.
+                Ok(Next::Part(len)) if way == Way::Never => {
+                    self.down.unread(len);
+                    self.unmaskable(now, worker, out);
+                    return bytes.len();
                 }
                 // What is left of a row that was refused.
                 Ok(Next::Part(len)) if way == Way::Drop => {
@@ -105,7 +111,7 @@ impl Session {
                 }
                 Ok(Next::Begins { tag, len, .. }) => {
                     if self.begins(tag).is_err() {
-                        return self.out_of_order(bytes.len(), now, worker, out);
+                        return self.out_of_order(bytes, run..at, now, worker, out);
                     }
                     if tag == b'D' && way == Way::Drop {
                         self.release_run(bytes, run..at, now, worker, out);
@@ -123,7 +129,7 @@ impl Session {
                 }
                 Ok(Next::Completes(len)) => (len, Some(self.down.take())),
                 Ok(Next::Whole { len, .. }) => (len, None),
-                Err(_) => return self.out_of_order(bytes.len(), now, worker, out),
+                Err(_) => return self.out_of_order(bytes, run..at, now, worker, out),
             };
             let message = kept.as_deref().unwrap_or(rest.get(..len).unwrap_or_default());
             if self.is_refreshing() {
@@ -133,13 +139,13 @@ impl Session {
                 let tag = message.first().copied().unwrap_or_default();
                 let body = message.get(FRAME_HEAD..).unwrap_or_default();
                 let Ok(parsed) = backend(tag, body) else {
-                    return self.out_of_order(bytes.len(), now, worker, out);
+                    return self.out_of_order(bytes, run..at, now, worker, out);
                 };
                 self.on_refresh(&parsed, now, worker, out);
                 continue;
             }
             let Ok(fate) = self.fate(message) else {
-                return self.out_of_order(bytes.len(), now, worker, out);
+                return self.out_of_order(bytes, run..at, now, worker, out);
             };
             if !matches!(fate, Fate::Masked) {
                 self.release_rows(now, worker, out);
@@ -179,6 +185,7 @@ impl Session {
                     self.poison(now, worker, out);
                 }
                 (Fate::Unmaskable, _) => {
+                    self.release_run(bytes, run..at, now, worker, out);
                     self.unmaskable(now, worker, out);
                     return bytes.len();
                 }
@@ -552,14 +559,18 @@ impl Session {
     /// Ends a connection whose server is out of order: what it means cannot be told.
     fn out_of_order<J: Journal>(
         &mut self,
-        len: usize,
+        bytes: &[u8],
+        run: std::ops::Range<usize>,
         now: Now,
         worker: &mut Worker<J>,
         out: &mut Out,
     ) -> usize {
         tracing::warn!(request = %self.link, "the resource answered out of order");
+        // What stands before it goes: the end of a message may be in it.
+        self.release_rows(now, worker, out);
+        self.release_run(bytes, run, now, worker, out);
         self.refuse_all(&Denied::of(Refusal::BadUpstream, ""), now, worker, out);
-        len
+        bytes.len()
     }
 }
 

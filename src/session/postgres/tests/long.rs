@@ -233,6 +233,44 @@ fn rows_that_were_not_described_do_not_pass_in_parts() {
     assert!(!shown(&line).contains("bbbbb"));
 }
 
+/// A reload may take the masks away, or give others, while a row comes that was begun under them.
+#[test]
+fn a_row_is_masked_as_it_was_begun() {
+    let long = message(|to| write::data_row(&[Some(b"b"), Some(&[b's'; 50_000]), Some(b"7")], to));
+    let (first, rest) = long.split_at(20_000);
+    for (rules, closed) in [(rules(), true), (Vec::new(), true), (Vec::new(), false)] {
+        let mut made = masked_snapshot(3, Level::NoUse);
+        if closed {
+            let mut all = RuleSpec::new("all", Effect::Allow);
+            all.then.masks = crate::base::MaskSet::EMPTY;
+            made.policy = Table::compile([rules, vec![all]].concat(), 1, 3).unwrap();
+        }
+        let mut line = asked();
+        line.server(&[&described(), first].concat());
+        line.worker.reload(Arc::new(made));
+        line.caller(&query("select id from t"));
+        line.server(&[rest, &good_row()].concat());
+        assert_eq!(line.session.is_closed(), closed);
+        assert!(!shown(&line).contains("ss"), "{:?}", shown(&line));
+        if !closed {
+            assert_eq!(tags(&line.down), "TDD");
+        }
+    }
+}
+
+/// The end of a row that passes in parts may stand in one input with what is no answer.
+#[test]
+fn what_stands_before_a_broken_message_is_told_whole() {
+    let mut line = asked();
+    let row = message(|to| write::data_row(&[Some(&[b'i'; 50_000])], to));
+    let described = message(|to| write::row_description(&[column(TABLE, 1)], to));
+    let (first, rest) = row.split_at(20_000);
+    line.server(&[&described, first].concat());
+    line.server(&[rest, &message(write::parse_done)].concat());
+    assert_eq!(tags(&line.down), "TDE");
+    assert!(line.session.is_closed() && shown(&line).contains("FATAL"));
+}
+
 /// What is held of a row is more than the journal has room for at a time.
 #[test]
 fn what_was_held_goes_as_the_journal_has_room() {
