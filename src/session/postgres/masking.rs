@@ -2,14 +2,16 @@
 //!
 //! The plan is the union of all masks that a statement of the caller could owe. The numbers of its
 //! columns are read from the catalog before the caller is let in, and again after a statement that
-//! may have changed definitions, and from time to time. A relation that was made meanwhile gives out
-//! NULL until then.
+//! may have changed definitions, and from time to time. A relation, or a column of one, that was made
+//! meanwhile gives out NULL until then. Where the columns were found before, in any session, they are
+//! looked for again: a name is not all that a mask goes by.
 
-use super::columns::{CatalogError, Columns, Reading};
+use super::columns::{Before, CatalogError, Columns, Reading};
 use super::judge::Analysis;
 use super::rows::{RowMask, RowPlan};
-use crate::base::Now;
-use crate::mask::{Level, Plan};
+use crate::base::{ExchangeId, Now};
+use crate::mask::{ColumnRule, Level, Plan};
+use crate::session::relations::{Relations, Spot};
 use crate::sql::{Access, Act, Kind, Statement};
 use crate::wire::postgres::{self as wire, Fields, TxStatus, write};
 use std::sync::Arc;
@@ -34,6 +36,8 @@ pub(super) struct Refresh {
     rows: Vec<Vec<u8>>,
     bytes: usize,
     failed: bool,
+    /// Where the columns were found before.
+    known: Vec<Before>,
     /// What the caller is told when it was read for the first time.
     pub(super) first: Option<(Vec<u8>, TxStatus)>,
 }
@@ -75,29 +79,74 @@ impl Masking {
         self.columns.fits(self.plan.columns())
     }
 
-    /// The text that reads the catalog, where that is due.
-    pub(super) fn due(&self, now: Now) -> Option<String> {
+    /// Whether the catalog is to be read.
+    pub(super) fn is_due(&self, now: Now) -> bool {
         let old = now.mono_ns.saturating_sub(self.read_ns) > READ_NS;
-        let due = self.plan.has_columns() && (self.stale || old) && self.refresh.is_none();
-        if due { super::columns::query(self.plan.columns()) } else { None }
+        self.plan.has_columns() && (self.stale || old) && self.refresh.is_none()
     }
 
-    pub(super) fn begin(&mut self, first: Option<(Vec<u8>, TxStatus)>) {
-        self.refresh = Some(Refresh { rows: Vec::new(), bytes: 0, failed: false, first });
+    /// Begins to read the catalog of the database at `place`: the text that asks it.
+    pub(super) fn begin(
+        &mut self,
+        first: Option<(Vec<u8>, TxStatus)>,
+        place: &str,
+        relations: &Relations,
+    ) -> Option<String> {
+        let known = before(&self.plan, place, relations);
+        let text = super::columns::query(self.plan.columns(), &known)?;
+        self.refresh = Some(Refresh { rows: Vec::new(), bytes: 0, failed: false, known, first });
+        Some(text)
     }
 
-    /// Takes the rows that were read over.
-    pub(super) fn finish(&mut self, refresh: &Refresh, now: Now) -> Result<(), CatalogError> {
+    /// Takes the rows that were read over. What an open transaction says is not kept for others, for
+    /// it may not come to be.
+    pub(super) fn finish(
+        &mut self,
+        refresh: &Refresh,
+        now: Now,
+        (place, keeps): (&str, bool),
+        relations: &Relations,
+    ) -> Result<(), CatalogError> {
         if refresh.failed {
             return Err(CatalogError::Unexpected);
         }
-        let mut reading = Reading::new(self.plan.columns());
+        let mut reading = Reading::new(self.plan.columns(), &refresh.known);
         for row in &refresh.rows {
             reading.row(row)?;
         }
         self.columns = reading.finish()?;
         (self.stale, self.read_ns) = (false, now.mono_ns);
+        for (rule, column) in self.plan.columns().iter().enumerate().filter(|_| keeps) {
+            let asked: Vec<_> = of_rule(&refresh.known, rule).collect();
+            let found = self.columns.spots(rule);
+            relations.learn(place, &column.name().to_string(), &asked, found);
+        }
         Ok(())
+    }
+
+    /// Whether a column that was there is nowhere any more.
+    pub(super) fn is_lost(&self, place: &str, relations: &Relations) -> bool {
+        let gone = |(rule, column): (usize, &ColumnRule)| {
+            let known = || relations.known(place, &column.name().to_string());
+            self.columns.spots(rule).is_empty() && known().is_some()
+        };
+        self.plan.columns().iter().enumerate().any(gone)
+    }
+
+    /// Says which columns are not where their masks have them.
+    pub(super) fn warn(&self, link: ExchangeId) {
+        let name = |rule: usize| self.plan.columns().get(rule).map(ColumnRule::name);
+        for missing in self.columns.missing() {
+            if let Some(column) = name(missing.rule) {
+                tracing::warn!(request = %link, %column, "a masked column is not there");
+            }
+        }
+        for moved in self.columns.moved() {
+            if let Some(column) = name(moved.rule) {
+                let now = &moved.name;
+                tracing::warn!(request = %link, %column, %now, "a masked column has another name");
+            }
+        }
     }
 
     /// Whether rows must be looked at whole.
@@ -113,9 +162,31 @@ impl Masking {
         let independent =
             |place: usize| outputs.is_some_and(|all| all.get(place).copied().unwrap_or(false));
         let tainted = statement.is_none_or(|statement| self.is_tainted(statement));
-        let plan = RowPlan::of(columns.iter(), &self.columns, &self.plan, tainted, &independent);
+        let mut plan =
+            RowPlan::of(columns.iter(), &self.columns, &self.plan, tainted, &independent);
         self.stale |= plan.has_unknown();
+        if let Some(statement) = statement.filter(|_| self.hides()) {
+            self.hide_ruled(&mut plan, columns, statement);
+        }
         self.rows = Some(plan);
+    }
+
+    /// Whether rows may be withheld by what their statement is.
+    fn hides(&self) -> bool {
+        self.plan.has_columns() && !self.plan.blocks_all()
+    }
+
+    /// What a rewrite rule puts into the answer to a write has the names and origins that it likes.
+    fn hide_ruled(&self, plan: &mut RowPlan, columns: wire::Columns<'_>, statement: &Statement) {
+        let writes = [Kind::Insert, Kind::Update, Kind::Delete, Kind::Merge];
+        let writes = writes.into_iter().any(|kind| statement.kinds.contains(kind));
+        if !writes || matches!(statement.act, Act::Explain { .. }) {
+            return;
+        }
+        let ruled: Vec<bool> =
+            columns.iter().map(|column| self.columns.is_ruled(column.table)).collect();
+        let all = !statement.columns.returns;
+        plan.hide(|place| all || ruled.get(place).copied().unwrap_or(true));
     }
 
     /// Masks a row; what comes of it is in `written`.
@@ -186,6 +257,13 @@ impl Masking {
             || matches!(statement.act, Act::Fetch { .. } | Act::Execute { .. })
             || statement.functions.iter().any(|function| !function.plain)
             || statement.accesses.iter().any(|access| self.touches(access))
+            || statement.accesses.iter().any(|access| access.write && self.is_ruled(access))
+    }
+
+    /// Whether rewrite rules make of a write what they like.
+    fn is_ruled(&self, access: &Access) -> bool {
+        let name = access.table.to_string();
+        self.columns.is_ruled_by_name(name.as_bytes())
     }
 
     /// Whether values in a text may be those of masked columns.
@@ -342,6 +420,19 @@ impl Refresh {
         }
         None
     }
+}
+
+/// Where the columns of a plan were found before.
+pub(super) fn before(plan: &Plan, place: &str, relations: &Relations) -> Vec<Before> {
+    let of = |(rule, column): (usize, &ColumnRule)| {
+        let spots = relations.known(place, &column.name().to_string()).unwrap_or_default();
+        spots.into_iter().map(move |spot| (rule, spot)).collect::<Vec<_>>()
+    };
+    plan.columns().iter().enumerate().flat_map(of).collect()
+}
+
+fn of_rule(known: &[Before], rule: usize) -> impl Iterator<Item = Spot> + '_ {
+    known.iter().filter(move |(of, _)| *of == rule).map(|(_, spot)| *spot)
 }
 
 /// How old what was read may be.

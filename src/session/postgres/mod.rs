@@ -47,7 +47,7 @@ mod texts;
 mod upstream;
 mod verdicts;
 
-pub use catalog::{MissingColumn, catalog_query, missing_columns};
+pub use catalog::{CatalogQuery, Found, MissingColumn, MovedColumn};
 pub use judge::{Asked, asked};
 pub use refuse::POISON;
 pub(super) use texts::Texts;

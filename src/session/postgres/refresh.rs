@@ -18,6 +18,11 @@ use crate::sql::{Act, Kind as Sort, Statement};
 use crate::wire::postgres::{Backend, TxStatus, write};
 use std::rc::Rc;
 
+/// What a database is known by among those that masks were read for.
+pub(super) fn place(authority: &str, database: &str) -> String {
+    format!("{authority}/{database}")
+}
+
 impl Session {
     /// Makes ready what the connection may owe.
     pub(super) fn arm(&mut self, snapshot: &Held) {
@@ -132,14 +137,20 @@ impl Session {
         worker: &mut Worker<J>,
         out: &mut Out,
     ) -> bool {
-        let Some(text) = self.masking.as_ref().and_then(|masking| masking.due(now)) else {
-            return false;
-        };
-        if let Some(masking) = &mut self.masking {
-            masking.begin(Some((statuses.to_vec(), status)));
-        }
+        let place = self.place();
+        let due = self.masking.as_mut().filter(|masking| masking.is_due(now));
+        let first = Some((statuses.to_vec(), status));
+        let text = due.and_then(|masking| masking.begin(first, &place, &worker.relations));
+        let Some(text) = text else { return false };
         self.say_link(&text, now, worker, out);
         true
+    }
+
+    /// What the database is known by among those that masks were read for.
+    fn place(&self) -> String {
+        let snapshot = self.snapshot.as_ref();
+        let view = self.resource.and_then(|id| snapshot.and_then(|one| one.resource(id)));
+        view.map(|view| place(&view.authority, &view.database)).unwrap_or_default()
     }
 
     /// Reads the catalog again where that is due and nothing is under way.
@@ -157,11 +168,13 @@ impl Session {
         if quiet && !self.is_of_now(worker) && !self.still_known(now, worker, out) {
             return true;
         }
-        let text = self.masking.as_ref().filter(|_| quiet).and_then(|masking| masking.due(now));
-        let Some(text) = text else { return false };
-        if let Some(masking) = &mut self.masking {
-            masking.begin(None);
+        if !quiet || !self.masking.as_ref().is_some_and(|masking| masking.is_due(now)) {
+            return false;
         }
+        let place = self.place();
+        let masking = self.masking.as_mut();
+        let text = masking.and_then(|masking| masking.begin(None, &place, &worker.relations));
+        let Some(text) = text else { return false };
         self.say_link(&text, now, worker, out);
         true
     }
@@ -203,20 +216,21 @@ impl Session {
             return;
         };
         self.tx = status;
-        let read = masking.finish(&refresh, now);
+        let (place, relations) = (self.place(), std::sync::Arc::clone(&worker.relations));
+        let Some(masking) = &mut self.masking else { return };
+        let kept = (place.as_str(), status == TxStatus::Idle);
+        let read = masking.finish(&refresh, now, kept, &relations);
         let gone = masking.columns.missing().iter().any(|missing| missing.table);
-        let plan = std::sync::Arc::clone(&masking.plan);
-        for missing in masking.columns.missing() {
-            if let Some(rule) = plan.columns().get(missing.rule) {
-                tracing::warn!(request = %self.link, column = %rule.name(), "a masked column is not there");
-            }
-        }
+        let lost = read.is_ok() && masking.is_lost(&place, &relations);
+        masking.warn(self.link);
         // A column that goes by another name would be given out unmasked.
-        if read.is_err() || gone {
-            let detail = if gone {
+        if read.is_err() || gone || lost {
+            let detail = if read.is_err() {
+                "What is to be masked cannot be read from the catalog."
+            } else if gone {
                 "A masked column is not in its table any more: the masks must be looked at."
             } else {
-                "What is to be masked cannot be read from the catalog."
+                "A masked table that was there is gone: the masks must be looked at."
             };
             tracing::error!(request = %self.link, detail, "the masks cannot be kept");
             return self.refuse_all(&Denied::of(Refusal::Unmaskable, detail), now, worker, out);

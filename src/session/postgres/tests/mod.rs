@@ -3,6 +3,7 @@
 mod attack;
 mod columns;
 mod masked;
+mod moved;
 mod refused;
 mod said;
 mod split;
