@@ -1,6 +1,7 @@
 """Masks while somebody else changes the database under them."""
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -165,3 +166,65 @@ def test_what_rewrite_rules_give_out_for_a_write_is_withheld(gateway, server, is
                 assert one(connection, "select name from people where id = 17") == ("name 17",)
     finally:
         server.psql("orders", "drop view people; drop table logbook")
+
+
+def test_a_function_that_changes_the_search_path_ends_the_session(gateway, server, issuer):
+    server.psql("orders", """
+        create schema evil;
+        create table evil.customers as select 1 as id, 'evil'::text as name;
+        create function public.set_path(text) returns text language sql as
+          $$ select set_config('search_path', $1, false) $$;
+        grant usage on schema evil to app;
+        grant select on evil.customers to app;
+    """)
+    try:
+        ways = through(gateway, issuer.token("ada", "admins"))
+        with psycopg.connect(**ways, autocommit=True) as connection:
+            for _ in range(3):
+                assert one(connection, "select set_path('public')") == ("public",)
+                assert one(connection, "select name from customers where id = 1") == ("name 1",)
+            with pytest.raises(psycopg.Error):
+                connection.execute("select set_path('evil')")
+                connection.execute("select name from customers where id = 1")
+            assert connection.closed
+        # Whole cycles in one write: the second waits for what the first did.
+        connection, _ = raw_login(gateway, issuer.token("ada", "admins"))
+        with connection:
+            texts = [b"select set_path('evil')\0", b"select name from customers where id = 1\0"]
+            connection.sendall(b"".join(message(b"Q", text) for text in texts))
+            told = b""
+            while part := connection.recv(65536):
+                told += part
+            assert b"FATAL" in told and b"DATA" not in told and b"name 1" not in told
+            assert told.count(b"evil") <= 1
+    finally:
+        server.psql("orders", "drop function set_path(text); drop schema evil cascade")
+
+
+def test_a_copy_ends_with_the_rule_that_let_it_in(gateway, issuer):
+    ways = through(gateway, issuer.token("ria", "readers"))
+    policy = gateway.folder / "policy.toml"
+    with psycopg.connect(**ways, autocommit=True) as connection:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege) as refused:
+            with connection.cursor().copy("copy notes from stdin") as copy:
+                copy.write_row((1, "before"))
+                # What stands in the client's buffer is not sent so far.
+                copy.write("".join(f"{n}\tx\n" for n in range(1000, 60_000)))
+                policy.write_text(policy.read_text() + """
+[[rule]]
+id = "no-more-copies"
+effect = "deny"
+what = { statement = ["copy_in"] }
+""")
+                gateway.process.send_signal(signal.SIGHUP)
+                deadline = time.monotonic() + 60
+                n = 100_000
+                while time.monotonic() < deadline:
+                    copy.write("".join(f"{n + k}\tx\n" for k in range(100)))
+                    n += 100
+                    time.sleep(0.01)
+                    if "no-more-copies" in (gateway.folder / "log").read_text():
+                        break
+        assert "no-more-copies" in str(refused.value)
+        # All of it is taken back, and the connection goes on.
+        assert one(connection, "select count(*) from notes") == (0,)

@@ -22,6 +22,10 @@ pub(super) struct Masking {
     pub(super) columns: Columns,
     /// The catalog may have changed since it was read.
     stale: bool,
+    /// A definition went since it was read.
+    pub(super) defined: bool,
+    /// It was read in a transaction, which may undo what it says.
+    open: bool,
     read_ns: u64,
     pub(super) refresh: Option<Refresh>,
     /// Of the rows that come.
@@ -48,6 +52,8 @@ impl Masking {
             stale: plan.has_columns(),
             plan,
             columns: Columns::default(),
+            defined: false,
+            open: false,
             read_ns: 0,
             refresh: None,
             rows: None,
@@ -69,9 +75,15 @@ impl Masking {
     pub(super) fn noticed(&mut self, statement: &Statement) {
         let changes = [Kind::Ddl, Kind::Do, Kind::Call, Kind::Unknown];
         let kinds = changes.into_iter().any(|kind| statement.kinds.contains(kind));
-        if kinds || statement.functions.iter().any(|function| !function.plain) {
+        let undoes = matches!(statement.act, Act::RollbackTo { .. }) && self.open;
+        if kinds || undoes || statement.functions.iter().any(|function| !function.plain) {
             self.stale = self.plan.has_columns();
         }
+    }
+
+    /// No transaction is open any more.
+    pub(super) fn settled(&mut self) {
+        self.stale |= std::mem::take(&mut self.open);
     }
 
     /// Whether the columns of the plan in force are known.
@@ -116,6 +128,8 @@ impl Masking {
         }
         self.columns = reading.finish()?;
         (self.stale, self.read_ns) = (false, now.mono_ns);
+        self.defined = false;
+        self.open |= !keeps;
         for (rule, column) in self.plan.columns().iter().enumerate().filter(|_| keeps) {
             let asked: Vec<_> = of_rule(&refresh.known, rule).collect();
             let found = self.columns.spots(rule);

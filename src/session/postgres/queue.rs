@@ -152,6 +152,17 @@ impl Queue {
         self.due.front_mut()
     }
 
+    /// The statement whose data may be asked for, and its place in the text; without: all of it.
+    pub(super) fn copying(&self) -> Option<(Rc<Analysis>, Option<usize>)> {
+        match self.due.iter().find(|expect| expect.copies_in())? {
+            Expect::Execute { prepared, .. } => {
+                Some((Rc::clone(&prepared.analysis), Some(prepared.place)))
+            }
+            Expect::Simple { analysis, .. } => Some((Rc::clone(analysis), None)),
+            _ => None,
+        }
+    }
+
     /// Whether a COPY FROM STDIN may be under way.
     pub(super) fn may_copy(&self) -> bool {
         self.copying.is_some()

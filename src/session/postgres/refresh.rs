@@ -5,6 +5,7 @@ use super::literals;
 use super::masking::Masking;
 use super::queue::Named;
 use super::refuse::Denied;
+use super::sway::only_ends;
 use super::{Phase, Session};
 use crate::base::Now;
 use crate::mask::Cleared;
@@ -38,24 +39,15 @@ impl Session {
         }
     }
 
-    /// Whether the catalog is being read, and everything waits for it.
+    /// Whether the server is asked something by the gateway itself, and everything waits for it.
     pub(super) fn is_refreshing(&self) -> bool {
-        self.masking.as_ref().is_some_and(|masking| masking.refresh.is_some())
+        self.sway.is_asking()
+            || self.masking.as_ref().is_some_and(|masking| masking.refresh.is_some())
     }
 
     /// Whether rows under this grant are masked.
     pub(super) fn owes_mask(&self, grant: &Grant) -> bool {
         !grant.masks().is_empty()
-    }
-
-    /// A statement goes that may change the catalog.
-    pub(super) fn notice(&mut self, analysis: &Rc<Analysis>, place: Option<usize>) {
-        let Some(masking) = &mut self.masking else { return };
-        for (at, statement) in analysis.statements.iter().enumerate() {
-            if place.is_none_or(|place| place == at) {
-                masking.noticed(statement);
-            }
-        }
     }
 
     /// Why a statement that owes a mask cannot keep it.
@@ -85,6 +77,10 @@ impl Session {
         {
             return Some("Beside other statements a definition cannot be followed: send it alone.");
         }
+        // It goes before the catalog can be read again, for that takes a Sync.
+        if masking.defined && !only_ends(analysis) {
+            return Some("Behind a definition it cannot be followed: send it behind a Sync.");
+        }
         let mut statements = analysis.statements.iter().enumerate();
         statements.find_map(|(at, statement)| {
             if place.is_some_and(|place| place != at) {
@@ -111,6 +107,13 @@ impl Session {
             cleared = bare;
         }
         changed.then_some(cleared)
+    }
+
+    /// The value of a setting as it may be told and recorded; `None`: as it is.
+    pub(super) fn cleared_status(&self, value: &[u8]) -> Option<Vec<u8>> {
+        let masking = self.masking.as_ref()?;
+        let mut cleared = Vec::new();
+        masking.plan.clear_statement(value, &mut cleared).then_some(cleared)
     }
 
     /// A value that is bound to a statement, as the record may hold it.
@@ -168,6 +171,10 @@ impl Session {
         if quiet && !self.is_of_now(worker) && !self.still_known(now, worker, out) {
             return true;
         }
+        if quiet && let Some(text) = self.sway.ask() {
+            self.say_link(text, now, worker, out);
+            return true;
+        }
         if !quiet || !self.masking.as_ref().is_some_and(|masking| masking.is_due(now)) {
             return false;
         }
@@ -209,6 +216,9 @@ impl Session {
         worker: &mut Worker<J>,
         out: &mut Out,
     ) {
+        if self.sway.is_asking() {
+            return self.on_path(message, now, worker, out);
+        }
         let Some(masking) = &mut self.masking else { return };
         let Some(mut refresh) = masking.refresh.take() else { return };
         let Some(status) = refresh.take(message) else {

@@ -6,6 +6,7 @@
 use super::caller::Bytes;
 use super::leg::Next;
 use super::login::is_told;
+use super::passing::written;
 use super::queue::Expect;
 use super::refuse::{self, Denied};
 use super::settings::{self, Setting};
@@ -17,7 +18,7 @@ use crate::session::gate::{self, Wrap};
 use crate::session::io::Out;
 use crate::session::refusal::Refusal;
 use crate::session::worker::Worker;
-use crate::wire::postgres::{Backend, FRAME_HEAD, Fields, TxStatus, backend};
+use crate::wire::postgres::{Backend, FRAME_HEAD, Fields, TxStatus, backend, write};
 
 /// What becomes of one message.
 enum Fate {
@@ -259,11 +260,13 @@ impl Session {
                     return Ok(Fate::Pass);
                 }
                 self.forget_rows();
+                let ended = self.ended.told(code);
                 let failure = self.queue.failed();
                 if failure.skips && self.skip.is_none() {
                     self.skip = Some(Skip::Upstream);
                 }
                 match failure.denied {
+                    None if ended.is_some() => Ok(ended.map_or(Fate::Pass, Fate::Refused)),
                     Some(denied) if code == SYNTAX_ERROR => Ok(Fate::Refused(denied)),
                     _ => Ok(self.words(true, fields)),
                 }
@@ -271,6 +274,9 @@ impl Session {
             Backend::Ready(status) => {
                 let ended = self.queue.ready(status == TxStatus::Idle).ok_or(OutOfOrder)?;
                 self.tx = status;
+                if let Some(masking) = self.masking.as_mut().filter(|_| status == TxStatus::Idle) {
+                    masking.settled();
+                }
                 Ok(Fate::Ends(ended))
             }
             Backend::Notice(fields) => Ok(self.words(false, fields)),
@@ -281,7 +287,7 @@ impl Session {
                 {
                     return Err(OutOfOrder);
                 }
-                Ok(if is_told(name) { Fate::Pass } else { Fate::Swallow })
+                Ok(if is_told(name) { self.status(name, value) } else { Fate::Swallow })
             }
             // A key that the server changes is of no use to the caller.
             Backend::Key { .. } => Ok(Fate::Swallow),
@@ -325,6 +331,14 @@ impl Session {
         let masking = self.masking.as_ref();
         let words = masking.and_then(|masking| masking.complaint(is_error, fields));
         words.map_or(Fate::Pass, Fate::Words)
+    }
+
+    /// A setting that is told, as the detectors leave it: the caller chose some of them.
+    fn status(&self, name: &[u8], value: &[u8]) -> Fate {
+        match self.cleared_status(value) {
+            Some(cleared) => Fate::Words(written(|to| write::status(name, &cleared, to))),
+            None => Fate::Pass,
+        }
     }
 
     /// A row is due only while a statement runs.

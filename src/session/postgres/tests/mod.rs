@@ -7,6 +7,7 @@ mod moved;
 mod refused;
 mod said;
 mod split;
+mod sways;
 
 use super::{Opened, Session};
 use crate::base::{

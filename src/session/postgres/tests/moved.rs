@@ -9,7 +9,7 @@ const COLUMN: &str = "public.t.email";
 const PLACE: &str = "db.internal:5432/orders_prod";
 
 /// An answer of the catalog: rows with their cells between bars, an empty one for NULL.
-fn says(rows: &[&str], status: TxStatus) -> Vec<u8> {
+pub(super) fn says(rows: &[&str], status: TxStatus) -> Vec<u8> {
     message(|to| {
         write::row_description(&[], to);
         for row in rows {
@@ -21,11 +21,11 @@ fn says(rows: &[&str], status: TxStatus) -> Vec<u8> {
     })
 }
 
-const USUAL: &[&str] =
+pub(super) const USUAL: &[&str] =
     &["rule|0|20000|2|||", "column|0|20000|2|public|t|email", "newest||20010||||"];
 
 /// A caller who logs in where the catalog says `rows`. Returns what the catalog was asked, too.
-fn login(level: Level, relations: &Arc<Relations>, rows: &[&str]) -> (Line, String) {
+pub(super) fn login(level: Level, relations: &Arc<Relations>, rows: &[&str]) -> (Line, String) {
     let mut line = Line::new();
     line.worker.relations = Arc::clone(relations);
     line.worker.reload(Arc::new(masked_snapshot(2, level)));
