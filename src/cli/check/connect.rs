@@ -10,7 +10,7 @@ use super::print_one;
 use crate::base::{CredentialId, MaskId, MaskSet, ResourceId};
 use crate::cli::mask::{identifier, literal};
 use crate::config::{Config, CredentialKind, Diagnostic, MaskSettings, Place, Resource, Source};
-use crate::control::database::{Answer, Database, DatabaseError, Target};
+use crate::control::database::{Answer, Database, DatabaseError, Target, Times};
 use crate::credential::OperatorLogin;
 use crate::gateway::known_relations;
 use crate::mask::{ColumnName, MaskSpec, Plan};
@@ -106,7 +106,7 @@ impl Check<'_> {
             Ok(target) => target,
             Err(error) => return Ok(Err(failed(&secret.place, &error))),
         };
-        let mut database = match Database::connect(&target, &login, PINNED, SILENCE) {
+        let mut database = match Database::connect(&target, &login, PINNED, Times::of(SILENCE)) {
             Ok(database) => database,
             Err(error) => return Ok(Err(failed(&secret.place, &error))),
         };
