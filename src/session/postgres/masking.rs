@@ -168,8 +168,14 @@ impl Masking {
         self.refresh.is_some() || self.rows.as_ref().is_some_and(|rows| !rows.is_pass())
     }
 
-    /// Plans for the rows of these columns, which a statement gives out.
-    pub(super) fn plan_rows(&mut self, columns: wire::Columns<'_>, statement: Option<&Statement>) {
+    /// Plans for the rows of these columns, which a statement gives out. `runs` is what it executes by
+    /// its name, or itself; `None`: that is not known.
+    pub(super) fn plan_rows(
+        &mut self,
+        columns: wire::Columns<'_>,
+        statement: Option<&Statement>,
+        runs: Option<&Statement>,
+    ) {
         let count = columns.len();
         let outputs = statement.and_then(|statement| statement.columns.outputs.as_ref());
         let outputs = outputs.filter(|outputs| outputs.len() == count);
@@ -179,8 +185,10 @@ impl Masking {
         let mut plan =
             RowPlan::of(columns.iter(), &self.columns, &self.plan, tainted, &independent);
         self.stale |= plan.has_unknown();
-        if let Some(statement) = statement.filter(|_| self.hides()) {
-            self.hide_ruled(&mut plan, columns, statement);
+        match runs {
+            _ if !self.hides() => {}
+            Some(statement) => self.hide_ruled(&mut plan, columns, statement),
+            None => plan.hide(|_| true),
         }
         self.rows = Some(plan);
     }

@@ -223,6 +223,11 @@ impl Queue {
         self.named(change, self.statements.get(name))
     }
 
+    /// The statement that `name` stands for by the answers that are in: that is what runs at the front.
+    pub(super) fn confirmed(&self, name: &[u8]) -> Option<&Rc<Prepared>> {
+        self.statements.get(key(name))
+    }
+
     /// The statement that the portal runs.
     pub(super) fn portal(&self, name: &[u8]) -> Named {
         let name = key(name);

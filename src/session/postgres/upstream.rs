@@ -4,6 +4,7 @@
 //! one piece. What is swallowed or told in other words ends a run.
 
 use super::caller::Bytes;
+use super::judge::{Analysis, Prepared};
 use super::leg::Next;
 use super::login::is_told;
 use super::passing::written;
@@ -18,7 +19,9 @@ use crate::session::gate::{self, Wrap};
 use crate::session::io::Out;
 use crate::session::refusal::Refusal;
 use crate::session::worker::Worker;
+use crate::sql::Act;
 use crate::wire::postgres::{Backend, FRAME_HEAD, Fields, TxStatus, backend, write};
+use std::rc::Rc;
 
 /// What becomes of one message.
 enum Fate {
@@ -209,18 +212,22 @@ impl Session {
                 _ => Err(OutOfOrder),
             },
             Backend::RowDescription(columns) if self.is_own_describe() => {
-                if let Some(Expect::OwnDescribe { prepared }) = self.queue.answered(|_| true)
-                    && let Some(masking) = &mut self.masking
-                {
-                    masking.plan_rows(columns, prepared.statement());
+                if let Some(Expect::OwnDescribe { prepared }) = self.queue.answered(|_| true) {
+                    let runs = self.executed(&prepared.analysis, prepared.place);
+                    if let Some(masking) = &mut self.masking {
+                        let runs = runs.as_ref().and_then(|one| one.statement());
+                        masking.plan_rows(columns, prepared.statement(), runs);
+                    }
                 }
                 Ok(Fate::Swallow)
             }
             Backend::RowDescription(columns) => match self.queue.front() {
                 Some(Expect::Simple { analysis, complete, masked: true }) => {
-                    let (analysis, place) = (std::rc::Rc::clone(analysis), *complete);
+                    let (analysis, place) = (Rc::clone(analysis), *complete);
+                    let runs = self.executed(&analysis, place);
                     let Some(masking) = &mut self.masking else { return Err(OutOfOrder) };
-                    masking.plan_rows(columns, analysis.statements.get(place));
+                    let runs = runs.as_ref().and_then(|one| one.statement());
+                    masking.plan_rows(columns, analysis.statements.get(place), runs);
                     Ok(Fate::Pass)
                 }
                 Some(Expect::Describe) => answered(self, |e| matches!(e, Expect::Describe)),
@@ -297,6 +304,21 @@ impl Session {
 
     fn is_own_describe(&mut self) -> bool {
         matches!(self.queue.front(), Some(Expect::OwnDescribe { .. }))
+    }
+
+    /// What runs in the end where a statement is an EXECUTE; `None`: nobody knows, and so nothing of
+    /// its rows is known, either.
+    fn executed(&self, analysis: &Rc<Analysis>, place: usize) -> Option<Rc<Prepared>> {
+        let mut runs = Prepared::new(Rc::clone(analysis), place);
+        for _ in 0..RUNS_MAX {
+            let Some(Act::Execute { name }) = runs.statement().map(|one| &one.act) else {
+                return Some(runs);
+            };
+            let name = name.as_bytes();
+            let earlier = runs.analysis.prepared_before(runs.place, name);
+            runs = earlier.or_else(|| self.queue.confirmed(name).map(Rc::clone))?;
+        }
+        None
     }
 
     fn forget_rows(&mut self) {
@@ -490,6 +512,8 @@ impl Session {
     }
 }
 
+/// So many names one EXECUTE may go through.
+const RUNS_MAX: usize = 6;
 /// Bytes of masked rows that go out together.
 const ROWS_MAX: usize = 32 << 10;
 /// What the server says of the text that stands in the place of a refused statement.

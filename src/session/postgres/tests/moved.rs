@@ -175,6 +175,22 @@ fn what_a_rewrite_rule_gives_out_for_a_write_is_withheld() {
         let told = gets(&mut line, "delete from u where id = 1 returning a", &[(20_005, 1)]);
         assert!(told.contains("ana@x.org"), "{level:?}");
         assert!(gets(&mut line, "select a from r", &[(20_006, 1)]).contains("ana@x.org"));
+        // By a name that is prepared before, or in the same text.
+        for text in ["prepare w as insert into r values (1)", "prepare s as select 1"] {
+            line.caller(&query(text));
+            line.server(&message(|to| {
+                write::complete(b"PREPARE", to);
+                write::ready(TxStatus::Idle, to);
+            }));
+        }
+        let told = gets(&mut line, "execute w", &[(0, 0), (20_005, 1)]);
+        assert!(!told.contains("ana@x.org"), "{level:?}");
+        assert!(gets(&mut line, "execute s", &[(20_005, 1)]).contains("ana@x.org"));
+        // What the name stands for behind it is not what runs.
+        line.down.clear();
+        line.caller(&[query("execute w"), query("deallocate w"), query("execute s")].concat());
+        line.server(&answer(&[column(0, 0)], &[Some(b"ana@x.org")]));
+        assert!(!shown(&line).contains("ana@x.org"), "{level:?}");
     }
     let (mut line, _) = login(Level::DerivedClosed, &Arc::default(), &ruled);
     let computed = gets(&mut line, "insert into r values (1) returning upper(a)", &[(0, 0)]);
