@@ -1,6 +1,7 @@
 //! The control thread of one gateway: keys, names, certificates, the admin surface.
 
 use super::keys::Jwks;
+use super::relations::Keeper;
 use super::stamps::Stamps;
 use super::{Live, StartError, compile, metrics};
 use crate::config::{Config, KeySource};
@@ -152,8 +153,11 @@ async fn begin(config: &Config) -> Result<(Keys<Jwks>, Dns), String> {
 /// Names as they resolve, certificates and secrets as their files change.
 async fn watch(live: &Arc<Live>, mut files: Stamps, dns: &Dns) {
     let mut names = dns.published().generation();
+    let data_dir = live.config().gateway.data_dir.clone();
+    let mut keeper = Keeper::new(Arc::clone(&live.relations), data_dir);
     loop {
         tokio::time::sleep(LOOK).await;
+        keeper.keep();
         let generation = dns.published().generation();
         if generation != names {
             names = generation;

@@ -7,6 +7,7 @@ mod compile;
 mod control;
 mod keys;
 mod metrics;
+mod relations;
 mod restart;
 mod sessions;
 mod stamps;
@@ -21,8 +22,10 @@ use crate::control::drain::{self, Drain, DrainError, Files, Settings, Storage};
 use crate::runtime::map::RingJournal;
 use crate::runtime::{self, Counters, ListenerPlan, Mailbox, Published, Worker, WorkerPlan};
 use crate::session::cancels::Cancels;
+use crate::session::relations::Relations;
 use crate::session::{Counts, Snapshot};
 use control::Control;
+pub use relations::known_relations;
 use rustls::ServerConfig;
 use sessions::Recipe;
 use stamps::Stamps;
@@ -140,6 +143,7 @@ struct Live {
     counts: Vec<Arc<Mutex<Counts>>>,
     counters: Vec<Arc<Counters>>,
     drain: drain::DrainHandle,
+    relations: Arc<Relations>,
 }
 
 impl fmt::Debug for Gateway {
@@ -191,7 +195,9 @@ impl Gateway {
         settings.retention = retention(&config);
         settings.tick_ms = config.record.window_ms;
         let opened = drain::open(&settings).map_err(StartError::Record)?;
+        let relations = known_relations(&config.gateway.data_dir, &*source)?;
         let live = Arc::new(Live {
+            relations: Arc::new(relations),
             source,
             snapshot: Published::new(snapshot),
             upstreams: Published::new(upstreams),
@@ -264,6 +270,7 @@ impl Gateway {
                 bell,
                 mail,
                 cancels: Arc::clone(&cancels),
+                relations: Arc::clone(&self.live.relations),
                 counts: Arc::clone(counts),
                 listeners: listeners.clone(),
                 seed: control::seed()?,

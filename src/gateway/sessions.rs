@@ -8,6 +8,7 @@ use crate::identity::{CertificateRules, KeySnapshot, Principal, from_certificate
 use crate::runtime::map::RingJournal;
 use crate::runtime::{self, CallerLink, Disk, Mail, Published};
 use crate::session::cancels::Cancels;
+use crate::session::relations::Relations;
 use crate::session::{self, Counts, Input, Interest, Out, Snapshot, Worker};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::cell::RefCell;
@@ -28,6 +29,7 @@ pub(super) struct Recipe<F: Format<Snapshot = KeySnapshot>> {
     pub(super) bell: UnixStream,
     pub(super) mail: Mail,
     pub(super) cancels: Arc<Cancels>,
+    pub(super) relations: Arc<Relations>,
     pub(super) counts: Arc<Mutex<Counts>>,
     pub(super) listeners: Vec<(Protocol, Option<CertificateRules>)>,
     pub(super) seed: [u64; 4],
@@ -70,7 +72,8 @@ impl<F: Format<Snapshot = KeySnapshot>> Recipe<F> {
     pub(super) fn cook(self) -> Sessions<F> {
         let (snapshot, snapshot_generation) = self.snapshot.load();
         let (keys, keys_generation) = self.keys.load();
-        let worker = Worker::new(snapshot, keys, self.journal, self.seed);
+        let mut worker = Worker::new(snapshot, keys, self.journal, self.seed);
+        worker.relations = self.relations;
         Sessions {
             shared: Rc::new(Shared {
                 worker: RefCell::new(worker),

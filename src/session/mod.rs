@@ -16,6 +16,7 @@ mod model;
 mod multiplex;
 pub mod postgres;
 mod refusal;
+pub mod relations;
 mod stall;
 pub mod tcp;
 mod waiting;

@@ -73,6 +73,9 @@ pub struct Columns {
     /// For each output of the outermost query whether it is the same whatever the rows hold
     /// (constants, `count(*)`, ...); `None` where the text does not tell how many there are.
     pub outputs: Option<Vec<bool>>,
+    /// The outermost query has outputs: a SELECT, or a write with RETURNING. A write without gives out
+    /// no row, unless a rewrite rule of the database adds some.
+    pub returns: bool,
 }
 
 /// A call of `set_config`: SET by another name.

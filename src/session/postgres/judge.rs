@@ -295,7 +295,11 @@ impl Analysis {
     }
 
     /// A PREPARE of that name that stands before `place` in the same text.
-    fn prepared_before(self: &Rc<Self>, place: usize, name: &[u8]) -> Option<Rc<Prepared>> {
+    pub(super) fn prepared_before(
+        self: &Rc<Self>,
+        place: usize,
+        name: &[u8],
+    ) -> Option<Rc<Prepared>> {
         let before = self.statements.get(..place)?;
         let found = before.iter().rposition(
             |statement| matches!(&statement.act, Act::Prepare { name: made } if made.as_bytes() == name),

@@ -23,6 +23,7 @@ mod caller;
 mod cancel;
 mod catalog;
 mod columns;
+mod copying;
 mod cycle;
 mod denial;
 mod judge;
@@ -42,6 +43,7 @@ mod settings;
 mod standing;
 mod start;
 mod statements;
+mod sway;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests;
@@ -49,7 +51,7 @@ mod texts;
 mod upstream;
 mod verdicts;
 
-pub use catalog::{MissingColumn, catalog_query, missing_columns};
+pub use catalog::{CatalogQuery, Found, MissingColumn, MovedColumn};
 pub use judge::{Asked, asked};
 pub use refuse::POISON;
 pub(super) use texts::Texts;
@@ -69,6 +71,7 @@ use crate::identity::Principal;
 use crate::policy::{Durable, Grant, RecordLevel};
 use crate::record::{Journal, Position};
 use crate::wire::postgres::TxStatus;
+use copying::Ended;
 use core::net::SocketAddr;
 use cycle::Cycles;
 use leg::Leg;
@@ -79,6 +82,7 @@ use refuse::Denied;
 use start::Start;
 use std::rc::Rc;
 use std::sync::Arc;
+use sway::Sway;
 use verdicts::Verdicts;
 
 /// Where a connection stands; see the module.
@@ -157,6 +161,10 @@ pub struct Session {
     verdicts: Verdicts,
     cycles: Cycles,
     skip: Option<Skip>,
+    /// The COPY that was ended last.
+    ended: Ended,
+    /// Whether what is sent may change what comes behind it.
+    sway: Sway,
     /// A message of the caller that waits for answers: what it names is open, or a COPY may be
     /// under way. Nothing behind it is read.
     parked: Option<Vec<u8>>,
@@ -206,6 +214,8 @@ impl Session {
             verdicts: Verdicts::default(),
             cycles: Cycles::default(),
             skip: None,
+            ended: Ended::default(),
+            sway: Sway::default(),
             parked: None,
             asked: false,
             passing: false,

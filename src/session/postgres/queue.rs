@@ -165,6 +165,17 @@ impl Queue {
         }
     }
 
+    /// The statement whose data may be asked for, and its place in the text; without: all of it.
+    pub(super) fn copying(&self) -> Option<(Rc<Analysis>, Option<usize>)> {
+        match self.due.iter().find(|expect| expect.copies_in())? {
+            Expect::Execute { prepared, .. } => {
+                Some((Rc::clone(&prepared.analysis), Some(prepared.place)))
+            }
+            Expect::Simple { analysis, .. } => Some((Rc::clone(analysis), None)),
+            _ => None,
+        }
+    }
+
     /// Whether nothing is under way between what is running and its end.
     pub(super) fn is_alone(&self) -> bool {
         match (self.due.front(), self.due.get(1)) {
@@ -242,6 +253,11 @@ impl Queue {
             _ => Change::None,
         };
         self.named(change, self.statements.get(name))
+    }
+
+    /// The statement that `name` stands for by the answers that are in: that is what runs at the front.
+    pub(super) fn confirmed(&self, name: &[u8]) -> Option<&Rc<Prepared>> {
+        self.statements.get(key(name))
     }
 
     /// The statement that the portal runs.

@@ -139,7 +139,7 @@ impl RowPlan {
             names.extend_from_slice(column.name);
             names.push(0);
             let Column { table, attribute, .. } = column;
-            let unknown = !fits || columns.is_unknown(table) && attribute >= 0;
+            let unknown = !fits || columns.is_unknown(table, attribute);
             has_unknown |= unknown;
             if plan.blocks_all() {
                 return Act::Detect(shape);
@@ -149,7 +149,7 @@ impl RowPlan {
                 let shape = if masked.derived { CellShape::Other } else { shape };
                 return Act::Rule(masked.rule, shape);
             }
-            let row = attribute == 0 && columns.is_masked(table);
+            let row = attribute == 0 && columns.rows_tell(table);
             let computed = (table == 0 || attribute == 0) && !independent(place);
             if row || unknown || closed && computed {
                 return Act::Null;
@@ -177,6 +177,17 @@ impl RowPlan {
     pub(super) fn name(&self, place: usize) -> String {
         let name = self.names.split(|byte| *byte == 0).nth(place).unwrap_or_default();
         String::from_utf8_lossy(name).into_owned()
+    }
+
+    /// Gives out NULL in these places, whatever the level: what comes there is not what the statement
+    /// says.
+    pub(super) fn hide(&mut self, hidden: impl Fn(usize) -> bool) {
+        for (place, act) in self.acts.iter_mut().enumerate() {
+            if hidden(place) {
+                *act = Act::Null;
+            }
+        }
+        self.is_pass = self.acts.iter().all(|act| *act == Act::Pass);
     }
 
     /// Whether every row goes on as it came; such rows need not be whole to go on.

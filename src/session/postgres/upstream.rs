@@ -4,9 +4,11 @@
 //! one piece. What is swallowed or told in other words ends a run.
 
 use super::caller::Bytes;
+use super::judge::{Analysis, Prepared};
 use super::leg::Next;
 use super::login::is_told;
 use super::passage::Way;
+use super::passing::written;
 use super::queue::Expect;
 use super::refuse::{self, Denied};
 use super::settings::{self, Setting};
@@ -18,7 +20,9 @@ use crate::session::gate::{self, Wrap};
 use crate::session::io::Out;
 use crate::session::refusal::Refusal;
 use crate::session::worker::Worker;
-use crate::wire::postgres::{Backend, FRAME_HEAD, Fields, TxStatus, backend};
+use crate::sql::Act;
+use crate::wire::postgres::{Backend, FRAME_HEAD, Fields, TxStatus, backend, write};
+use std::rc::Rc;
 
 /// What becomes of one message.
 pub(super) enum Fate {
@@ -306,18 +310,22 @@ impl Session {
                 _ => Err(OutOfOrder),
             },
             Backend::RowDescription(columns) if self.is_own_describe() => {
-                if let Some(Expect::OwnDescribe { prepared }) = self.queue.answered(|_| true)
-                    && let Some(masking) = &mut self.masking
-                {
-                    masking.plan_rows(columns, prepared.statement());
+                if let Some(Expect::OwnDescribe { prepared }) = self.queue.answered(|_| true) {
+                    let runs = self.executed(&prepared.analysis, prepared.place);
+                    if let Some(masking) = &mut self.masking {
+                        let runs = runs.as_ref().and_then(|one| one.statement());
+                        masking.plan_rows(columns, prepared.statement(), runs);
+                    }
                 }
                 Ok(Fate::Swallow)
             }
             Backend::RowDescription(columns) => match self.queue.front() {
                 Some(Expect::Simple { analysis, complete, masked: true }) => {
-                    let (analysis, place) = (std::rc::Rc::clone(analysis), *complete);
+                    let (analysis, place) = (Rc::clone(analysis), *complete);
+                    let runs = self.executed(&analysis, place);
                     let Some(masking) = &mut self.masking else { return Err(OutOfOrder) };
-                    masking.plan_rows(columns, analysis.statements.get(place));
+                    let runs = runs.as_ref().and_then(|one| one.statement());
+                    masking.plan_rows(columns, analysis.statements.get(place), runs);
                     Ok(Fate::Pass)
                 }
                 Some(Expect::Describe) => answered(self, |e| matches!(e, Expect::Describe)),
@@ -357,11 +365,13 @@ impl Session {
                     return Ok(Fate::Pass);
                 }
                 self.forget_rows();
+                let ended = self.ended.told(code);
                 let failure = self.queue.failed();
                 if failure.skips && self.skip.is_none() {
                     self.skip = Some(Skip::Upstream);
                 }
                 match failure.denied {
+                    None if ended.is_some() => Ok(ended.map_or(Fate::Pass, Fate::Refused)),
                     Some(denied) if code == SYNTAX_ERROR => Ok(Fate::Refused(denied)),
                     _ => Ok(self.words(true, fields)),
                 }
@@ -369,6 +379,9 @@ impl Session {
             Backend::Ready(status) => {
                 let ended = self.queue.ready(status == TxStatus::Idle).ok_or(OutOfOrder)?;
                 self.tx = status;
+                if let Some(masking) = self.masking.as_mut().filter(|_| status == TxStatus::Idle) {
+                    masking.settled();
+                }
                 Ok(Fate::Ends(ended))
             }
             Backend::Notice(fields) => Ok(self.words(false, fields)),
@@ -379,7 +392,7 @@ impl Session {
                 {
                     return Err(OutOfOrder);
                 }
-                Ok(if is_told(name) { Fate::Pass } else { Fate::Swallow })
+                Ok(if is_told(name) { self.status(name, value) } else { Fate::Swallow })
             }
             // A key that the server changes is of no use to the caller.
             Backend::Key { .. } => Ok(Fate::Swallow),
@@ -389,6 +402,21 @@ impl Session {
 
     fn is_own_describe(&mut self) -> bool {
         matches!(self.queue.front(), Some(Expect::OwnDescribe { .. }))
+    }
+
+    /// What runs in the end where a statement is an EXECUTE; `None`: nobody knows, and so nothing of
+    /// its rows is known, either.
+    fn executed(&self, analysis: &Rc<Analysis>, place: usize) -> Option<Rc<Prepared>> {
+        let mut runs = Prepared::new(Rc::clone(analysis), place);
+        for _ in 0..RUNS_MAX {
+            let Some(Act::Execute { name }) = runs.statement().map(|one| &one.act) else {
+                return Some(runs);
+            };
+            let name = name.as_bytes();
+            let earlier = runs.analysis.prepared_before(runs.place, name);
+            runs = earlier.or_else(|| self.queue.confirmed(name).map(Rc::clone))?;
+        }
+        None
     }
 
     pub(super) fn forget_rows(&mut self) {
@@ -414,6 +442,14 @@ impl Session {
         let masking = self.masking.as_ref();
         let words = masking.and_then(|masking| masking.complaint(is_error, fields));
         words.map_or(Fate::Pass, Fate::Words)
+    }
+
+    /// A setting that is told, as the detectors leave it: the caller chose some of them.
+    fn status(&self, name: &[u8], value: &[u8]) -> Fate {
+        match self.cleared_status(value) {
+            Some(cleared) => Fate::Words(written(|to| write::status(name, &cleared, to))),
+            None => Fate::Pass,
+        }
     }
 
     /// A row is due only while a statement runs.
@@ -574,6 +610,8 @@ impl Session {
     }
 }
 
+/// So many names one EXECUTE may go through.
+const RUNS_MAX: usize = 6;
 /// Bytes of masked rows that go out together.
 const ROWS_MAX: usize = 32 << 10;
 /// What the server says of the text that stands in the place of a refused statement.

@@ -58,7 +58,7 @@ fn login() -> Line {
     login_at(Level::DerivedClosed)
 }
 
-fn login_at(level: Level) -> Line {
+pub(super) fn login_at(level: Level) -> Line {
     login_with(masked_snapshot(2, level))
 }
 
@@ -91,7 +91,7 @@ pub(super) fn column(table: u32, attribute: i16) -> Column<'static> {
     Column { name: b"c", table, attribute, kind: 25, kind_len: -1, modifier: -1, format: 0 }
 }
 
-fn answer(columns: &[Column<'_>], cells: &[Option<&[u8]>]) -> Vec<u8> {
+pub(super) fn answer(columns: &[Column<'_>], cells: &[Option<&[u8]>]) -> Vec<u8> {
     message(|to| {
         write::row_description(columns, to);
         write::data_row(cells, to);
