@@ -13,8 +13,8 @@ mod secret;
 
 pub use budgets::{Budgets, Hold, Pace};
 pub use ids::{
-    ConnectionId, CredentialId, ExchangeId, IssuerId, ListenerId, MaskId, MaskSet, ResourceId,
-    RuleId,
+    ApprovalId, ConnectionId, CredentialId, ExchangeId, IssuerId, ListenerId, MaskId, MaskSet,
+    ResourceId, RuleId,
 };
 pub use limits::Limits;
 pub use now::Now;

@@ -10,12 +10,16 @@
 //! a decision ANDs the four what-rows, word by word, and allocates nothing. What a statement of a
 //! database does has no rows: see `sql`.
 //!
+//! Where a rule wants a person to approve, [`approval`] has the request, the grant that it may
+//! become, and who may decide.
+//!
 //! What this module does not know: tokens (it sees a verified `Principal`), masks and
 //! credentials (it names them by id), protocols, files, clocks.
 //!
 //! Absent and unreadable attributes: an absent one is matched by no rule that names it, an
 //! unreadable one by every deny rule that names it and by no allow rule that does.
 
+pub mod approval;
 mod asserted;
 mod case;
 mod decision;
