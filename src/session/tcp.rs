@@ -269,6 +269,8 @@ impl Session {
                 (Some(grant), Some(rule))
             }
             Decision::Permit(grant) => (None, Some(grant.rule())),
+            // Nobody can be asked on a connection that is passed on as it is.
+            Decision::Hold(need) => (None, Some(need.rule())),
             Decision::Deny(denial) => (None, denial.rule),
         };
         worker.counts.decided(resource, grant.is_some());

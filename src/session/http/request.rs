@@ -280,6 +280,7 @@ impl Session {
                 let rule = grant.rule();
                 (Some(grant), Some(rule))
             }
+            Decision::Hold(need) => (None, Some(need.rule())),
             Decision::Deny(denial) => (None, denial.rule),
         };
         worker.counts.decided(resource, grant.is_some());
