@@ -415,10 +415,13 @@ impl Table {
         self.approvers.terms(hold)
     }
 
-    /// Whether some rule asks for an approval.
+    /// Whether some rule could ask for an approval of what this caller asks of the resource.
     #[must_use]
-    pub fn asks(&self) -> bool {
-        self.asks.iter().any(|word| *word != 0)
+    pub fn could_ask(&self, row: &Row, resource: ResourceId) -> bool {
+        let Some(resource) = self.resources.get(resource.index()) else { return false };
+        let at = |row: &[u64], place: usize| row.get(place).copied().unwrap_or(0);
+        let mut strict = resource.iter().take_while(|(place, _)| *place < self.strict_words);
+        strict.any(|(place, about)| about & at(&row.words, *place) & at(&self.asks, *place) != 0)
     }
 
     /// The masks of all rules that this caller could meet on the resource, or on any: what

@@ -156,7 +156,12 @@ impl Session {
                 }
                 0
             }
-            Input::Connected(..) | Input::Durable(_) | Input::Drain | Input::Cancel => 0,
+            Input::Connected(..)
+            | Input::Durable(_)
+            | Input::Drain
+            | Input::Cancel
+            | Input::News
+            | Input::Verdict(..) => 0,
         }
     }
 

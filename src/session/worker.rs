@@ -235,6 +235,8 @@ pub struct Worker<J> {
     pub record_full: bool,
     /// Bytes held for look-ahead by all sessions.
     pub lookahead: u64,
+    /// Requests that wait for a person's approval.
+    pub approving: u32,
     /// Statements that were read.
     pub(super) texts: Texts,
     gaps: Gaps,
@@ -276,6 +278,7 @@ impl<J: Journal> Worker<J> {
             key_wanted: None,
             record_full: false,
             lookahead: 0,
+            approving: 0,
             texts: Texts::new(hasher.clone()),
             gaps: Gaps::default(),
             failures,

@@ -5,7 +5,7 @@
 
 use super::Framed;
 use super::escape::clear_escaped;
-use crate::base::ExchangeId;
+use crate::base::{ApprovalId, ExchangeId};
 use crate::credential::Credential;
 use crate::mask::{MaskError, Plan};
 use crate::session::refusal::Refusal;
@@ -267,6 +267,7 @@ pub(super) fn write_answer(
 pub(super) fn write_refusal(
     refusal: Refusal,
     id: ExchangeId,
+    approval: Option<ApprovalId>,
     length: usize,
     keep_alive: bool,
     to: &mut Vec<u8>,
@@ -285,6 +286,11 @@ pub(super) fn write_refusal(
             to.extend_from_slice(b"retry-after: 1\r\n");
         }
         _ => {}
+    }
+    if let Some(id) = approval {
+        to.extend_from_slice(b"x-approval-request: ");
+        to.extend_from_slice(&id.hex());
+        to.extend_from_slice(b"\r\n");
     }
     to.extend_from_slice(b"x-request-id: ");
     to.extend_from_slice(&id.hex());

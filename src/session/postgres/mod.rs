@@ -313,7 +313,9 @@ impl Session {
             Input::Connected(..)
             | Input::ConnectFailed(..)
             | Input::UpstreamEnd(..)
-            | Input::Durable(_) => {}
+            | Input::Durable(_)
+            | Input::News
+            | Input::Verdict(..) => {}
         }
         0
     }
