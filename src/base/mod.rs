@@ -10,6 +10,7 @@ mod now;
 mod pieces;
 mod protocol;
 mod secret;
+mod time;
 
 pub use budgets::{Budgets, Hold, Pace};
 pub use ids::{
@@ -21,3 +22,4 @@ pub use now::Now;
 pub use pieces::{Piece, Pieces};
 pub use protocol::Protocol;
 pub use secret::Secret;
+pub use time::{civil, time_text};
