@@ -30,6 +30,18 @@ pub enum Petition {
         /// The request or grant.
         id: ApprovalId,
     },
+    /// Tell where a request stands; the answer is [`Input::Shown`](super::Input::Shown).
+    Look {
+        /// The request.
+        id: ApprovalId,
+    },
+    /// Its caller takes a request back; the answer is [`Input::Shown`](super::Input::Shown).
+    TakeBack {
+        /// The request.
+        id: ApprovalId,
+        /// Whose it must be.
+        who: Box<Party>,
+    },
     /// Nobody waits here any more.
     Leave {
         /// The request or grant.

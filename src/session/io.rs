@@ -13,7 +13,7 @@
 
 use super::approving::Petition;
 use crate::base::{CredentialId, ExchangeId, Pieces, ResourceId};
-use crate::policy::approval::Verdict;
+use crate::policy::approval::{self, Verdict};
 use crate::record::Position;
 
 /// Bytes that a session may leave unconsumed and see again with more behind them. A session that
@@ -40,8 +40,10 @@ pub enum Input<'a> {
     UpstreamEnd(ExchangeId, Ending),
     /// The owner of approvals says what became of what this exchange asked.
     Verdict(ExchangeId, Verdict),
+    /// What the owner of approvals has of the request that this exchange asked about.
+    Shown(ExchangeId, Option<&'a approval::Request>),
     /// Letters may have come for the session; whoever keeps its letter box turns them into
-    /// [`Self::Verdict`].
+    /// [`Self::Verdict`] and [`Self::Shown`].
     News,
     /// The record is on the disk up to there: what waits for that may go.
     Durable(Position),

@@ -161,7 +161,8 @@ impl Session {
             | Input::Drain
             | Input::Cancel
             | Input::News
-            | Input::Verdict(..) => 0,
+            | Input::Verdict(..)
+            | Input::Shown(..) => 0,
         }
     }
 

@@ -302,7 +302,7 @@ pub(super) fn write_refusal(
     to.extend_from_slice(b"\r\n");
 }
 
-fn write_length(length: u64, to: &mut Vec<u8>) {
+pub(super) fn write_length(length: u64, to: &mut Vec<u8>) {
     to.extend_from_slice(b"content-length: ");
     write_number(length, to);
     to.extend_from_slice(b"\r\n");
@@ -322,7 +322,7 @@ fn write_number(mut number: u64, to: &mut Vec<u8>) {
     }
 }
 
-fn write_status(status: u16, to: &mut Vec<u8>) {
+pub(super) fn write_status(status: u16, to: &mut Vec<u8>) {
     to.extend_from_slice(b"HTTP/1.1 ");
     write_number(u64::from(status), to);
     to.push(b' ');

@@ -42,6 +42,8 @@ enum Stage {
     Spending,
     /// It went on under the grant, which may be revoked.
     Used,
+    /// It is no request for a resource: it asks about one that is held.
+    Own,
 }
 
 /// What is kept of a request that a rule may ask about.
@@ -85,6 +87,15 @@ impl Hold {
             beat_ns: u64::MAX,
             stray: false,
         }
+    }
+
+    /// For a question about approvals, which is answered until then.
+    pub(super) fn of_own(until_ns: u64) -> Self {
+        Self { stage: Stage::Own, until_ns, ..Self::new(b"") }
+    }
+
+    pub(super) fn is_own(&self) -> bool {
+        self.stage == Stage::Own
     }
 
     /// The request that it waits for.

@@ -18,6 +18,7 @@ mod end;
 mod escape;
 mod head;
 mod hold;
+mod own;
 mod request;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice, reason = "tests")]
@@ -43,6 +44,7 @@ use crate::wire::coding::Decoder;
 use crate::wire::http1::{BodyDecoder, HeadScan, RequestHead, ResponseHead};
 use core::net::SocketAddr;
 use hold::Hold;
+use own::Own;
 
 /// Where the request leg stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,6 +168,8 @@ pub struct Session {
     held: Vec<u8>,
     /// What a rule may ask a person about, and what came of it.
     hold: Option<Box<Hold>>,
+    /// What is asked of the gateway itself.
+    own: Option<Own>,
     /// How many of them the worker's look-ahead budget was told of.
     counted: u64,
     facts: Vec<u8>,
@@ -225,6 +229,7 @@ impl Session {
             content_coded: false,
             held: Vec::new(),
             hold: None,
+            own: None,
             counted: 0,
             facts: Vec::new(),
             text: Vec::new(),
@@ -345,6 +350,12 @@ impl Session {
             Input::Verdict(id, verdict) => {
                 if self.exchange.as_ref().is_some_and(|exchange| exchange.id == id) {
                     self.on_verdict(verdict, now, worker, out);
+                }
+                0
+            }
+            Input::Shown(id, found) => {
+                if self.exchange.as_ref().is_some_and(|exchange| exchange.id == id) {
+                    self.on_shown(found, now, worker, out);
                 }
                 0
             }

@@ -3,6 +3,7 @@
 use super::escape::{clear_escaped, clear_head};
 use super::head::{self, Slots};
 use super::hold::Hold;
+use super::own::{Own, is_own};
 use super::{Answer, Exchange, Framed, Request, Session};
 use crate::base::{CredentialId, Now, ResourceId, RuleId};
 use crate::mask::{Cleared, Content, Plan, Shape};
@@ -134,13 +135,14 @@ impl Session {
                 if began.is_ok() && self.could_ask(&snapshot) {
                     self.hold = Some(Box::new(Hold::new(head_bytes)));
                 }
-                let flow = match began {
-                    Err(refusal) => Flow::Refuse(refusal),
-                    Ok(()) if self.request == Request::Gather => {
+                let flow = match (began, self.own.take()) {
+                    (Err(refusal), _) => Flow::Refuse(refusal),
+                    (Ok(()), Some(own)) => self.ask_own(own, &snapshot, now, worker, out),
+                    (Ok(()), None) if self.request == Request::Gather => {
                         out.head_read();
                         self.welcome(out)
                     }
-                    Ok(()) => self.decide(Attr::Absent, &snapshot, now, worker, out),
+                    (Ok(()), None) => self.decide(Attr::Absent, &snapshot, now, worker, out),
                 };
                 (used, flow)
             }
@@ -195,6 +197,12 @@ impl Session {
         if self.head.target.form == Form::Asterisk && listener.resource.is_none() {
             self.set_who(identified);
             return Err(Refusal::BadRequest);
+        }
+        if is_own(&self.head.target.path) {
+            self.set_who(identified);
+            self.path.extend_from_slice(&self.head.target.path);
+            self.own = Some(Own::of(&self.method, &self.path, self.head.framing)?);
+            return Ok(());
         }
         let (resource, path) = match listener.resource {
             Some(resource) => (resource, self.head.target.path.as_slice()),

@@ -315,7 +315,8 @@ impl Session {
             | Input::UpstreamEnd(..)
             | Input::Durable(_)
             | Input::News
-            | Input::Verdict(..) => {}
+            | Input::Verdict(..)
+            | Input::Shown(..) => {}
         }
         0
     }
