@@ -28,6 +28,7 @@ struct Ready {
     keys: Arc<Published<KeySnapshot>>,
     asker: Asker<Jwks>,
     admin: Option<SocketAddr>,
+    handle: tokio::runtime::Handle,
 }
 
 impl Control {
@@ -58,6 +59,11 @@ impl Control {
 
     pub(super) fn asker(&self) -> Asker<Jwks> {
         self.ready.asker.clone()
+    }
+
+    /// Where others may put what waits.
+    pub(super) fn handle(&self) -> tokio::runtime::Handle {
+        self.ready.handle.clone()
     }
 
     pub(super) fn admin_address(&self) -> Option<SocketAddr> {
@@ -103,6 +109,7 @@ async fn run(
         keys: keys.published(),
         asker: keys.asker(),
         admin: listener.as_ref().and_then(|listener| listener.local_addr().ok()),
+        handle: tokio::runtime::Handle::current(),
     };
     if sender.send(Ok(ready)).is_err() {
         return;

@@ -3,6 +3,7 @@
 //! It installs no signal handler and keeps nothing global, so that several can live in one
 //! process. Dropping one stops it without a drain.
 
+mod approving;
 mod compile;
 mod control;
 mod keys;
@@ -22,6 +23,7 @@ use crate::runtime::map::RingJournal;
 use crate::runtime::{self, Counters, ListenerPlan, Mailbox, Published, Worker, WorkerPlan};
 use crate::session::cancels::Cancels;
 use crate::session::{Counts, Snapshot};
+use approving::Bridge;
 use control::Control;
 use rustls::ServerConfig;
 use sessions::Recipe;
@@ -244,9 +246,10 @@ impl Gateway {
             .collect();
         let live = &self.live;
         let (mailbox, mail) = Mailbox::new(journals.len()).map_err(StartError::Worker)?;
+        let to_cancel = Arc::clone(&mailbox);
         let cancels = Cancels::new(Box::new(move |worker, id| {
             // A session that is gone meanwhile has nothing left to cancel.
-            mailbox.post(worker as usize, id);
+            to_cancel.post(worker as usize, id);
         }));
         let places = journals.into_iter().zip(live.counts.iter().zip(&live.counters)).enumerate();
         for ((place, (journal, (counts, counters))), mail) in places.zip(mail) {
@@ -264,6 +267,12 @@ impl Gateway {
                 bell,
                 mail,
                 cancels: Arc::clone(&cancels),
+                bridge: Bridge {
+                    desk: live.desk.clone(),
+                    mailbox: Arc::clone(&mailbox),
+                    place: number,
+                    control: control.handle(),
+                },
                 counts: Arc::clone(counts),
                 listeners: listeners.clone(),
                 seed: control::seed()?,
