@@ -252,6 +252,9 @@ fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>) -> Admin {
             if seen.drain.refusing() {
                 reasons.push("the record has no room".to_owned());
             }
+            if seen.desk.reading().broken {
+                reasons.push("the log of approvals cannot be written".to_owned());
+            }
             reasons
         }),
         resources: Box::new(move || {

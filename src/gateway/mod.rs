@@ -18,7 +18,9 @@ mod tests;
 
 use crate::base::{ListenerId, Secret};
 use crate::config::{Config, Diagnostic, Source};
+use crate::control::approvals::{self, Approvals, Desk, LogError};
 use crate::control::drain::{self, Drain, DrainError, Files, Settings, Storage};
+use crate::policy::approval::Bounds;
 use crate::runtime::map::RingJournal;
 use crate::runtime::{self, Counters, ListenerPlan, Mailbox, Published, Worker, WorkerPlan};
 use crate::session::cancels::Cancels;
@@ -56,6 +58,8 @@ pub enum StartError {
     },
     /// The record cannot be opened; another gateway may own it.
     Record(DrainError),
+    /// The log of approvals cannot be read.
+    Approvals(LogError),
     /// A worker cannot start: its address is taken, or the system refused.
     Worker(io::Error),
     /// The control thread cannot start.
@@ -77,6 +81,7 @@ impl fmt::Display for StartError {
             Self::Mask(text) | Self::Tls(text) | Self::Control(text) => f.write_str(text),
             Self::File { path, error } => write!(f, "{}: {error}", path.display()),
             Self::Record(error) => error.fmt(f),
+            Self::Approvals(error) => error.fmt(f),
             Self::Worker(error) => write!(f, "a worker cannot start: {error}"),
             Self::Restart(keys) => {
                 write!(f, "{}: a change takes a restart, not a reload", keys.join(", "))
@@ -122,6 +127,7 @@ pub type SharedSource = Arc<dyn Source + Send + Sync>;
 pub struct Gateway {
     workers: Vec<Worker>,
     control: Option<Control>,
+    approvals: Option<Approvals>,
     drain: Option<Drain>,
     listeners: Vec<(String, SocketAddr)>,
     live: Arc<Live>,
@@ -142,6 +148,7 @@ struct Live {
     counts: Vec<Arc<Mutex<Counts>>>,
     counters: Vec<Arc<Counters>>,
     drain: drain::DrainHandle,
+    desk: Desk,
 }
 
 impl fmt::Debug for Gateway {
@@ -187,12 +194,21 @@ impl Gateway {
         let workers = u32::try_from(count).unwrap_or(1);
         let mut settings =
             Settings::new(&config.gateway.data_dir, &config.gateway.data_dir, workers);
+        settings.control = true;
         settings.ring_dir.clone_from(&config.gateway.ring_dir);
         settings.policy_digest = snapshot.policy.digest();
-        settings.storage = storage;
+        settings.storage = Arc::clone(&storage);
         settings.retention = retention(&config);
         settings.tick_ms = config.record.window_ms;
         let opened = drain::open(&settings).map_err(StartError::Record)?;
+        // The drain has the lock of the data folder.
+        let approvals = Approvals::start(
+            &config.gateway.data_dir.join(approvals::DIR),
+            Bounds::of(&config.limits),
+            opened.control,
+            storage,
+        )
+        .map_err(StartError::Approvals)?;
         let live = Arc::new(Live {
             source,
             snapshot: Published::new(snapshot),
@@ -205,6 +221,7 @@ impl Gateway {
                 .collect(),
             counters: (0..count).map(|_| Arc::default()).collect(),
             drain: opened.drain.handle(),
+            desk: approvals.desk(),
             config: Mutex::new(Arc::new(config)),
             admin_token: Mutex::new(secrets.admin_token().cloned()),
             changing: Mutex::new(()),
@@ -212,6 +229,7 @@ impl Gateway {
         let mut gateway = Self {
             workers: Vec::new(),
             control: None,
+            approvals: Some(approvals),
             drain: Some(opened.drain),
             listeners: Vec::new(),
             live: Arc::clone(&live),
@@ -322,6 +340,12 @@ impl Gateway {
         self.control.as_ref().and_then(Control::admin_address)
     }
 
+    /// Where approvals are asked for, decided and taken back.
+    #[must_use]
+    pub fn desk(&self) -> Desk {
+        self.live.desk.clone()
+    }
+
     /// Takes a new config over: policy, masks, credentials, resources, certificates, hosts, what
     /// is asked of tokens, who may see the admin surface, what the record keeps, the bounds of
     /// exchanges. The old one stays in force whole when anything is wrong; exchanges in hand keep
@@ -348,6 +372,7 @@ impl Gateway {
             fine &= worker.stop();
         }
         drop(self.control.take());
+        drop(self.approvals.take());
         fine & self.drain.take().is_none_or(Drain::stop)
     }
 }
@@ -398,6 +423,7 @@ impl Live {
         // From here nothing can fail: all of it is published.
         self.drain.set_policy_digest(snapshot.policy.digest());
         self.drain.set_retention(retention(&config));
+        self.desk.set_bounds(Bounds::of(&config.limits));
         for (published, made) in self.servers.iter().zip(servers) {
             if let (Some(published), Some(made)) = (published, made) {
                 published.publish(made);

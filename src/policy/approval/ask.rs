@@ -173,7 +173,7 @@ impl Ask {
         }
         let claims = [&self.asserted.node, &self.asserted.run, &self.asserted.thread];
         let names = [&self.resource, &self.protocol, &self.rule, &self.exchange];
-        let names = names.into_iter().chain(&self.credential);
+        let names = names.into_iter().chain(&self.credential).chain(&self.terms.approvers);
         let short = names.chain(claims.into_iter().flatten()).all(|text| text.len() <= NAME_MAX);
         let reason = self.reason.as_deref().unwrap_or_default();
         if !short

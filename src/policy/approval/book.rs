@@ -119,6 +119,19 @@ pub struct TakenBack {
     pub withheld: u32,
 }
 
+/// How much of what stands in a book.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Levels {
+    /// Requests that wait for a person.
+    pub pending: u64,
+    /// Grants with uses left.
+    pub grants: u64,
+    /// Break-glass grants that nobody has looked at.
+    pub reviews: u64,
+    /// When the oldest request that waits was asked.
+    pub oldest_ns: Option<u64>,
+}
+
 /// An entry that cannot follow those before it: the log is not one of a book.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Misplaced;
@@ -140,6 +153,9 @@ pub struct Book {
     places: u32,
     /// What ends by itself, by when.
     due: BTreeSet<(u64, ApprovalId)>,
+    /// What waits for a person, by when it was asked.
+    pending: BTreeSet<(u64, ApprovalId)>,
+    levels: Levels,
     /// What has ended and may be forgotten, by when it ended.
     ended: BTreeSet<(u64, ApprovalId)>,
     /// What runs under a grant at the moment; not forgotten meanwhile.
@@ -159,6 +175,8 @@ impl Book {
             shares: AHashMap::new(),
             places: 0,
             due: BTreeSet::new(),
+            pending: BTreeSet::new(),
+            levels: Levels::default(),
             ended: BTreeSet::new(),
             running: AHashMap::new(),
             entries: Vec::new(),
@@ -490,6 +508,14 @@ impl Book {
         self.requests.values()
     }
 
+    /// How much there is.
+    #[must_use]
+    pub fn levels(&self) -> Levels {
+        let pending = u64::try_from(self.pending.len()).unwrap_or(u64::MAX);
+        let oldest_ns = self.pending.first().map(|(asked_ns, _)| *asked_ns);
+        Levels { pending, oldest_ns, ..self.levels }
+    }
+
     /// What happened since the last look, in its order, and how many entries were given out by
     /// then: what [`Synced::up_to`](super::Synced::up_to) takes.
     pub fn take_entries(&mut self) -> (Vec<Entry>, u64) {
@@ -552,6 +578,9 @@ impl Book {
         if let Some(due_ns) = request.due_ns() {
             self.due.remove(&(due_ns, id));
         }
+        self.pending.remove(&(request.requested_ns, id));
+        self.levels.grants -= u64::from(request.state.is_grant());
+        self.levels.reviews -= u64::from(request.owes_review());
         if request.takes_place() {
             self.places = self.places.saturating_sub(1);
             let caller = request.ask.caller();
@@ -571,6 +600,11 @@ impl Book {
         if let Some(due_ns) = request.due_ns() {
             self.due.insert((due_ns, id));
         }
+        if request.state == State::Pending {
+            self.pending.insert((request.requested_ns, id));
+        }
+        self.levels.grants += u64::from(request.state.is_grant());
+        self.levels.reviews += u64::from(request.owes_review());
         if request.takes_place() {
             self.places = self.places.saturating_add(1);
             let share = self.shares.entry(request.ask.caller()).or_default();
@@ -627,6 +661,16 @@ impl Book {
             let free = !request.takes_place() && !self.running.contains_key(id);
             assert_eq!(lined, free);
         }
+        let count =
+            |which: fn(&&Request) -> bool| self.requests.values().filter(which).count() as u64;
+        let waits = |request: &&Request| request.state == State::Pending;
+        let levels = Levels {
+            pending: count(|request| request.state == State::Pending),
+            grants: count(|request| request.state.is_grant()),
+            reviews: count(|request| request.owes_review()),
+            oldest_ns: self.requests.values().filter(waits).map(|one| one.requested_ns).min(),
+        };
+        assert_eq!(self.levels(), levels);
         let open = self.requests.values().filter(|request| !request.state.is_final());
         assert_eq!(self.due.len(), open.count());
         for (key, id) in &self.keys {

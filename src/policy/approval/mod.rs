@@ -28,7 +28,7 @@ mod verdict;
 
 pub use crate::base::ApprovalId;
 pub use ask::{Ask, AskFault, Claims, Party, REASON_MAX, SUMMARY_MAX};
-pub use book::{Book, Bounds, Misplaced, Revoker, Selector, TakenBack};
+pub use book::{Book, Bounds, Levels, Misplaced, Revoker, Selector, TakenBack};
 pub use entry::{Act, Entry, Staged, Synced};
 pub use people::{ActFault, Ballot};
 pub use request::{By, End, Request, Review, State, Vote};
