@@ -29,6 +29,8 @@ pub(super) struct Around<'c, 'a> {
     pub(super) mask_names: &'c Names<'a>,
     pub(super) credential_names: &'c Names<'a>,
     pub(super) credentials: &'c [CredentialSpec],
+    /// Tokens of somebody count on the admin address.
+    pub(super) people: bool,
 }
 
 /// Compiles all rules; an empty table, which denies everything, where there are errors.
@@ -126,6 +128,14 @@ fn rule(
             format!("rule `{}` would do nothing", spec.id),
             "`node`, `run` and `thread` are what the caller only says: a rule that names them can \
              deny, or oblige by `then`, and permits nothing",
+        );
+    }
+    if spec.then.approval.is_some() && !around.people {
+        report.error(
+            then_spot,
+            format!("rule `{}`: nobody could approve", spec.id),
+            "people approve at the admin address, by tokens of its issuer: write `[admin]` with \
+             `address` and `issuer`",
         );
     }
     enforce::enforceable(&spec, &named, section.spot(), then_spot, around, report);

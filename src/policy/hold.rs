@@ -92,8 +92,8 @@ impl Approvers {
 
     /// The terms of a rule with their groups as bits.
     pub(super) fn hold(&self, rule: RuleId, terms: &Terms) -> Hold {
-        let bit = |name: &Box<str>| self.names.binary_search(name).ok();
-        let bits = terms.approvers.iter().filter_map(bit);
+        let bit = |name: &str| self.names.binary_search_by(|one| (**one).cmp(name)).ok();
+        let bits = terms.approvers.iter().filter_map(|name| bit(name));
         Hold {
             rule,
             approvers: bits.fold(0, |all, bit| all | 1 << bit),

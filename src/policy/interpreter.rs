@@ -262,6 +262,7 @@ impl Dice {
 const RESOURCES: usize = 4;
 const SUBS: &[&str] = &["ana", "bob", "eve", "svc:ns:app", "svc:ns:job", ""];
 const GROUPS: &[&str] = &["analysts", "dba", "dev", "dev-ops", "sec", "x"];
+const APPROVERS: &[&str] = &["dba", "leads", "sec"];
 const CLIENTS: &[&str] = &["cli", "web", "web-2"];
 const METHODS: &[&str] = &["GET", "POST", "PUT", "get", ""];
 const PATHS: &[&str] = &[
@@ -389,7 +390,7 @@ pub(super) fn random_rules(dice: &mut Dice, count: usize) -> Vec<RuleSpec> {
 }
 
 fn random_terms(dice: &mut Dice) -> Terms {
-    let approvers = (0..3).map(|_| dice.pick(&GROUPS[..3]).into()).collect();
+    let approvers = (0..3).map(|_| dice.pick(APPROVERS).into()).collect();
     let scopes = [Scope::Exact, Scope::Shape, Scope::Resource, Scope::Session];
     let mut terms = Terms {
         approvers,

@@ -19,17 +19,20 @@ fn rule(approval: &str) -> String {
 
 const NARROW: &str = "the-narrow-upstream-key";
 
+/// Head and body of a request.
+type Heard = (String, Vec<u8>);
+
 /// An upstream that keeps what it heard, a gateway in front of it, and its leads.
 struct Site {
     home: Home,
     upstream: Upstream,
-    heard: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    heard: Arc<Mutex<Vec<Heard>>>,
     people: tokio::runtime::Runtime,
 }
 
 impl Site {
     fn new(approval: &str) -> Self {
-        let heard = Arc::<Mutex<Vec<_>>>::default();
+        let heard = Arc::<Mutex<Vec<Heard>>>::default();
         let hears = Arc::clone(&heard);
         let upstream = Upstream::start(move |request, stream| {
             hears.lock().unwrap().push((request.head.clone(), request.body.clone()));
@@ -37,10 +40,10 @@ impl Site {
         });
         let home = Home::new();
         home.write("narrow.key", NARROW);
-        let credential =
-            "[[credential]]\nname = \"narrow\"\nkind = \"bearer\"\nsecret = \"file:narrow.key\"\n";
+        let more = "[admin]\naddress = \"127.0.0.1:0\"\nissuer = \"dev\"\n\
+            [[credential]]\nname = \"narrow\"\nkind = \"bearer\"\nsecret = \"file:narrow.key\"\n";
         home.write("policy.toml", &rule(approval));
-        home.configure(upstream.address, credential);
+        home.configure(upstream.address, more);
         let people = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         Self { home, upstream, heard, people }
     }

@@ -26,7 +26,7 @@ use crate::session::approving::{Fingerprint, Petition, binding, json_shape};
 use crate::session::gate;
 use crate::session::io::{Act, Out};
 use crate::session::refusal::Refusal;
-use crate::session::worker::{Snapshot, Worker};
+use crate::session::worker::{Held, Snapshot, Worker};
 use crate::wire::http1::{Framing, LAST_CHUNK};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -404,7 +404,7 @@ impl Session {
     /// The way up to the decision, by the kept head and body and what is in force now.
     fn decide_again<J: Journal>(
         &mut self,
-        snapshot: &Rc<Arc<Snapshot>>,
+        snapshot: &Held,
         now: Now,
         worker: &mut Worker<J>,
     ) -> Result<Decision, Refusal> {

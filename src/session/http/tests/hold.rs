@@ -279,7 +279,7 @@ fn a_changed_operation_is_another_request() {
     type Change = fn(String) -> String;
     let changes: [(Change, bool); 12] = [
         (|it| it.replace("/v1/chat", "/v1/chatt"), true),
-        (|it| it.replace("POST", "POST").replace("x=1", "x=2"), true),
+        (|it| it.replace("x=1", "x=2"), true),
         (|it| it.replace("x=1", "y=1"), true),
         (|it| it.replace("x=1&", ""), true),
         (|it| it.replace("X-Custom: kept", "X-Custom: other"), true),
