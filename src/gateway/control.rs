@@ -29,6 +29,7 @@ struct Ready {
     keys: Arc<Published<KeySnapshot>>,
     asker: Asker<Jwks>,
     admin: Option<SocketAddr>,
+    handle: tokio::runtime::Handle,
 }
 
 impl Control {
@@ -59,6 +60,11 @@ impl Control {
 
     pub(super) fn asker(&self) -> Asker<Jwks> {
         self.ready.asker.clone()
+    }
+
+    /// Where others may put what waits.
+    pub(super) fn handle(&self) -> tokio::runtime::Handle {
+        self.ready.handle.clone()
     }
 
     pub(super) fn admin_address(&self) -> Option<SocketAddr> {
@@ -104,6 +110,7 @@ async fn run(
         keys: keys.published(),
         asker: keys.asker(),
         admin: listener.as_ref().and_then(|listener| listener.local_addr().ok()),
+        handle: tokio::runtime::Handle::current(),
     };
     if sender.send(Ok(ready)).is_err() {
         return;
@@ -248,6 +255,9 @@ fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>) -> Admin {
             }
             if seen.drain.refusing() {
                 reasons.push("the record has no room".to_owned());
+            }
+            if seen.desk.reading().broken {
+                reasons.push("the log of approvals cannot be written".to_owned());
             }
             reasons
         }),

@@ -3,6 +3,7 @@
 //! A session knows policy, masks, the record and its protocol; it knows no socket, no clock and
 //! no thread. [`gate`] is the only place where the order of checks is written.
 
+mod approving;
 mod asserted;
 pub mod cancels;
 mod gaps;
@@ -23,6 +24,7 @@ mod waiting;
 mod watch;
 mod worker;
 
+pub use approving::Petition;
 pub use gaps::Books;
 pub use io::{Act, Ending, Input, Interest, Out, UpstreamFault};
 pub use refusal::Refusal;

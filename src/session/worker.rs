@@ -238,6 +238,8 @@ pub struct Worker<J> {
     pub lookahead: u64,
     /// Where masked columns of databases were found, by any worker: the default is this one's own.
     pub relations: Arc<Relations>,
+    /// Requests that wait for a person's approval.
+    pub approving: u32,
     /// Statements that were read.
     pub(super) texts: Texts,
     gaps: Gaps,
@@ -280,6 +282,7 @@ impl<J: Journal> Worker<J> {
             record_full: false,
             lookahead: 0,
             relations: Arc::default(),
+            approving: 0,
             texts: Texts::new(hasher.clone()),
             gaps: Gaps::default(),
             failures,

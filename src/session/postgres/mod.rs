@@ -327,7 +327,10 @@ impl Session {
             Input::Connected(..)
             | Input::ConnectFailed(..)
             | Input::UpstreamEnd(..)
-            | Input::Durable(_) => {}
+            | Input::Durable(_)
+            | Input::News
+            | Input::Verdict(..)
+            | Input::Shown(..) => {}
         }
         0
     }

@@ -316,6 +316,11 @@ impl Session {
             Some(Decision::Deny(denial)) => {
                 (None, Some(Denied { rule: denial.rule, ..Denied::of(refuse::DENIED, "") }))
             }
+            // No rule asks about connecting: it is asked about statements.
+            Some(Decision::Hold(need)) => {
+                let denied = Denied::of(refuse::DENIED, "");
+                (None, Some(Denied { rule: Some(need.rule()), ..denied }))
+            }
             Some(Decision::Permit(grant)) => match start.refused {
                 Some(detail) => (None, Some(Denied::of(refuse::DENIED, detail))),
                 None => (Some(grant), None),
