@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod approvals;
 mod budgets;
 mod certificates;
 mod container;
