@@ -10,6 +10,7 @@ use crate::control::dns::Dns;
 use crate::control::keys::{Asker, Keys, Location, Source};
 use crate::control::tls;
 use crate::identity::KeySnapshot;
+use crate::policy::approval::Party;
 use crate::runtime::{self, Published};
 use serde_json::json;
 use std::net::SocketAddr;
@@ -267,10 +268,11 @@ fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>) -> Admin {
             list.map(|one| json!({ "name": one.name, "upstream": one.authority })).collect()
         }),
         metrics: Box::new(move |text| metrics::samples(&counted, text)),
+        desk: live.desk.clone(),
     }
 }
 
-/// Whether a token of the admin issuer belongs to a viewer.
+/// Who shows a token of the admin issuer.
 fn access(live: &Live, keys: &Keys<Jwks>, token: &[u8]) -> Access {
     let config = live.config();
     let Some(settings) = &config.admin else { return Access::Unknown };
@@ -279,11 +281,8 @@ fn access(live: &Live, keys: &Keys<Jwks>, token: &[u8]) -> Access {
     match snapshot.verifier.verify(token, &keys, runtime::now()) {
         Ok(principal) if settings.issuer == Some(principal.issuer()) => {
             let viewer = |group: &str| settings.viewers.iter().any(|viewer| viewer == group);
-            if principal.groups().iter().any(|group| viewer(group)) {
-                Access::Viewer
-            } else {
-                Access::NoViewer
-            }
+            let viewer = principal.groups().iter().any(|group| viewer(group));
+            Access::Person { party: Arc::new(Party::of(&principal)), viewer }
         }
         _ => Access::Unknown,
     }

@@ -79,6 +79,12 @@ impl Desk {
         (Self { queue: sender, queued, numbers }, inbox)
     }
 
+    /// The desk of an owner that is gone: everything is refused.
+    #[must_use]
+    pub fn closed() -> Self {
+        Self::new(Arc::default()).0
+    }
+
     /// A caller wants something. The same ask is the same request, also of another waiter.
     pub fn ask(&self, ask: Ask, waiter: Waiter) {
         let tell = Arc::clone(&waiter.tell);
