@@ -2,6 +2,7 @@
 
 mod case;
 mod enforce;
+mod parameters;
 mod sql;
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::asserted;
 use super::decision::{Decision, Denial, Obligations};
+use super::parameters;
 use super::pattern::Pattern;
 use super::rule::{Effect, RuleSpec};
 use super::sql::{self, Sql};
@@ -55,11 +56,15 @@ pub enum Dimension {
     Function,
     /// `what.where`
     Where,
+    /// `what.multi_statement`
+    MultiStatement,
+    /// `what.parameters`
+    Parameters,
 }
 
 impl Dimension {
     /// All of them, who before what.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Iss,
         Self::Sub,
         Self::Groups,
@@ -80,6 +85,8 @@ impl Dimension {
         Self::Column,
         Self::Function,
         Self::Where,
+        Self::MultiStatement,
+        Self::Parameters,
     ];
 
     /// The key in a rule.
@@ -106,6 +113,8 @@ impl Dimension {
             Self::Column => "what.column",
             Self::Function => "what.function",
             Self::Where => "what.where",
+            Self::MultiStatement => "what.multi_statement",
+            Self::Parameters => "what.parameters",
         }
     }
 
@@ -157,6 +166,8 @@ impl Dimension {
             Self::Column => statement(what.column.is_some(), sql::column),
             Self::Function => statement(what.function.is_some(), sql::function),
             Self::Where => statement(what.missing_where, sql::missing_where),
+            Self::MultiStatement => statement(what.multi_statement, parameters::multi_statement),
+            Self::Parameters => statement(!what.parameters.is_empty(), parameters::parameters),
         }
     }
 }

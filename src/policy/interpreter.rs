@@ -74,6 +74,8 @@ pub(super) fn matches(rule: &RuleSpec, who: &Who<'_>, action: &Action<'_>) -> bo
                 lists.iter().all(|list| list.is_none())
                     && what.function.is_none()
                     && !what.missing_where
+                    && !what.multi_statement
+                    && what.parameters.is_empty()
             }
         }
 }
@@ -127,6 +129,24 @@ fn matches_sql(rule: &RuleSpec, sql: &Sql<'_>) -> bool {
         (true, true) => *effect == Effect::Deny,
         (true, false) => sql.missing_where,
     };
+    let multi = match (what.multi_statement, unknown) {
+        (false, _) => true,
+        (true, true) => *effect == Effect::Deny,
+        (true, false) => sql.multi_statement,
+    };
+    let value = |number: u16| match sql.parameters {
+        Parameters::Pending => Attr::Absent,
+        Parameters::Known { count, .. } if count < number => Attr::Absent,
+        Parameters::Known { read, .. } => read
+            .iter()
+            .find(|one| one.0 == number)
+            .map_or(Attr::Unreadable, |(_, text)| Attr::Value(text)),
+    };
+    // Values that are still to come may be those that permit, and are none that deny.
+    let values = match (sql.parameters, effect) {
+        (Parameters::Pending, Effect::Allow) => true,
+        _ => what.parameters.iter().all(|(number, list)| attr(rule, Some(list), value(*number))),
+    };
     statement
         && attr(rule, what.table.as_ref(), sql.table)
         && used(&what.reads, false)
@@ -134,6 +154,8 @@ fn matches_sql(rule: &RuleSpec, sql: &Sql<'_>) -> bool {
         && column
         && function
         && missing
+        && multi
+        && values
 }
 
 /// Whether a pattern may be about columns of this table, by what stands before its first wildcard.
@@ -235,6 +257,7 @@ const MODELS: &[&str] = &["gpt-4", "gpt-4-mini", "gpt-5", "claude", ""];
 const COLUMNS: &[&str] = &["public.orders.id", "public.orders.ssn", "secret.cards.ssn"];
 const TABLES: &[&str] = &["public.orders", "public.items", "secret.cards", "pg_catalog.pg_class"];
 const FUNCTIONS: &[&str] = &["lower", "pg_sleep", "lo_get", "public.pay", "secret.open"];
+const VALUES: &[&str] = &["eu-1", "us-1", "1", ""];
 const SAID: &[&str] = &["plan", "act", "act-2", "t1"];
 const SAID_PATTERNS: &[&str] = &["*", "act*", "plan", "?1"];
 const PATTERNS: &[&str] = &[
@@ -287,6 +310,7 @@ const SQL_PATTERNS: &[&str] = &[
     "lo_*",
     "lower",
 ];
+const VALUE_PATTERNS: &[&str] = &["*", "eu-*", "??-1", "1", "us-1"];
 
 pub(super) fn random_rules(dice: &mut Dice, count: usize) -> Vec<RuleSpec> {
     (0..count)
@@ -324,7 +348,8 @@ pub(super) fn random_rules(dice: &mut Dice, count: usize) -> Vec<RuleSpec> {
                 if dice.one_in(2) {
                     rule.then.record = RecordLevel::Meta;
                 }
-                if dice.one_in(10) && !rule.who.names_asserted() {
+                let later = rule.who.names_asserted() || !rule.what.parameters.is_empty();
+                if dice.one_in(10) && !later {
                     rule.then.credential = Some(CredentialId(dice.below(2) as u16));
                 }
                 if dice.one_in(10) {
@@ -347,6 +372,27 @@ fn random_sql(dice: &mut Dice, what: &mut What) {
     what.column = dice.patterns(4, SQL_PATTERNS);
     what.function = dice.patterns(4, SQL_PATTERNS);
     what.missing_where = dice.one_in(6);
+    what.multi_statement = dice.one_in(8);
+    for number in 1..=3 {
+        let list = dice.patterns(5, VALUE_PATTERNS);
+        what.parameters.extend(list.map(|list| (number, list)));
+    }
+}
+
+fn random_values(dice: &mut Dice) -> CaseParameters {
+    match dice.below(8) {
+        0 => CaseParameters::Pending,
+        1 => CaseParameters::Unreadable,
+        _ => {
+            let mut read = Vec::new();
+            for number in 1..=3 {
+                if dice.one_in(2) {
+                    read.push((number, dice.pick(VALUES).as_bytes().into()));
+                }
+            }
+            CaseParameters::Known(read)
+        }
+    }
 }
 
 fn random_statement(dice: &mut Dice) -> CaseSql {
@@ -360,6 +406,8 @@ fn random_statement(dice: &mut Dice) -> CaseSql {
         (0..dice.below(3)).map(|_| (dice.pick(FUNCTIONS).to_owned(), dice.one_in(2))).collect();
     sql.functions_unreadable = dice.one_in(5);
     sql.missing_where = dice.one_in(3);
+    sql.multi_statement = dice.one_in(3);
+    sql.parameters = random_values(dice);
     sql
 }
 
@@ -558,6 +606,39 @@ mod tests {
                 assert!(!widened, "seed {SEED:#x}");
             }
         });
+    }
+
+    /// A statement is prepared before its values are known: that refuses none that some values
+    /// permit, and owes every mask that they could owe.
+    #[test]
+    fn what_some_values_permit_may_be_prepared() {
+        let (mut met, mut run) = (0, 0);
+        for_each(120, 40, |dice, rules, case| {
+            let Some(sql) = &case.action.sql else { return };
+            let with = |parameters| {
+                let sql = Some(CaseSql { parameters, ..sql.clone() });
+                Case { action: CaseAction { sql, ..case.action.clone() }, ..case.clone() }
+            };
+            let table = Table::compile(rules.to_vec(), RESOURCES, 1).unwrap();
+            let prepared = said(&table, &with(CaseParameters::Pending));
+            for _ in 0..4 {
+                let Ok(owed) = said(&table, &with(random_values(dice))) else { continue };
+                let before = prepared.expect("what is run was prepared");
+                assert_eq!(before.masks.union(owed.masks), before.masks, "seed {SEED:#x}");
+                assert_eq!(before.credential, owed.credential, "seed {SEED:#x}");
+                run += 1;
+                met += usize::from(before != owed);
+            }
+            // Where no rule names values, they change nothing.
+            case.lend(|who, action| {
+                let row = table.row_of(who);
+                if !table.reads_parameters(&row, action.resource) {
+                    let other = said(&table, &with(random_values(dice)));
+                    assert_eq!(other, said(&table, &case), "seed {SEED:#x}");
+                }
+            });
+        });
+        assert!(run > 200 && met > 10, "{run} {met}");
     }
 
     #[test]

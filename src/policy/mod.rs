@@ -23,6 +23,7 @@ mod explain;
 mod fragment;
 mod index;
 mod layout;
+mod parameters;
 mod pattern;
 mod rule;
 mod sql;
@@ -36,14 +37,15 @@ mod interpreter;
 mod tests;
 
 pub use asserted::Asserted;
-pub use case::{Case, CaseAction, CaseFailure, CaseSql, CaseWho, Expect};
+pub use case::{Case, CaseAction, CaseFailure, CaseParameters, CaseSql, CaseWho, Expect};
 pub use decision::{Decision, Denial, DenialKind, Grant, Obligations};
 pub use explain::{Dimension, Explanation, Nearest};
+pub use parameters::{Parameter, Parameters};
 pub use pattern::Pattern;
 pub use rule::{
     Durable, Effect, PATTERN_LEN_MAX, RULES_MAX, RecordLevel, RuleError, RuleFault, RuleSpec, Then,
     What, WhoRule,
 };
-pub use sql::{Columns, Functions, STATEMENTS, Sql, SqlFunction};
+pub use sql::{Columns, Functions, Parent, STATEMENTS, Sql, SqlFunction};
 pub use table::{Action, Attr, Row, Table};
 pub use who::Who;

@@ -97,6 +97,11 @@ pub struct What {
     pub function: Option<Vec<Pattern>>,
     /// `where = "missing"`: a statement that changes or deletes every row.
     pub missing_where: bool,
+    /// A text of more than one statement.
+    pub multi_statement: bool,
+    /// Values that a statement is run with, by the number of the parameter: each must match one of
+    /// its patterns.
+    pub parameters: Vec<(u16, Vec<Pattern>)>,
 }
 
 impl What {
@@ -105,7 +110,10 @@ impl What {
     pub fn names_sql(&self) -> bool {
         let lists =
             [&self.statement, &self.table, &self.reads, &self.writes, &self.column, &self.function];
-        self.missing_where || lists.iter().any(|list| list.is_some())
+        self.missing_where
+            || self.multi_statement
+            || !self.parameters.is_empty()
+            || lists.iter().any(|list| list.is_some())
     }
 
     /// Whether it names anything that only requests have.
@@ -194,6 +202,17 @@ impl RuleSpec {
                 faults.push(RuleFault::PatternTooLong(key));
             }
         }
+        for (number, list) in &self.what.parameters {
+            if *number == 0 {
+                faults.push(RuleFault::NoParameter);
+            }
+            if list.is_empty() {
+                faults.push(RuleFault::EmptyList("parameters"));
+            }
+            if list.iter().any(|pattern| pattern.text().len() > PATTERN_LEN_MAX) {
+                faults.push(RuleFault::PatternTooLong("parameters"));
+            }
+        }
         if self.who.iss.as_ref().is_some_and(Vec::is_empty) {
             faults.push(RuleFault::EmptyList("iss"));
         }
@@ -216,6 +235,9 @@ impl RuleSpec {
         }
         if self.who.names_asserted() && self.then.credential.is_some() {
             faults.push(RuleFault::AssertedCredential);
+        }
+        if !self.what.parameters.is_empty() && self.then.credential.is_some() {
+            faults.push(RuleFault::ParameterCredential);
         }
         faults
     }
@@ -257,6 +279,10 @@ pub enum RuleFault {
     DenyWithObligations,
     /// A credential by what the caller only says of itself.
     AssertedCredential,
+    /// A credential by values that come when the statement is prepared already.
+    ParameterCredential,
+    /// Parameters are counted from 1.
+    NoParameter,
     /// More than [`RULES_MAX`] rules.
     TooMany,
 }
@@ -286,6 +312,11 @@ impl fmt::Display for RuleFault {
                 "the rule names `node`, `run` or `thread`, which the caller only asserts, and gives \
                  a credential by it",
             ),
+            Self::ParameterCredential => f.write_str(
+                "the rule names `parameters` and a credential, but a statement is prepared, by a \
+                 credential, before its values are known",
+            ),
+            Self::NoParameter => f.write_str("parameters are counted from 1"),
             Self::TooMany => write!(f, "more than {RULES_MAX} rules"),
         }
     }

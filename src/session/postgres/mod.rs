@@ -19,6 +19,7 @@
 
 mod atoms;
 mod attribution;
+mod bound;
 mod caller;
 mod cancel;
 mod catalog;

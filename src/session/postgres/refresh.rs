@@ -89,7 +89,7 @@ impl Session {
             let runs = matches!(statement.act, Act::Execute { .. } | Act::Fetch { .. });
             let parts = if runs { judge::parts(analysis, at, names) } else { Some(Vec::new()) };
             let Some(parts) = parts else { return Some(untold) };
-            let mut run = parts.iter().filter_map(|(of, at)| of.statements.get(*at));
+            let mut run = parts.iter().filter_map(|part| part.analysis.statements.get(part.place));
             run.find_map(|part| masking.forbids(part)).or_else(|| masking.forbids(statement))
         })
     }

@@ -2,6 +2,7 @@
 
 use super::Session;
 use super::attribution;
+use super::bound::{Bound, Kinds};
 use super::caller::Bytes;
 use super::cycle::Told;
 use super::denial::Nameless;
@@ -37,7 +38,7 @@ impl Session {
         let verdict = if analysis.makes_names() && self.queue.names_full() {
             Verdict::Deny(Denied::of(Refusal::Overloaded, NAMES_FULL))
         } else {
-            self.judge(&analysis, None, worker)
+            self.judge(&analysis, None, &Bound::NOTHING, worker)
         };
         match verdict {
             Verdict::Permit(grant) => {
@@ -71,11 +72,14 @@ impl Session {
         }
         let (analysis, said) = self.read(text, worker);
         self.speak(&said);
-        let prepared = Rc::new(Prepared { analysis: Rc::clone(&analysis), place: 0, said });
+        let kinds = Kinds::declared(types, self.asked(worker));
+        let (place, parsed, bound) = (0, true, Bound::Later);
+        let text_of = Rc::clone(&analysis);
+        let prepared = Rc::new(Prepared { analysis: text_of, place, said, parsed, kinds, bound });
         let verdict = if self.queue.names_full() {
             Verdict::Deny(Denied::of(Refusal::Overloaded, NAMES_FULL))
         } else {
-            self.judge(&analysis, None, worker)
+            self.judge(&analysis, None, &Bound::Later, worker)
         };
         match verdict {
             Verdict::Permit(grant) => {
@@ -118,6 +122,11 @@ impl Session {
             let denied = Denied::of(Refusal::Overloaded, NAMES_FULL);
             return self.refuse_extended(denied, &prepared, POISON_NAME, now, worker, out);
         }
+        let named = self.asked(worker);
+        let prepared = match named.is_empty() {
+            true => prepared,
+            false => prepared.with(Bound::of(bind, &prepared.kinds, named)),
+        };
         if let Some(grant) = self.decide_prepared(&prepared, message, now, worker, out) {
             let shown = self
                 .owes_mask(&grant)
@@ -155,8 +164,32 @@ impl Session {
         }
     }
 
-    /// Decides, by the rules of now, a statement that was read before, and notes it. `None`: it
-    /// was refused, or waits.
+    /// The statement that a Describe is about, where rules ask for values of its parameters: the
+    /// server tells their types.
+    pub(super) fn described<J: Journal>(
+        &self,
+        name: &[u8],
+        worker: &Worker<J>,
+    ) -> Option<Rc<Prepared>> {
+        match self.queue.statement(name) {
+            Named::Is(prepared) if !self.asked(worker).is_empty() => Some(prepared),
+            _ => None,
+        }
+    }
+
+    /// The parameters whose values count for this caller.
+    fn asked<'w, J: Journal>(&self, worker: &'w Worker<J>) -> &'w [u16] {
+        let policy = &worker.snapshot.policy;
+        match (&self.who, self.resource) {
+            (Some((_, known)), Some(resource)) if policy.reads_parameters(&known.row, resource) => {
+                policy.parameters()
+            }
+            _ => &[],
+        }
+    }
+
+    /// Decides, by the rules of now, a statement that was read before, with the values that its portal
+    /// runs it with, and notes it. `None`: it was refused, or waits.
     fn decide_prepared<J: Journal>(
         &mut self,
         prepared: &Rc<Prepared>,
@@ -169,7 +202,8 @@ impl Session {
             return None;
         }
         self.speak(&prepared.said);
-        match self.judge(&prepared.analysis, Some(prepared.place), worker) {
+        let bound = prepared.runs_with(prepared.bound.of_portal());
+        match self.judge(&prepared.analysis, Some(prepared.place), &bound, worker) {
             Verdict::Permit(grant) => {
                 let told = Told::Permit(&grant);
                 let place = prepared.place;
@@ -218,6 +252,7 @@ impl Session {
         &mut self,
         analysis: &Rc<Analysis>,
         place: Option<usize>,
+        bound: &Bound,
         worker: &Worker<J>,
     ) -> Verdict {
         let nobody = || Verdict::Deny(Denied::of(Refusal::Unauthenticated, ""));
@@ -233,9 +268,11 @@ impl Session {
             resource,
             connect,
             asserted: self.saying.lend(),
+            multi_statement: place.is_none() && analysis.statements.len() > 1,
         };
-        // What is kept was judged by what the caller said at the start.
-        let kept = !self.saying_own || !court.policy.reads_asserted();
+        // What is kept was judged by what the caller said at the start, and holds for all values.
+        let kept = (!self.saying_own || !court.policy.reads_asserted())
+            && !court.policy.reads_parameters(court.row, resource);
         let names = Names {
             statement: |name: &[u8]| self.queue.statement(name),
             portal: |name: &[u8]| self.queue.portal(name),
@@ -244,7 +281,7 @@ impl Session {
         let verdict = match found {
             Some(grant) => Verdict::Permit(grant),
             None => {
-                let verdict = court.judge(analysis, place, &names);
+                let verdict = court.judge(analysis, place, bound, &names);
                 if let (true, Verdict::Permit(grant)) = (kept, &verdict) {
                     self.verdicts.keep(analysis, place, grant);
                 }

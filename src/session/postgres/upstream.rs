@@ -103,7 +103,7 @@ impl Session {
                 self.on_refresh(&parsed, now, worker, out);
                 continue;
             }
-            let Ok(fate) = self.fate(message) else {
+            let Ok(fate) = self.fate(message, worker.snapshot.policy.parameters()) else {
                 return self.out_of_order(bytes.len(), now, worker, out);
             };
             if !matches!(fate, Fate::Masked) {
@@ -174,8 +174,8 @@ impl Session {
         if tag == b'D' { self.row() } else { self.running() }
     }
 
-    /// What becomes of a whole message, and what it answers.
-    fn fate(&mut self, message: &[u8]) -> Result<Fate, OutOfOrder> {
+    /// What becomes of a whole message, and what it answers. `named`: parameters that rules ask for.
+    fn fate(&mut self, message: &[u8], named: &[u16]) -> Result<Fate, OutOfOrder> {
         let tag = message.first().copied().unwrap_or_default();
         let body = message.get(FRAME_HEAD..).unwrap_or_default();
         // The most frequent ones need no look inside.
@@ -202,9 +202,14 @@ impl Session {
                 self.forget_rows();
                 Ok(Fate::Swallow)
             }
-            Backend::NoData => answered(self, |e| matches!(e, Expect::Describe)),
-            Backend::Parameters(_) => match self.queue.front() {
-                Some(Expect::Describe) => Ok(Fate::Pass),
+            Backend::NoData => answered(self, |e| matches!(e, Expect::Describe { .. })),
+            Backend::Parameters(types) => match self.queue.front() {
+                Some(Expect::Describe { of }) => {
+                    if let Some(prepared) = of {
+                        prepared.kinds.tell(types, named);
+                    }
+                    Ok(Fate::Pass)
+                }
                 _ => Err(OutOfOrder),
             },
             Backend::RowDescription(columns) if self.is_own_describe() => {
@@ -222,7 +227,9 @@ impl Session {
                     masking.plan_rows(columns, analysis.statements.get(place));
                     Ok(Fate::Pass)
                 }
-                Some(Expect::Describe) => answered(self, |e| matches!(e, Expect::Describe)),
+                Some(Expect::Describe { .. }) => {
+                    answered(self, |e| matches!(e, Expect::Describe { .. }))
+                }
                 Some(Expect::Simple { .. }) => Ok(Fate::Pass),
                 _ => Err(OutOfOrder),
             },

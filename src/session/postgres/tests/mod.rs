@@ -3,6 +3,7 @@
 mod attack;
 mod columns;
 mod masked;
+mod parameters;
 mod refused;
 mod said;
 mod split;
