@@ -12,6 +12,7 @@
 //! read again, as is a view that was replaced: whoever holds a [`Columns`] reads it again after DDL.
 //! OIDs count up to 2^32 and from 16384 again then; a database that old tells less by its newest one.
 
+use super::kin::Kin;
 use crate::mask::{ColumnName, ColumnRule};
 use crate::wire::postgres::{Cells, WireError};
 use std::fmt::Write as _;
@@ -109,6 +110,8 @@ pub(in crate::session) struct Columns {
     /// Types of extensions whose values are text.
     texts: Vec<u32>,
     missing: Vec<Missing>,
+    /// Where it was asked for: which tables belong to others.
+    pub(super) kin: Kin,
     newest: u32,
     /// How many rules were asked about.
     rules: usize,
@@ -122,6 +125,7 @@ impl Default for Columns {
             bare: Vec::new(),
             texts: Vec::new(),
             missing: Vec::new(),
+            kin: Kin::default(),
             newest: u32::MAX,
             rules: 0,
         }
@@ -261,6 +265,10 @@ impl<'r> Reading<'r> {
                 self.columns.names.push((whole.into(), column.into()));
                 self.columns.bare.push((name.into(), column.into()));
             }
+            (Some(b"child"), None, None, None, Some(schema), Some(name), Some(ancestor)) => {
+                let added = self.columns.kin.add(schema, name, ancestor);
+                added.ok_or(CatalogError::Unexpected)?;
+            }
             (Some(b"text"), None, Some(kind), None, None, None, None) => {
                 self.columns.texts.push(kind)
             }
@@ -281,7 +289,11 @@ impl<'r> Reading<'r> {
     /// among those that are masked.
     pub(super) fn finish(self) -> Result<Columns, CatalogError> {
         let Self { rules, mut columns, told, newest, .. } = self;
-        columns.newest = newest.ok_or(CatalogError::Unexpected)?;
+        columns.newest = match newest {
+            None if rules.is_empty() => u32::MAX,
+            newest => newest.ok_or(CatalogError::Unexpected)?,
+        };
+        columns.kin.sort();
         columns.rules = rules.len();
         let masked = &mut columns.masked;
         let found = |rule| masked.iter().any(|(_, masked)| masked.rule == rule);

@@ -11,14 +11,15 @@
 
 use super::atoms::{Atom, atoms, functions, is_set_config, weight};
 use super::bound::{Bound, Kinds};
+use super::kin::Kin;
 use super::queue::Named;
 use super::refuse::Denied;
 use super::settings::{self, Setting};
 use super::texts::ENTRY_COST;
 use crate::base::{ResourceId, RuleId};
 use crate::policy::{
-    self, Action, Attr, Columns, Decision, DenialKind, Functions, Grant, Row, Sql, SqlFunction,
-    Table,
+    self, Action, Attr, Columns, Decision, DenialKind, Functions, Grant, Parent, Row, Sql,
+    SqlFunction, Table,
 };
 use crate::session::asserted::Asserted;
 use crate::session::gate;
@@ -155,6 +156,8 @@ pub(super) struct Court<'s> {
     pub(super) asserted: policy::Asserted<'s>,
     /// The text in hand has more than one statement.
     pub(super) multi_statement: bool,
+    /// Which tables belong to others, where rules ask for that.
+    pub(super) kin: Option<&'s Kin>,
 }
 
 /// A statement that runs, by itself or by its name, and what it runs with.
@@ -249,19 +252,23 @@ impl Court<'_> {
     fn decide(&self, parts: &[&Part], bound: Option<&Bound>) -> Decision {
         let functions: Vec<Vec<SqlFunction<'_>>> =
             parts.iter().map(|part| part.analysis.named_functions(part.place)).collect();
+        let parents = self.parents(parts);
+        let mut parents = parents.iter();
         let actions = parts.iter().zip(&functions).flat_map(|(part, functions)| {
             let (analysis, place) = (&part.analysis, part.place);
             let missing_where =
                 analysis.statements.get(place).is_some_and(|statement| statement.missing_where);
             let atoms = analysis.atoms.get(place).map(Vec::as_slice).unwrap_or_default();
             let parameters = bound.unwrap_or(&part.bound).lend();
-            atoms.iter().map(move |atom| {
+            // Of each thing that is done, in order; none where rules do not ask.
+            let parents = atoms.iter().map(|_| parents.next()).collect::<Vec<_>>();
+            atoms.iter().zip(parents).map(move |(atom, parents)| {
                 self.action(Sql {
                     statement: atom.kind.label().as_bytes(),
                     table: atom.table.as_deref().map_or(Attr::Absent, Attr::Value),
                     write: atom.write,
                     columns: atom.columns.as_deref().map_or(Columns::Unreadable, Columns::Known),
-                    parents: &[],
+                    parents: parents.map(Vec::as_slice).unwrap_or_default(),
                     functions: Functions::Known(functions),
                     missing_where,
                     multi_statement: self.multi_statement,
@@ -270,6 +277,18 @@ impl Court<'_> {
             })
         });
         gate::decide_all(self.policy, self.principal, self.row, actions)
+    }
+
+    /// For each thing that the parts do the tables that its table belongs to; nothing at all where
+    /// rules do not ask.
+    fn parents(&self, parts: &[&Part]) -> Vec<Vec<Parent>> {
+        let Some(kin) = self.kin.filter(|kin| !kin.is_empty()) else { return Vec::new() };
+        let atoms = parts.iter().flat_map(|part| part.analysis.atoms.get(part.place)).flatten();
+        let of = |atom: &Atom| match &atom.table {
+            Some(table) => kin.parents(table, atom.columns.as_deref()),
+            None => Vec::new(),
+        };
+        atoms.map(of).collect()
     }
 
     fn action<'a>(&'a self, sql: Sql<'a>) -> Action<'a> {
@@ -597,10 +616,7 @@ mod tests {
         assert_eq!(asked("alter table t add check (a > 1)"), ["?"]);
         assert_eq!(asked("analyze t (a, b)"), ["public.t.a public.t.b"]);
         assert_eq!([asked("analyze t"), asked("analyze")], [["?"], ["?"]]);
-        assert_eq!(
-            [asked("explain select * from f()"), asked("vacuum")],
-            [[""], [""]]
-        );
+        assert_eq!([asked("explain select * from f()"), asked("vacuum")], [[""], [""]]);
         let many = |count: usize| {
             let names: Vec<_> = (0..count).map(|name| format!("c{name}")).collect();
             asked(&format!("select {} from t, u", names.join(",")))

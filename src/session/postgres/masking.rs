@@ -7,6 +7,7 @@
 
 use super::columns::{CatalogError, Columns, Reading};
 use super::judge::Analysis;
+use super::kin;
 use super::rows::{RowMask, RowPlan};
 use crate::base::Now;
 use crate::mask::{Level, Plan};
@@ -18,6 +19,9 @@ use std::sync::Arc;
 pub(super) struct Masking {
     pub(super) plan: Arc<Plan>,
     pub(super) columns: Columns,
+    /// Rules that deny columns ask which tables belong to others; and whether that was read.
+    asks_kin: bool,
+    has_kin: bool,
     /// The catalog may have changed since it was read.
     stale: bool,
     read_ns: u64,
@@ -34,16 +38,19 @@ pub(super) struct Refresh {
     rows: Vec<Vec<u8>>,
     bytes: usize,
     failed: bool,
+    pub(super) asks_kin: bool,
     /// What the caller is told when it was read for the first time.
     pub(super) first: Option<(Vec<u8>, TxStatus)>,
 }
 
 impl Masking {
-    pub(super) fn new(plan: Arc<Plan>) -> Self {
+    pub(super) fn new(plan: Arc<Plan>, asks_kin: bool) -> Self {
         Self {
-            stale: plan.has_columns(),
+            stale: plan.has_columns() || asks_kin,
             plan,
             columns: Columns::default(),
+            asks_kin,
+            has_kin: false,
             read_ns: 0,
             refresh: None,
             rows: None,
@@ -52,13 +59,24 @@ impl Masking {
         }
     }
 
-    /// Another plan is in force: its columns are not known yet.
-    pub(super) fn replace(&mut self, plan: Arc<Plan>) {
-        if !Arc::ptr_eq(&self.plan, &plan) {
-            self.stale = plan.has_columns();
+    /// Another plan is in force, or other rules: what they need of the catalog is not known yet.
+    pub(super) fn replace(&mut self, plan: Arc<Plan>, asks_kin: bool) {
+        if !Arc::ptr_eq(&self.plan, &plan) || asks_kin && !self.has_kin {
+            self.stale = plan.has_columns() || asks_kin;
             self.columns = Columns::default();
+            self.has_kin = false;
             self.plan = plan;
         }
+        self.asks_kin = asks_kin;
+    }
+
+    fn asks_catalog(&self) -> bool {
+        self.plan.has_columns() || self.asks_kin
+    }
+
+    /// Whether what rules that deny columns ask for is known.
+    pub(super) fn knows_kin(&self) -> bool {
+        self.has_kin || !self.asks_kin
     }
 
     /// The statement may change what the catalog says.
@@ -66,7 +84,7 @@ impl Masking {
         let changes = [Kind::Ddl, Kind::Do, Kind::Call, Kind::Unknown];
         let kinds = changes.into_iter().any(|kind| statement.kinds.contains(kind));
         if kinds || statement.functions.iter().any(|function| !function.plain) {
-            self.stale = self.plan.has_columns();
+            self.stale = self.asks_catalog();
         }
     }
 
@@ -78,12 +96,17 @@ impl Masking {
     /// The text that reads the catalog, where that is due.
     pub(super) fn due(&self, now: Now) -> Option<String> {
         let old = now.mono_ns.saturating_sub(self.read_ns) > READ_NS;
-        let due = self.plan.has_columns() && (self.stale || old) && self.refresh.is_none();
-        if due { super::columns::query(self.plan.columns()) } else { None }
+        if !self.asks_catalog() || !(self.stale || old) || self.refresh.is_some() {
+            return None;
+        }
+        let columns = super::columns::query(self.plan.columns());
+        let kin = self.asks_kin.then(kin::query);
+        Some(columns.into_iter().chain(kin).collect::<Vec<_>>().join(";\n"))
     }
 
     pub(super) fn begin(&mut self, first: Option<(Vec<u8>, TxStatus)>) {
-        self.refresh = Some(Refresh { rows: Vec::new(), bytes: 0, failed: false, first });
+        let asks_kin = self.asks_kin;
+        self.refresh = Some(Refresh { rows: Vec::new(), bytes: 0, failed: false, asks_kin, first });
     }
 
     /// Takes the rows that were read over.
@@ -97,6 +120,7 @@ impl Masking {
         }
         self.columns = reading.finish()?;
         (self.stale, self.read_ns) = (false, now.mono_ns);
+        self.has_kin = refresh.asks_kin;
         Ok(())
     }
 

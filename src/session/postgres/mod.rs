@@ -27,6 +27,7 @@ mod columns;
 mod cycle;
 mod denial;
 mod judge;
+mod kin;
 mod leg;
 mod literals;
 mod login;

@@ -22,14 +22,16 @@ impl Session {
     /// Makes ready what the connection may owe.
     pub(super) fn arm(&mut self, snapshot: &Held) {
         let masks = self.connect.as_ref().map(|grant| grant.masks()).unwrap_or_default();
-        if masks.is_empty() {
+        let row = self.who.as_ref().map(|(_, known)| &known.row).zip(self.resource);
+        let asks_kin = row.is_some_and(|(row, of)| snapshot.policy.denies_columns(row, of));
+        if masks.is_empty() && !asks_kin {
             self.masking = None;
             return;
         }
         let plan = snapshot.plans.united(masks);
         match &mut self.masking {
-            Some(masking) => masking.replace(plan),
-            None => self.masking = Some(Box::new(Masking::new(plan))),
+            Some(masking) => masking.replace(plan, asks_kin),
+            None => self.masking = Some(Box::new(Masking::new(plan, asks_kin))),
         }
     }
 
@@ -204,6 +206,10 @@ impl Session {
         };
         self.tx = status;
         let read = masking.finish(&refresh, now);
+        if refresh.asks_kin {
+            // What was permitted before may be of a table that belongs to another now.
+            self.verdicts.clear();
+        }
         let gone = masking.columns.missing().iter().any(|missing| missing.table);
         let plan = std::sync::Arc::clone(&masking.plan);
         for missing in masking.columns.missing() {
@@ -216,7 +222,7 @@ impl Session {
             let detail = if gone {
                 "A masked column is not in its table any more: the masks must be looked at."
             } else {
-                "What is to be masked cannot be read from the catalog."
+                "What masks and rules by column need cannot be read from the catalog."
             };
             tracing::error!(request = %self.link, detail, "the masks cannot be kept");
             return self.refuse_all(&Denied::of(Refusal::Unmaskable, detail), now, worker, out);

@@ -261,6 +261,11 @@ impl Session {
         else {
             return nobody();
         };
+        let masking = self.masking.as_deref();
+        if masking.is_some_and(|masking| !masking.knows_kin()) {
+            let detail = "Which tables belong to others is not read yet: send it again.";
+            return Verdict::Deny(Denied::of(refuse::DENIED, detail));
+        }
         let court = Court {
             policy: &worker.snapshot.policy,
             row: &known.row,
@@ -269,6 +274,7 @@ impl Session {
             connect,
             asserted: self.saying.lend(),
             multi_statement: place.is_none() && analysis.statements.len() > 1,
+            kin: masking.map(|masking| &masking.columns.kin),
         };
         // What is kept was judged by what the caller said at the start, and holds for all values.
         let kept = (!self.saying_own || !court.policy.reads_asserted())
