@@ -3,7 +3,7 @@
 use super::asserted::Asserted;
 use super::explain::Explanation;
 use super::parameters::{Parameter, Parameters};
-use super::sql::{Columns, Functions, STATEMENTS, Sql, SqlFunction};
+use super::sql::{Columns, Functions, Parent, STATEMENTS, Sql, SqlFunction};
 use super::table::{Action, Attr, Table};
 use super::who::Who;
 use crate::base::{IssuerId, ResourceId};
@@ -82,6 +82,8 @@ pub struct CaseSql {
     pub columns: Vec<Box<str>>,
     /// Which columns there are cannot be found out; `columns` is not looked at.
     pub columns_unreadable: bool,
+    /// Tables that the table is a partition or an inheritance child of.
+    pub parents: Vec<Parent>,
     /// Functions, and whether each is plain.
     pub functions: Vec<(String, bool)>,
     /// Which functions there are cannot be found out; `functions` is not looked at.
@@ -133,6 +135,7 @@ impl CaseSql {
             write: unknown || writes.contains(&statement),
             columns: Vec::new(),
             columns_unreadable: unknown,
+            parents: Vec::new(),
             functions: Vec::new(),
             functions_unreadable: unknown,
             missing_where: false,
@@ -163,7 +166,7 @@ impl CaseSql {
             table,
             write: self.write,
             columns,
-            parents: &[],
+            parents: &self.parents,
             functions,
             missing_where: self.missing_where,
             multi_statement: self.multi_statement,

@@ -109,10 +109,10 @@ fn matches_sql(rule: &RuleSpec, sql: &Sql<'_>) -> bool {
             all.iter().any(|one| !outside(one)) && !all.iter().any(|one| !one.plain && outside(one))
         }
     };
-    let column = match (effect, &what.column, sql.columns) {
+    let column_of = |table, columns| match (effect, &what.column, columns) {
         (_, None, _) => true,
         (Effect::Allow, Some(_), Columns::Unreadable) => false,
-        (Effect::Deny, Some(list), Columns::Unreadable) => match sql.table {
+        (Effect::Deny, Some(list), Columns::Unreadable) => match table {
             Attr::Value(table) => list.iter().any(|one| could_be(one.text(), table)),
             _ => true,
         },
@@ -124,6 +124,15 @@ fn matches_sql(rule: &RuleSpec, sql: &Sql<'_>) -> bool {
             inside > 0 && inside == all.len()
         }
     };
+    // What is denied of a table is denied of its partitions, and what is allowed is not.
+    let mut column = column_of(sql.table, sql.columns);
+    for parent in sql.parents.iter().filter(|_| *effect == Effect::Deny) {
+        let columns = match &parent.columns {
+            Some(columns) => Columns::Known(columns),
+            None => Columns::Unreadable,
+        };
+        column |= column_of(Attr::Value(parent.table.as_bytes()), columns);
+    }
     let missing = match (what.missing_where, unknown) {
         (false, _) => true,
         (true, true) => *effect == Effect::Deny,
@@ -402,6 +411,11 @@ fn random_statement(dice: &mut Dice) -> CaseSql {
     sql.write = dice.one_in(2);
     sql.columns = (0..dice.below(3)).map(|_| dice.pick(COLUMNS).into()).collect();
     sql.columns_unreadable = dice.one_in(5);
+    if dice.one_in(4) {
+        let columns = (0..dice.below(3)).map(|_| dice.pick(COLUMNS).into()).collect();
+        let columns = (!dice.one_in(3)).then_some(columns);
+        sql.parents = vec![Parent { table: dice.pick(TABLES).into(), columns }];
+    }
     sql.functions =
         (0..dice.below(3)).map(|_| (dice.pick(FUNCTIONS).to_owned(), dice.one_in(2))).collect();
     sql.functions_unreadable = dice.one_in(5);

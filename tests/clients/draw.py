@@ -72,7 +72,16 @@ class Draw:
         word = self.dice.choice(["b", "note ", "secret red ", "secret blue ", "part red "])
         return f"'{word}{self.dice.randint(0, 9)}'"
 
+    def told(self, scope):
+        """What a guarded column holds, asked straight away."""
+        alias, table = self.dice.choice(scope)
+        if GUARDED_TEXTS.get(table) and self.chance(0.7):
+            return f"{alias}.{GUARDED_TEXTS[table][0]} {self.dice.choice('<>=')} {self.word()}"
+        return f"{alias}.pin < {self.dice.randint(3, 9)}" if table == "t" else "true"
+
     def condition(self, scope, depth=2):
+        if self.chance(0.04):
+            return self.told(scope)
         ways = [
             lambda: f"{self.text(scope, depth)} = {self.text(scope, depth)}",
             lambda: f"{self.text(scope, depth)} < {self.text(scope, depth)}",

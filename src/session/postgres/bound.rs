@@ -31,7 +31,8 @@ impl Bound {
     pub(super) fn of(bind: &Bind<'_>, kinds: &Kinds, named: &[u16]) -> Self {
         let count = u16::try_from(bind.values.len()).unwrap_or(u16::MAX);
         let mut read = Vec::new();
-        let mut values = (1..).zip(bind.values.iter());
+        // An inclusive range: there may be as many values as the numbers count.
+        let mut values = (1..=u16::MAX).zip(bind.values.iter());
         for number in named.iter().take_while(|number| **number <= count) {
             let Some((_, value)) = values.by_ref().find(|(at, _)| at == number) else { break };
             let format = bind.formats.of(usize::from(*number) - 1);
@@ -46,7 +47,7 @@ impl Bound {
     /// The arguments of an EXECUTE, of the parameters that are `named`.
     pub(super) fn of_arguments(arguments: &[Option<Box<str>>], named: &[u16]) -> Self {
         let count = u16::try_from(arguments.len()).unwrap_or(u16::MAX);
-        let read: Vec<Parameter> = (1..)
+        let read: Vec<Parameter> = (1..=u16::MAX)
             .zip(arguments)
             .filter(|(number, _)| named.contains(number))
             .filter_map(|(number, argument)| Some((number, argument.as_deref()?)))
@@ -349,5 +350,16 @@ mod tests {
         assert_eq!(bound(&[0, INT4], None, &[TEXT, BINARY], &values, &[2]), known(&[(2, "7")]));
         assert_eq!(bound(&[], None, &[], &[None, None], &[1, 2]), Bound::Known(2, None));
         assert_eq!(bound(&[], None, &[], &[], &[1]), Bound::NOTHING);
+    }
+
+    #[test]
+    fn there_may_be_as_many_values_as_can_be_counted() {
+        let values = vec![Some(&b"x"[..]); usize::from(u16::MAX)];
+        let last: Rc<[Parameter]> = [(u16::MAX, Box::from(&b"x"[..]))].into();
+        let found = bound(&[], None, &[], &values, &[u16::MAX]);
+        assert_eq!(found, Bound::Known(u16::MAX, Some(last)));
+        let arguments = vec![Some("x".into()); usize::from(u16::MAX) + 2];
+        let found = Bound::of_arguments(&arguments, &[u16::MAX]);
+        assert_eq!(found.weight(), size_of::<Parameter>() + 1);
     }
 }

@@ -143,7 +143,8 @@ fn a_partition_by_its_own_name_is_denied_what_its_parent_is() {
     line.caller(&[parse("", "select g.id from g"), sync()].concat());
     line.server(&message(write::parse_done));
     line.server(&[syntax_error(), ready(TxStatus::Idle)].concat());
-    assert!(String::from_utf8_lossy(&line.down).contains("send it again"));
+    let told = String::from_utf8_lossy(&line.down).into_owned();
+    assert!(told.contains("send it again"), "{told} {}", tags(&line.up));
     line.up.clear();
     line.caller(&query("select g.id from g"));
     read_catalog(&mut line);
