@@ -276,6 +276,17 @@ impl Statement {
         }
     }
 
+    /// Whether it is a SELECT and nothing else, as far as the text tells: nothing is changed, locked
+    /// or set by it, and it calls plain functions only.
+    #[must_use]
+    pub fn only_reads(&self) -> bool {
+        self.kinds.iter().all(|kind| kind == Kind::Select)
+            && self.act == Act::None
+            && self.settings.is_empty()
+            && !self.accesses.iter().any(|access| access.write)
+            && self.functions.iter().all(|function| function.plain)
+    }
+
     /// Whether a kind that no pattern may let through is in it.
     #[must_use]
     pub fn is_unknown(&self) -> bool {

@@ -90,7 +90,7 @@ impl Session {
             return (0, false);
         }
         let len_max = self.message_max(worker);
-        let next = self.up.next(rest, |tag| tag == b'd', len_max);
+        let next = self.up.next(rest, |tag, _| tag == b'd', len_max);
         let part = |len: usize| rest.get(..len).unwrap_or_default();
         match next {
             Ok(Next::More) => (0, false),
@@ -131,6 +131,7 @@ impl Session {
     /// Takes what waited for answers, now that some came; it may have to wait for more.
     pub(super) fn unpark<J: Journal>(&mut self, now: Now, worker: &mut Worker<J>, out: &mut Out) {
         if matches!(self.phase, Phase::Ready)
+            && !self.is_settling()
             && let Some(message) = self.parked.take()
         {
             self.on_whole(Bytes::Kept(&message), now, worker, out);

@@ -23,6 +23,8 @@ pub(super) struct Cycle {
     complete: bool,
     /// Something of it went up.
     pub(super) begun: bool,
+    /// So many Executes and simple queries of it went up.
+    pub(super) runs: u32,
     /// The statement that was noted last, and whether its own comment said what it is for.
     noted: Option<(Rc<Analysis>, usize, bool)>,
     pub(super) rows: u64,
@@ -40,6 +42,7 @@ impl Cycle {
             started_ns: now.mono_ns,
             complete: false,
             begun: false,
+            runs: 0,
             noted: None,
             rows: 0,
             bytes_in: 0,

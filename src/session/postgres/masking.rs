@@ -8,6 +8,7 @@
 use super::columns::{CatalogError, Columns, Reading};
 use super::judge::Analysis;
 use super::kin;
+use super::passage::Passage;
 use super::rows::{RowMask, RowPlan};
 use crate::base::Now;
 use crate::mask::{Level, Plan};
@@ -26,11 +27,14 @@ pub(super) struct Masking {
     stale: bool,
     read_ns: u64,
     pub(super) refresh: Option<Refresh>,
-    /// Of the rows that come.
+    /// Of the rows that come, and the plan that it was made by.
     pub(super) rows: Option<RowPlan>,
-    mask: RowMask,
+    pub(super) rows_by: Arc<Plan>,
+    pub(super) mask: RowMask,
     /// Rows that were rewritten and are not released yet.
     pub(super) written: Vec<u8>,
+    /// Of rows that are masked while they come.
+    pub(super) passage: Passage,
 }
 
 /// The catalog is being read.
@@ -47,6 +51,7 @@ impl Masking {
     pub(super) fn new(plan: Arc<Plan>, asks_kin: bool) -> Self {
         Self {
             stale: plan.has_columns() || asks_kin,
+            rows_by: Arc::clone(&plan),
             plan,
             columns: Columns::default(),
             asks_kin,
@@ -56,6 +61,7 @@ impl Masking {
             rows: None,
             mask: RowMask::default(),
             written: Vec::new(),
+            passage: Passage::default(),
         }
     }
 
@@ -124,11 +130,6 @@ impl Masking {
         Ok(())
     }
 
-    /// Whether rows must be looked at whole.
-    pub(super) fn rewrites(&self) -> bool {
-        self.refresh.is_some() || self.rows.as_ref().is_some_and(|rows| !rows.is_pass())
-    }
-
     /// Plans for the rows of these columns, which a statement gives out.
     pub(super) fn plan_rows(&mut self, columns: wire::Columns<'_>, statement: Option<&Statement>) {
         let count = columns.len();
@@ -140,6 +141,8 @@ impl Masking {
         let plan = RowPlan::of(columns.iter(), &self.columns, &self.plan, tainted, &independent);
         self.stale |= plan.has_unknown();
         self.rows = Some(plan);
+        // Another one may be in force before they have come.
+        self.rows_by = Arc::clone(&self.plan);
     }
 
     /// Masks a row; what comes of it is in `written`.
@@ -149,7 +152,7 @@ impl Masking {
     pub(super) fn row(&mut self, message: &[u8]) -> Result<(), ()> {
         let body = message.get(wire::FRAME_HEAD..).unwrap_or_default();
         let Some(rows) = &self.rows else { return Err(()) };
-        match rows.rewrite(body, &self.plan, &mut self.mask, &mut self.written) {
+        match rows.rewrite(body, &self.rows_by, &mut self.mask, &mut self.written) {
             Ok(true) => Ok(()),
             Ok(false) => {
                 self.written.extend_from_slice(message);

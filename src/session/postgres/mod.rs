@@ -31,8 +31,10 @@ mod kin;
 mod leg;
 mod literals;
 mod login;
+mod long;
 mod masking;
 mod oauth;
+mod passage;
 mod passing;
 mod queue;
 mod refresh;
@@ -301,7 +303,9 @@ impl Session {
             Input::UpstreamEnd(id, ending) if id == self.link => {
                 self.on_upstream_end(ending, now, worker, out);
             }
-            Input::Timer if self.stall.wake(now) => {}
+            Input::Timer if self.stall.wake(now) => {
+                self.release_paced(now, worker, out);
+            }
             Input::Timer => {
                 if self.deadline(worker).is_some_and(|at| at <= now.mono_ns) {
                     self.on_deadline(now, worker, out);
@@ -336,7 +340,8 @@ impl Session {
     }
 
     fn takes_messages(&self) -> bool {
-        self.parked.is_none() && !self.queue.is_full() && !self.is_refreshing()
+        let waits = self.is_refreshing() || self.is_settling();
+        self.parked.is_none() && !self.queue.is_full() && !waits
     }
 
     /// When [`Input::Timer`] is due, in monotonic nanoseconds.

@@ -70,6 +70,10 @@ impl Expect {
         }
     }
 
+    fn is_sync(&self) -> bool {
+        matches!(self, Self::Sync)
+    }
+
     /// Whether ready for query ends it.
     fn is_last(&self) -> bool {
         matches!(self, Self::Sync | Self::Simple { .. } | Self::PoisonSimple { .. })
@@ -155,6 +159,34 @@ impl Queue {
 
     pub(super) fn front(&mut self) -> Option<&mut Expect> {
         self.due.front_mut()
+    }
+
+    /// The statement that is running.
+    pub(super) fn running(&self) -> Option<&Statement> {
+        match self.due.front()? {
+            Expect::Execute { prepared, .. } => prepared.statement(),
+            Expect::Simple { analysis, complete, .. } => analysis.statements.get(*complete),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing is under way between what is running and its end.
+    pub(super) fn is_alone(&self) -> bool {
+        match (self.due.front(), self.due.get(1)) {
+            (Some(Expect::Simple { analysis, .. }), _) => analysis.statements.len() == 1,
+            (Some(Expect::Execute { .. }), next) => next.is_none_or(|next| next.is_sync()),
+            _ => false,
+        }
+    }
+
+    /// Whether nothing is under way behind the end of what is running.
+    pub(super) fn is_last(&self) -> bool {
+        self.due.len() == 1 || self.due.len() == 2 && self.due.get(1).is_some_and(Expect::is_sync)
+    }
+
+    /// Whether the end of what is running went up.
+    pub(super) fn has_end(&self) -> bool {
+        self.due.iter().any(Expect::is_last)
     }
 
     /// Whether a COPY FROM STDIN may be under way.

@@ -169,7 +169,7 @@ impl Session {
     }
 
     /// A query of the gateway's own, recorded with connecting.
-    fn say_link<J: Journal>(
+    pub(super) fn say_link<J: Journal>(
         &mut self,
         text: &str,
         now: Now,

@@ -51,6 +51,7 @@ impl Session {
                 let shown = self.recorded_message(text, &analysis, masked);
                 let shown = shown.map(|text| written(|to| write::query(&text, to)));
                 self.queue.push(Expect::Simple { analysis, complete: 0, masked });
+                self.cycles.current(now).runs += 1;
                 self.pass_under(&grant, message, shown, now, worker, out);
                 self.cycles.complete(now);
             }
@@ -160,6 +161,7 @@ impl Session {
                 self.say_up(|to| write::describe(true, portal, to), now, worker, out);
             }
             self.queue.push(Expect::Execute { prepared, masked });
+            self.cycles.current(now).runs += 1;
             self.pass_under(&grant, message, None, now, worker, out);
         }
     }

@@ -2,6 +2,7 @@
 
 mod attack;
 mod columns;
+mod long;
 mod masked;
 mod parameters;
 mod refused;
