@@ -198,8 +198,9 @@ impl Session {
             Frontend::Execute { portal, .. } => {
                 self.on_execute(portal, message, now, worker, out);
             }
-            Frontend::Describe { .. } => {
-                self.queue.push(Expect::Describe);
+            Frontend::Describe { portal, name } => {
+                let of = if portal { None } else { self.described(name, worker) };
+                self.queue.push(Expect::Describe { of });
                 self.pass(message, now, worker, out);
             }
             Frontend::Close { portal, name } => {

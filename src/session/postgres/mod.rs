@@ -19,6 +19,7 @@
 
 mod atoms;
 mod attribution;
+mod bound;
 mod caller;
 mod cancel;
 mod catalog;
@@ -27,6 +28,7 @@ mod copying;
 mod cycle;
 mod denial;
 mod judge;
+mod kin;
 mod leg;
 mod literals;
 mod login;

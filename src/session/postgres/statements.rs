@@ -2,6 +2,7 @@
 
 use super::Session;
 use super::attribution;
+use super::bound::{Bound, Kinds};
 use super::caller::Bytes;
 use super::cycle::Told;
 use super::denial::Nameless;
@@ -42,7 +43,7 @@ impl Session {
         } else if analysis.makes_names() && self.queue.names_full() {
             Verdict::Deny(Denied::of(Refusal::Overloaded, NAMES_FULL))
         } else {
-            self.judge(&analysis, None, worker)
+            self.judge(&analysis, None, &Bound::NOTHING, worker)
         };
         match verdict {
             Verdict::Permit(grant) => {
@@ -80,13 +81,16 @@ impl Session {
         }
         let (analysis, said) = self.read(text, worker);
         self.speak(&said);
-        let prepared = Rc::new(Prepared { analysis: Rc::clone(&analysis), place: 0, said });
+        let kinds = Kinds::declared(types, self.asked(worker));
+        let (place, parsed, bound) = (0, true, Bound::Later);
+        let text_of = Rc::clone(&analysis);
+        let prepared = Rc::new(Prepared { analysis: text_of, place, said, parsed, kinds, bound });
         let verdict = if let Some(denied) = self.cannot_stand(text, &analysis) {
             Verdict::Deny(denied)
         } else if self.queue.names_full() {
             Verdict::Deny(Denied::of(Refusal::Overloaded, NAMES_FULL))
         } else {
-            self.judge(&analysis, None, worker)
+            self.judge(&analysis, None, &Bound::Later, worker)
         };
         match verdict {
             Verdict::Permit(grant) => {
@@ -129,6 +133,11 @@ impl Session {
             let denied = Denied::of(Refusal::Overloaded, NAMES_FULL);
             return self.refuse_extended(denied, &prepared, POISON_NAME, now, worker, out);
         }
+        let named = self.asked(worker);
+        let prepared = match named.is_empty() {
+            true => prepared,
+            false => prepared.with(Bound::of(bind, &prepared.kinds, named)),
+        };
         if let Some(grant) = self.decide_prepared(&prepared, message, now, worker, out) {
             let shown = self
                 .owes_mask(&grant)
@@ -167,8 +176,32 @@ impl Session {
         }
     }
 
-    /// Decides, by the rules of now, a statement that was read before, and notes it. `None`: it
-    /// was refused, or waits.
+    /// The statement that a Describe is about, where rules ask for values of its parameters: the
+    /// server tells their types.
+    pub(super) fn described<J: Journal>(
+        &self,
+        name: &[u8],
+        worker: &Worker<J>,
+    ) -> Option<Rc<Prepared>> {
+        match self.queue.statement(name) {
+            Named::Is(prepared) if !self.asked(worker).is_empty() => Some(prepared),
+            _ => None,
+        }
+    }
+
+    /// The parameters whose values count for this caller.
+    fn asked<'w, J: Journal>(&self, worker: &'w Worker<J>) -> &'w [u16] {
+        let policy = &worker.snapshot.policy;
+        match (&self.who, self.resource) {
+            (Some((_, known)), Some(resource)) if policy.reads_parameters(&known.row, resource) => {
+                policy.parameters()
+            }
+            _ => &[],
+        }
+    }
+
+    /// Decides, by the rules of now, a statement that was read before, with the values that its portal
+    /// runs it with, and notes it. `None`: it was refused, or waits.
     fn decide_prepared<J: Journal>(
         &mut self,
         prepared: &Rc<Prepared>,
@@ -185,9 +218,10 @@ impl Session {
             return None;
         }
         self.speak(&prepared.said);
+        let bound = prepared.runs_with(prepared.bound.of_portal());
         let verdict = match self.cannot_resolve(&prepared.analysis) {
             Some(denied) => Verdict::Deny(denied),
-            None => self.judge(&prepared.analysis, Some(prepared.place), worker),
+            None => self.judge(&prepared.analysis, Some(prepared.place), &bound, worker),
         };
         match verdict {
             Verdict::Permit(grant) => {
@@ -238,6 +272,7 @@ impl Session {
         &mut self,
         analysis: &Rc<Analysis>,
         place: Option<usize>,
+        bound: &Bound,
         worker: &Worker<J>,
     ) -> Verdict {
         let nobody = || Verdict::Deny(Denied::of(Refusal::Unauthenticated, ""));
@@ -246,6 +281,11 @@ impl Session {
         else {
             return nobody();
         };
+        let masking = self.masking.as_deref();
+        if masking.is_some_and(|masking| !masking.knows_kin()) {
+            let detail = "Which tables belong to others is not read yet: send it again.";
+            return Verdict::Deny(Denied::of(refuse::DENIED, detail));
+        }
         let court = Court {
             policy: &worker.snapshot.policy,
             row: &known.row,
@@ -253,9 +293,12 @@ impl Session {
             resource,
             connect,
             asserted: self.saying.lend(),
+            multi_statement: place.is_none() && analysis.statements.len() > 1,
+            kin: masking.map(|masking| &masking.columns.kin),
         };
-        // What is kept was judged by what the caller said at the start.
-        let kept = !self.saying_own || !court.policy.reads_asserted();
+        // What is kept was judged by what the caller said at the start, and holds for all values.
+        let kept = (!self.saying_own || !court.policy.reads_asserted())
+            && !court.policy.reads_parameters(court.row, resource);
         let names = Names {
             statement: |name: &[u8]| self.queue.statement(name),
             portal: |name: &[u8]| self.queue.portal(name),
@@ -264,7 +307,7 @@ impl Session {
         let verdict = match found {
             Some(grant) => Verdict::Permit(grant),
             None => {
-                let verdict = court.judge(analysis, place, &names);
+                let verdict = court.judge(analysis, place, bound, &names);
                 if let (true, Verdict::Permit(grant)) = (kept, &verdict) {
                     self.verdicts.keep(analysis, place, grant);
                 }
