@@ -73,6 +73,12 @@ pub struct Limits {
     pub approvals_caller_max: u32,
     /// Approval requests that have ended and are still shown.
     pub approvals_kept_max: u32,
+    /// Requests of one worker that wait for a person's approval (503).
+    pub held_max: u32,
+    /// Bytes of the body of such a request (413).
+    pub held_body_max: u32,
+    /// How long a caller waits for an approval, unless it asks for another time (403).
+    pub hold_ms: u64,
     /// A complete request head must have come (408).
     pub head_ms: u64,
     /// TLS handshake of a caller.
@@ -157,6 +163,9 @@ impl Default for Limits {
             approvals_max: 10_000,
             approvals_caller_max: 64,
             approvals_kept_max: 10_000,
+            held_max: 1_024,
+            held_body_max: 64 << 10,
+            hold_ms: 120_000,
             head_ms: 10_000,
             handshake_ms: 5_000,
             body_idle_ms: 30_000,

@@ -1,6 +1,7 @@
 //! The control thread of one gateway: keys, names, certificates, the admin surface.
 
 use super::keys::Jwks;
+use super::relations::Keeper;
 use super::stamps::Stamps;
 use super::{Live, StartError, compile, metrics};
 use crate::config::{Config, KeySource};
@@ -29,6 +30,7 @@ struct Ready {
     keys: Arc<Published<KeySnapshot>>,
     asker: Asker<Jwks>,
     admin: Option<SocketAddr>,
+    handle: tokio::runtime::Handle,
 }
 
 impl Control {
@@ -59,6 +61,11 @@ impl Control {
 
     pub(super) fn asker(&self) -> Asker<Jwks> {
         self.ready.asker.clone()
+    }
+
+    /// Where others may put what waits.
+    pub(super) fn handle(&self) -> tokio::runtime::Handle {
+        self.ready.handle.clone()
     }
 
     pub(super) fn admin_address(&self) -> Option<SocketAddr> {
@@ -104,6 +111,7 @@ async fn run(
         keys: keys.published(),
         asker: keys.asker(),
         admin: listener.as_ref().and_then(|listener| listener.local_addr().ok()),
+        handle: tokio::runtime::Handle::current(),
     };
     if sender.send(Ok(ready)).is_err() {
         return;
@@ -153,8 +161,11 @@ async fn begin(config: &Config) -> Result<(Keys<Jwks>, Dns), String> {
 /// Names as they resolve, certificates and secrets as their files change.
 async fn watch(live: &Arc<Live>, mut files: Stamps, dns: &Dns) {
     let mut names = dns.published().generation();
+    let data_dir = live.config().gateway.data_dir.clone();
+    let mut keeper = Keeper::new(Arc::clone(&live.relations), data_dir);
     loop {
         tokio::time::sleep(LOOK).await;
+        keeper.keep();
         let generation = dns.published().generation();
         if generation != names {
             names = generation;

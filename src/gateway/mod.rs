@@ -3,10 +3,12 @@
 //! It installs no signal handler and keeps nothing global, so that several can live in one
 //! process. Dropping one stops it without a drain.
 
+mod approving;
 mod compile;
 mod control;
 mod keys;
 mod metrics;
+mod relations;
 mod restart;
 mod sessions;
 mod stamps;
@@ -23,8 +25,11 @@ use crate::policy::approval::Bounds;
 use crate::runtime::map::RingJournal;
 use crate::runtime::{self, Counters, ListenerPlan, Mailbox, Published, Worker, WorkerPlan};
 use crate::session::cancels::Cancels;
+use crate::session::relations::Relations;
 use crate::session::{Counts, Snapshot};
+use approving::Bridge;
 use control::Control;
+pub use relations::known_relations;
 use rustls::ServerConfig;
 use sessions::Recipe;
 use stamps::Stamps;
@@ -146,6 +151,7 @@ struct Live {
     counts: Vec<Arc<Mutex<Counts>>>,
     counters: Vec<Arc<Counters>>,
     drain: drain::DrainHandle,
+    relations: Arc<Relations>,
     desk: Desk,
 }
 
@@ -199,6 +205,7 @@ impl Gateway {
         settings.retention = retention(&config);
         settings.tick_ms = config.record.window_ms;
         let opened = drain::open(&settings).map_err(StartError::Record)?;
+        let relations = known_relations(&config.gateway.data_dir, &*source)?;
         // The drain has the lock of the data folder.
         let approvals = Approvals::start(
             &config.gateway.data_dir.join(approvals::DIR),
@@ -208,6 +215,7 @@ impl Gateway {
         )
         .map_err(StartError::Approvals)?;
         let live = Arc::new(Live {
+            relations: Arc::new(relations),
             source,
             snapshot: Published::new(snapshot),
             upstreams: Published::new(upstreams),
@@ -262,9 +270,10 @@ impl Gateway {
             .collect();
         let live = &self.live;
         let (mailbox, mail) = Mailbox::new(journals.len()).map_err(StartError::Worker)?;
+        let to_cancel = Arc::clone(&mailbox);
         let cancels = Cancels::new(Box::new(move |worker, id| {
             // A session that is gone meanwhile has nothing left to cancel.
-            mailbox.post(worker as usize, id);
+            to_cancel.post(worker as usize, id);
         }));
         let places = journals.into_iter().zip(live.counts.iter().zip(&live.counters)).enumerate();
         for ((place, (journal, (counts, counters))), mail) in places.zip(mail) {
@@ -282,6 +291,13 @@ impl Gateway {
                 bell,
                 mail,
                 cancels: Arc::clone(&cancels),
+                relations: Arc::clone(&self.live.relations),
+                bridge: Bridge {
+                    desk: live.desk.clone(),
+                    mailbox: Arc::clone(&mailbox),
+                    place: number,
+                    control: control.handle(),
+                },
                 counts: Arc::clone(counts),
                 listeners: listeners.clone(),
                 seed: control::seed()?,

@@ -9,6 +9,7 @@ mod container;
 mod disk;
 mod durable;
 mod ends;
+mod held;
 mod kill;
 mod kit;
 mod metrics;

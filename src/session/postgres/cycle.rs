@@ -23,6 +23,10 @@ pub(super) struct Cycle {
     complete: bool,
     /// Something of it went up.
     pub(super) begun: bool,
+    /// So many Executes and simple queries of it went up.
+    pub(super) runs: u32,
+    /// What of it may change what stands behind it.
+    pub(super) sways: Sways,
     /// The statement that was noted last, and whether its own comment said what it is for.
     noted: Option<(Rc<Analysis>, usize, bool)>,
     pub(super) rows: u64,
@@ -40,6 +44,8 @@ impl Cycle {
             started_ns: now.mono_ns,
             complete: false,
             begun: false,
+            runs: 0,
+            sways: Sways::default(),
             noted: None,
             rows: 0,
             bytes_in: 0,
@@ -47,6 +53,15 @@ impl Cycle {
             sqlstate: None,
         }
     }
+}
+
+/// What statements may change of how those behind them are judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sways {
+    /// Settings of the session, by code that is not seen.
+    pub(super) settings: bool,
+    /// Definitions that masks go by.
+    pub(super) definitions: bool,
 }
 
 /// Cycles under way, the one that is answered first.
@@ -80,6 +95,17 @@ impl Cycles {
     /// Whether the upstream is where it was at the last ready for query, as far as it was sent to.
     pub(super) fn is_quiet(&self) -> bool {
         self.0.iter().all(|cycle| !cycle.complete && !cycle.begun)
+    }
+
+    /// Whether one that is to be answered may change what a message in the next one means.
+    pub(super) fn sway_next(&self) -> bool {
+        self.0.iter().any(|cycle| cycle.complete && cycle.sways != Sways::default())
+    }
+
+    /// What the one that the caller's next message belongs to may have changed so far.
+    pub(super) fn sways(&self) -> Sways {
+        let open = self.0.back().filter(|cycle| !cycle.complete);
+        open.map(|cycle| cycle.sways).unwrap_or_default()
     }
 
     /// What ends the current one went up.

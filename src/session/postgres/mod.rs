@@ -23,14 +23,17 @@ mod caller;
 mod cancel;
 mod catalog;
 mod columns;
+mod copying;
 mod cycle;
 mod denial;
 mod judge;
 mod leg;
 mod literals;
 mod login;
+mod long;
 mod masking;
 mod oauth;
+mod passage;
 mod passing;
 mod queue;
 mod refresh;
@@ -40,6 +43,7 @@ mod settings;
 mod standing;
 mod start;
 mod statements;
+mod sway;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests;
@@ -47,7 +51,7 @@ mod texts;
 mod upstream;
 mod verdicts;
 
-pub use catalog::{MissingColumn, catalog_query, missing_columns};
+pub use catalog::{CatalogQuery, Found, MissingColumn, MovedColumn};
 pub use judge::{Asked, asked};
 pub use refuse::POISON;
 pub(super) use texts::Texts;
@@ -67,6 +71,7 @@ use crate::identity::Principal;
 use crate::policy::{Durable, Grant, RecordLevel};
 use crate::record::{Journal, Position};
 use crate::wire::postgres::TxStatus;
+use copying::Ended;
 use core::net::SocketAddr;
 use cycle::Cycles;
 use leg::Leg;
@@ -77,6 +82,7 @@ use refuse::Denied;
 use start::Start;
 use std::rc::Rc;
 use std::sync::Arc;
+use sway::Sway;
 use verdicts::Verdicts;
 
 /// Where a connection stands; see the module.
@@ -155,6 +161,10 @@ pub struct Session {
     verdicts: Verdicts,
     cycles: Cycles,
     skip: Option<Skip>,
+    /// The COPY that was ended last.
+    ended: Ended,
+    /// Whether what is sent may change what comes behind it.
+    sway: Sway,
     /// A message of the caller that waits for answers: what it names is open, or a COPY may be
     /// under way. Nothing behind it is read.
     parked: Option<Vec<u8>>,
@@ -204,6 +214,8 @@ impl Session {
             verdicts: Verdicts::default(),
             cycles: Cycles::default(),
             skip: None,
+            ended: Ended::default(),
+            sway: Sway::default(),
             parked: None,
             asked: false,
             passing: false,
@@ -299,7 +311,9 @@ impl Session {
             Input::UpstreamEnd(id, ending) if id == self.link => {
                 self.on_upstream_end(ending, now, worker, out);
             }
-            Input::Timer if self.stall.wake(now) => {}
+            Input::Timer if self.stall.wake(now) => {
+                self.release_paced(now, worker, out);
+            }
             Input::Timer => {
                 if self.deadline(worker).is_some_and(|at| at <= now.mono_ns) {
                     self.on_deadline(now, worker, out);
@@ -313,7 +327,10 @@ impl Session {
             Input::Connected(..)
             | Input::ConnectFailed(..)
             | Input::UpstreamEnd(..)
-            | Input::Durable(_) => {}
+            | Input::Durable(_)
+            | Input::News
+            | Input::Verdict(..)
+            | Input::Shown(..) => {}
         }
         0
     }
@@ -334,7 +351,8 @@ impl Session {
     }
 
     fn takes_messages(&self) -> bool {
-        self.parked.is_none() && !self.queue.is_full() && !self.is_refreshing()
+        let waits = self.is_refreshing() || self.is_settling();
+        self.parked.is_none() && !self.queue.is_full() && !waits
     }
 
     /// When [`Input::Timer`] is due, in monotonic nanoseconds.

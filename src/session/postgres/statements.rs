@@ -32,9 +32,14 @@ impl Session {
         if !self.still_known(now, worker, out) {
             return;
         }
+        if self.must_wait() {
+            return self.park(message);
+        }
         let (analysis, own) = self.read(text, worker);
         self.speak(&own);
-        let verdict = if analysis.makes_names() && self.queue.names_full() {
+        let verdict = if let Some(denied) = self.cannot_stand(text, &analysis) {
+            Verdict::Deny(denied)
+        } else if analysis.makes_names() && self.queue.names_full() {
             Verdict::Deny(Denied::of(Refusal::Overloaded, NAMES_FULL))
         } else {
             self.judge(&analysis, None, worker)
@@ -50,6 +55,7 @@ impl Session {
                 let shown = self.recorded_message(text, &analysis, masked);
                 let shown = shown.map(|text| written(|to| write::query(&text, to)));
                 self.queue.push(Expect::Simple { analysis, complete: 0, masked });
+                self.cycles.current(now).runs += 1;
                 self.pass_under(&grant, message, shown, now, worker, out);
                 self.cycles.complete(now);
             }
@@ -69,10 +75,15 @@ impl Session {
         if !self.still_known(now, worker, out) {
             return;
         }
+        if self.must_wait() {
+            return self.park(message);
+        }
         let (analysis, said) = self.read(text, worker);
         self.speak(&said);
         let prepared = Rc::new(Prepared { analysis: Rc::clone(&analysis), place: 0, said });
-        let verdict = if self.queue.names_full() {
+        let verdict = if let Some(denied) = self.cannot_stand(text, &analysis) {
+            Verdict::Deny(denied)
+        } else if self.queue.names_full() {
             Verdict::Deny(Denied::of(Refusal::Overloaded, NAMES_FULL))
         } else {
             self.judge(&analysis, None, worker)
@@ -151,6 +162,7 @@ impl Session {
                 self.say_up(|to| write::describe(true, portal, to), now, worker, out);
             }
             self.queue.push(Expect::Execute { prepared, masked });
+            self.cycles.current(now).runs += 1;
             self.pass_under(&grant, message, None, now, worker, out);
         }
     }
@@ -168,8 +180,16 @@ impl Session {
         if !self.still_known(now, worker, out) {
             return None;
         }
+        if self.must_wait() {
+            self.park(message);
+            return None;
+        }
         self.speak(&prepared.said);
-        match self.judge(&prepared.analysis, Some(prepared.place), worker) {
+        let verdict = match self.cannot_resolve(&prepared.analysis) {
+            Some(denied) => Verdict::Deny(denied),
+            None => self.judge(&prepared.analysis, Some(prepared.place), worker),
+        };
+        match verdict {
             Verdict::Permit(grant) => {
                 let told = Told::Permit(&grant);
                 let place = prepared.place;
@@ -214,7 +234,7 @@ impl Session {
         }
     }
 
-    fn judge<J: Journal>(
+    pub(super) fn judge<J: Journal>(
         &mut self,
         analysis: &Rc<Analysis>,
         place: Option<usize>,

@@ -117,7 +117,7 @@ fn a_round_that_was_not_finished_is_cut_in_whatever_order_it_came_to_the_disk() 
     let dir = memory();
     let (bytes, entries) = written(dir.path());
     // A mark, two entries, mark, entry, mark, two entries, mark, entry, mark.
-    let first = 16..32usize;
+    let first: std::ops::Range<usize> = 16..32;
     let mut frames = vec![first];
     while let Some(last) = frames.last().filter(|last| last.end < bytes.len()).cloned() {
         let len = bytes[last.end..].first_chunk().map(|len| u32::from_le_bytes(*len)).unwrap();

@@ -2,10 +2,13 @@
 
 mod attack;
 mod columns;
+mod long;
 mod masked;
+mod moved;
 mod refused;
 mod said;
 mod split;
+mod sways;
 
 use super::{Opened, Session};
 use crate::base::{
