@@ -1,12 +1,12 @@
-// One chat call by Node's own fetch: URL, token, "stream" or "whole". Prints one line of JSON.
-const [url, token, how] = process.argv.slice(2);
+// One chat call by Node's own fetch: URL, token, "stream" or "whole", what is asked. Prints one line of JSON.
+const [url, token, how, words] = process.argv.slice(2);
 const answer = await fetch(`${url}/openai/v1/chat/completions`, {
   method: "POST",
   headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
   body: JSON.stringify({
     model: "gpt-stand-in",
     stream: how === "stream",
-    messages: [{ role: "user", content: "tell me about the ticket" }],
+    messages: [{ role: "user", content: words ?? "tell me about the ticket" }],
   }),
 });
 let raw = "";

@@ -58,6 +58,8 @@ pub(super) struct Hold {
     asked: Option<Asked>,
     since_ns: u64,
     until_ns: u64,
+    /// Until when the owner of approvals has to say something; 0: it said it.
+    answer_ns: u64,
     beat: Option<&'static [u8]>,
     beat_ns: u64,
     /// Bytes of a next request came; nothing more is read.
@@ -83,6 +85,7 @@ impl Hold {
             asked: None,
             since_ns: 0,
             until_ns: 0,
+            answer_ns: 0,
             beat: None,
             beat_ns: u64::MAX,
             stray: false,
@@ -105,7 +108,17 @@ impl Hold {
 
     /// When something is due.
     pub(super) fn deadline(&self) -> u64 {
-        self.until_ns.min(self.beat_ns)
+        self.end_ns().min(self.beat_ns)
+    }
+
+    /// When the wait is over. Who asked, or spends a use, has an answer of the owner to wait for,
+    /// however short the rest of the wait is.
+    fn end_ns(&self) -> u64 {
+        self.until_ns.max(self.answer_ns)
+    }
+
+    fn expects_answer(&mut self, now: Now) {
+        self.answer_ns = now.after_ms(ANSWER_MS);
     }
 
     /// Whether more bytes may be read, to notice the caller's end.
@@ -209,6 +222,7 @@ impl Session {
         };
         hold.need = Some(need);
         hold.stage = Stage::Asked;
+        hold.expects_answer(now);
         hold.asked = Some(Asked {
             key: ask.key(),
             binding: ask.binding,
@@ -249,6 +263,9 @@ impl Session {
         }
         if self.request != Request::Held {
             return;
+        }
+        if let Some(hold) = &mut self.hold {
+            hold.answer_ns = 0;
         }
         let refusal = match verdict {
             Verdict::Pending { id, .. } => {
@@ -302,11 +319,11 @@ impl Session {
         out: &mut Out,
     ) {
         let Some(hold) = &mut self.hold else { return };
-        if hold.until_ns <= now.mono_ns {
-            // Without an id nobody took the question.
-            let refusal = match hold.id {
-                Some(_) => Refusal::ApprovalRequired,
-                None => Refusal::Overloaded,
+        if hold.end_ns() <= now.mono_ns {
+            // The owner of approvals is not there.
+            let refusal = match hold.answer_ns {
+                0 => Refusal::ApprovalRequired,
+                _ => Refusal::Overloaded,
             };
             return self.refuse(refusal, now, worker, out);
         }
@@ -385,8 +402,9 @@ impl Session {
         let refusal = match (asked, &hold.asked) {
             (Err(refusal), _) => refusal,
             (Ok(ask), Some(asked)) if ask.key() == asked.key => {
-                hold.stage = Stage::Spending;
                 let (binding, who) = (asked.binding, asked.who.clone());
+                hold.stage = Stage::Spending;
+                hold.expects_answer(now);
                 return self.tell(Petition::Spend { id, binding, who }, out);
             }
             _ => {
@@ -767,6 +785,8 @@ fn heartbeat_of(agent: &[u8]) -> Option<&'static [u8]> {
     names(&takes).then_some(b"HTTP/1.1 102 Processing\r\n\r\n")
 }
 
+/// How long the owner of approvals may take for a word.
+const ANSWER_MS: u64 = 5_000;
 /// The longest that a caller may ask to be held.
 const HOLD_MS_MAX: u64 = 300_000;
 const FIRST_BEAT_MS: u64 = 2_000;
