@@ -149,7 +149,8 @@ impl Session {
         worker: &mut Worker<J>,
         out: &mut Out,
     ) -> bool {
-        let quiet = self.queue.is_empty()
+        let quiet = self.is_home()
+            && self.queue.is_empty()
             && self.cycles.is_quiet()
             && self.skip.is_none()
             && self.tx != TxStatus::Failed;

@@ -13,12 +13,19 @@ pub(super) struct Denied {
     pub(super) rule: Option<RuleId>,
     /// The SQLSTATE that the server itself would tell, where it is not the one of the kind.
     pub(super) code: Option<&'static str>,
+    /// What helps, where that is known.
+    pub(super) hint: Option<&'static str>,
 }
 
 impl Denied {
     /// A refusal by its kind and what was wrong.
     pub(super) fn of(refusal: Refusal, detail: &'static str) -> Self {
-        Self { refusal, detail, rule: None, code: None }
+        Self { refusal, detail, rule: None, code: None, hint: None }
+    }
+
+    /// What policy permits and cannot be done as it was sent.
+    pub(super) fn hinted(detail: &'static str, hint: &'static str) -> Self {
+        Self { hint: Some(hint), ..Self::of(DENIED, detail) }
     }
 }
 
@@ -79,5 +86,6 @@ pub(super) fn error(
     let hint = (denied.refusal == Refusal::Denied)
         .then(|| format!("`weirgate policy explain --request {id}` tells why."));
     let severity = if fatal { "FATAL" } else { "ERROR" };
-    write::error(severity, code(denied), &message, detail, hint.as_deref(), to);
+    let hint = denied.hint.or(hint.as_deref());
+    write::error(severity, code(denied), &message, detail, hint, to);
 }

@@ -1,6 +1,7 @@
 //! The session against a server that the test plays.
 
 mod attack;
+mod beside;
 mod columns;
 mod masked;
 mod refused;
@@ -120,7 +121,7 @@ impl Line {
             caller: "127.0.0.1:5000".parse().unwrap(),
             secure: false,
             principal: None,
-            random: Some([7; 56]),
+            random: Some([7; super::RANDOM_LEN]),
             cancels: None,
         };
         Self {
@@ -160,7 +161,10 @@ impl Line {
 
     fn collect(&mut self, source: &[u8]) {
         while let Some(act) = self.out.next_act() {
-            if let Act::Connect { exchange, .. } = &act {
+            if let Act::Connect { exchange, .. }
+            | Act::Beside { exchange, .. }
+            | Act::Resume { exchange } = &act
+            {
                 self.exchange = *exchange;
             }
             self.acts.push(act);
