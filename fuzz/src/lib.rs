@@ -17,6 +17,7 @@ pub mod postgres;
 pub mod segment;
 pub mod session;
 pub mod session_postgres;
+mod session_rows;
 pub mod sql;
 pub mod sse;
 pub mod token;

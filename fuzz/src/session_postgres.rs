@@ -4,7 +4,7 @@
 //! is opened is closed; and what is denied never goes up.
 //!
 //! First byte: `h` the server is honest; `f` it is, and the journal runs full; `x` it says what
-//! the input has. What follows is a script, one letter an act and letters (`a` is the first) for
+//! the input has; `m` is another module's: rows under masks. What follows is a script, one letter an act and letters (`a` is the first) for
 //! what it takes: the caller's messages (`P` name text, `B` portal name, `E` portal, `D` and `C` kind
 //! name, `Q` text, `S`, `H`, `d`, `c`, `f`, `X`), `>` lets some of what is sent pass, `l` reloads
 //! the policy, `s` tag lets the server say something of its own (`x` only).
@@ -71,6 +71,9 @@ enum Step {
 /// See the module.
 pub fn run(data: &[u8]) {
     let Some((&mode, script)) = data.split_first() else { return };
+    if mode == b'm' {
+        return super::session_rows::run(script);
+    }
     let steps = steps(script);
     let mut line = Line::new(mode, Random::of(data));
     line.login();
@@ -166,7 +169,7 @@ fn steps(script: &[u8]) -> Vec<Step> {
 }
 
 /// The first message of `bytes`, and what is behind it.
-fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let head = frame(bytes).ok()??;
     bytes.split_at_checked(FRAME_HEAD + head.len)
 }
@@ -182,7 +185,7 @@ fn told(mut bytes: &[u8]) -> Vec<Vec<u8>> {
     all
 }
 
-fn has(text: &[u8], part: &[u8]) -> bool {
+pub(super) fn has(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
 
@@ -718,12 +721,12 @@ impl Line {
     }
 }
 
-struct Kit {
-    keys: Arc<KeySnapshot>,
-    token: String,
+pub(super) struct Kit {
+    pub(super) keys: Arc<KeySnapshot>,
+    pub(super) token: String,
 }
 
-fn kit() -> &'static Kit {
+pub(super) fn kit() -> &'static Kit {
     static KIT: OnceLock<Kit> = OnceLock::new();
     KIT.get_or_init(|| {
         let key = token::key();
@@ -741,7 +744,7 @@ fn kit() -> &'static Kit {
     })
 }
 
-fn snapshot(generation: u64) -> Snapshot {
+pub(super) fn snapshot(generation: u64) -> Snapshot {
     let allow = RuleSpec::new("allow", Effect::Allow);
     let mut deny = RuleSpec::new("deny", Effect::Deny);
     deny.what.statement = Some(vec![Pattern::new("ddl")]);

@@ -97,22 +97,13 @@ impl ExchangeId {
     /// The id's text, 32 lower-case hex digits, without an allocation.
     #[must_use]
     pub fn hex(self) -> [u8; 32] {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut text = [b'0'; 32];
-        for (place, byte) in text.iter_mut().enumerate() {
-            let nibble = (self.0 >> (124 - 4 * place)) & 0xf;
-            *byte = DIGITS.get(nibble as usize).copied().unwrap_or(b'0');
-        }
-        text
+        hex(self.0)
     }
 
     /// Reads what [`Self::hex`] and `Display` write.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        if text.len() != 32 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return None;
-        }
-        u128::from_str_radix(text, 16).ok().map(Self)
+        unhex(text).map(Self)
     }
 }
 
@@ -122,16 +113,60 @@ impl fmt::Display for ExchangeId {
     }
 }
 
+/// A request that a person approve something, and the grant that it may become. Drawn at random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ApprovalId(pub u128);
+
+impl ApprovalId {
+    /// The id's text, 32 lower-case hex digits, without an allocation.
+    #[must_use]
+    pub fn hex(self) -> [u8; 32] {
+        hex(self.0)
+    }
+
+    /// Reads what [`Self::hex`] and `Display` write.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        unhex(text).map(Self)
+    }
+}
+
+impl fmt::Display for ApprovalId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+fn hex(number: u128) -> [u8; 32] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [b'0'; 32];
+    for (place, byte) in text.iter_mut().enumerate() {
+        let nibble = (number >> (124 - 4 * place)) & 0xf;
+        *byte = DIGITS.get(nibble as usize).copied().unwrap_or(b'0');
+    }
+    text
+}
+
+fn unhex(text: &str) -> Option<u128> {
+    if text.len() != 32 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    u128::from_str_radix(text, 16).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn an_exchange_id_reads_back_what_it_writes() {
+    fn an_id_reads_back_what_it_writes() {
         for value in [0, 1, u128::MAX, 0x0123_4567_89ab_cdef_0011_2233_4455_6677] {
             let id = ExchangeId(value);
             assert_eq!(String::from_utf8_lossy(&id.hex()), id.to_string());
             assert_eq!(ExchangeId::parse(&id.to_string()), Some(id));
+            let id = ApprovalId(value);
+            assert_eq!(String::from_utf8_lossy(&id.hex()), id.to_string());
+            assert_eq!(ApprovalId::parse(&id.to_string()), Some(id));
         }
         assert_eq!(ExchangeId::parse("+0000000000000000000000000000001"), None);
         assert_eq!(ExchangeId::parse(""), None);

@@ -67,6 +67,18 @@ pub struct Limits {
     pub token_cache_entries: u32,
     /// Bytes of a worker's verified-token cache.
     pub token_cache_bytes: u32,
+    /// Approval requests that wait for a person, and grants that are not used up, of everybody.
+    pub approvals_max: u32,
+    /// The same, of one caller.
+    pub approvals_caller_max: u32,
+    /// Approval requests that have ended and are still shown.
+    pub approvals_kept_max: u32,
+    /// Requests of one worker that wait for a person's approval (503).
+    pub held_max: u32,
+    /// Bytes of the body of such a request (413).
+    pub held_body_max: u32,
+    /// How long a caller waits for an approval, unless it asks for another time (403).
+    pub hold_ms: u64,
     /// A complete request head must have come (408).
     pub head_ms: u64,
     /// TLS handshake of a caller.
@@ -89,6 +101,8 @@ pub struct Limits {
     pub session_credentials_max: u32,
     /// How long after its token has expired a database session still takes statements.
     pub token_grace_ms: u64,
+    /// How long an approval request that has ended is still shown.
+    pub approvals_kept_ms: u64,
     /// An idle pooled connection to an upstream.
     pub upstream_idle_ms: u64,
     /// A write that makes no progress.
@@ -148,6 +162,12 @@ impl Default for Limits {
             token_max: 16 << 10,
             token_cache_entries: 2_048,
             token_cache_bytes: 4 << 20,
+            approvals_max: 10_000,
+            approvals_caller_max: 64,
+            approvals_kept_max: 10_000,
+            held_max: 1_024,
+            held_body_max: 64 << 10,
+            hold_ms: 120_000,
             head_ms: 10_000,
             handshake_ms: 5_000,
             body_idle_ms: 30_000,
@@ -159,6 +179,7 @@ impl Default for Limits {
             session_idle_ms: 28_800_000,
             session_credentials_max: 4,
             token_grace_ms: 0,
+            approvals_kept_ms: 604_800_000,
             upstream_idle_ms: 30_000,
             write_ms: 30_000,
             drain_ms: 30_000,

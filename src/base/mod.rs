@@ -10,14 +10,16 @@ mod now;
 mod pieces;
 mod protocol;
 mod secret;
+mod time;
 
 pub use budgets::{Budgets, Hold, Pace};
 pub use ids::{
-    ConnectionId, CredentialId, ExchangeId, IssuerId, ListenerId, MaskId, MaskSet, ResourceId,
-    RuleId,
+    ApprovalId, ConnectionId, CredentialId, ExchangeId, IssuerId, ListenerId, MaskId, MaskSet,
+    ResourceId, RuleId,
 };
 pub use limits::Limits;
 pub use now::Now;
 pub use pieces::{Piece, Pieces};
 pub use protocol::Protocol;
 pub use secret::Secret;
+pub use time::{civil, time_text};

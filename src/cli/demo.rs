@@ -4,12 +4,14 @@
 mod server;
 mod setup;
 mod tour;
+mod watch;
 
 use clap::Args;
 use setup::Setup;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::path::PathBuf;
+use tokio::sync::oneshot;
 
 /// What `demo` was asked.
 #[derive(Clone, Debug, Args)]
@@ -38,27 +40,15 @@ pub(super) fn run(options: &Options) -> u8 {
     super::process::protect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
-        runtime.block_on(async {
-            let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| error.to_string())?;
-            let setup = Setup::start(options).await?;
-            let mut fine = true;
-            if options.json {
-                println!("{}", setup.facts());
-            } else {
-                fine = tour::run(&setup, options).await?;
-            }
-            if !options.once {
-                if !options.json {
-                    setup.print_commands(options);
-                }
-                // The stand-in runs on this thread; the wait must not hold it up.
-                let told = tokio::task::spawn_blocking(move || signals.forever().next());
-                told.await.map_err(|error| error.to_string())?;
-            }
-            setup.stop(options.dir.is_none()).await;
-            Ok(fine)
-        })
+        let done = runtime.block_on(stay(options));
+        // What was begun when a signal came ends first: a server that just started stops here.
+        drop(runtime);
+        done
     });
+    if options.dir.is_none() {
+        // All that is left of a start that did not come to its end.
+        let _ = std::fs::remove_dir_all(setup::own_directory());
+    }
     match done {
         Ok(fine) => u8::from(!fine),
         Err(error) => {
@@ -66,4 +56,44 @@ pub(super) fn run(options: &Options) -> u8 {
             2
         }
     }
+}
+
+/// All of it, up to a signal, which ends it wherever it is. Returns whether the tour came out as it
+/// should.
+async fn stay(options: &Options) -> Result<bool, String> {
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| error.to_string())?;
+    let handle = signals.handle();
+    let (tell, mut told) = oneshot::channel();
+    // The stand-in runs on this thread; the wait must not hold it up.
+    std::thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            // Nobody listens any more where it is over anyhow.
+            let _ = tell.send(());
+        }
+    });
+    let setup = tokio::select! {
+        setup = Setup::start(options) => setup?,
+        _ = &mut told => return Ok(false),
+    };
+    let fine = if options.json {
+        println!("{}", setup.facts());
+        Ok(true)
+    } else {
+        tokio::select! {
+            fine = tour::run(&setup, options) => fine,
+            _ = &mut told => {
+                setup.stop(options.dir.is_none()).await;
+                return Ok(false);
+            }
+        }
+    };
+    if fine.is_ok() && !options.once {
+        if !options.json {
+            setup.print_commands(options);
+        }
+        let _ = told.await;
+    }
+    handle.close();
+    setup.stop(options.dir.is_none()).await;
+    fine
 }

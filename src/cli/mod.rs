@@ -3,6 +3,7 @@
 //! Exit codes: 0 yes; 1 a negative answer (config errors, damage found, denied, a failed case);
 //! 2 usage, or it could not run.
 
+pub mod approvals;
 pub mod cert;
 pub mod check;
 pub mod demo;
@@ -111,6 +112,20 @@ enum Command {
         #[command(subcommand)]
         act: SessionsAct,
     },
+    /// Requests that wait for a person: look at them, approve them, deny them.
+    #[command(after_help = "Example: WEIRGATE_TOKEN=$(my-login) weirgate approvals list \
+        -c gateway.toml --state pending")]
+    Approvals {
+        #[command(subcommand)]
+        act: ApprovalsAct,
+    },
+    /// What was approved and can be used: list it, take it back.
+    #[command(after_help = "Example: weirgate grants revoke -c gateway.toml --caller ana \
+        --reason 'laptop lost' --token-file admin.token")]
+    Grants {
+        #[command(subcommand)]
+        act: GrantsAct,
+    },
     /// Prove the record: chain, signatures, gaps; names the first bad entry. Exit 1 on damage.
     #[command(after_help = "Example: weirgate verify data")]
     Verify {
@@ -130,6 +145,133 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// Which gateway is asked, and by whom.
+#[derive(Clone, Debug, Args)]
+struct Reach {
+    /// The gateway's config; its `[admin] address` is asked.
+    #[arg(short, long, value_name = "FILE", required_unless_present = "admin")]
+    config: Option<PathBuf>,
+    /// The admin surface itself: https, or http on a loopback address.
+    #[arg(long, value_name = "URL", conflicts_with = "config")]
+    admin: Option<String>,
+    /// Your token of the admin issuer, in a file; without it that of WEIRGATE_TOKEN.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// One JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+impl From<Reach> for approvals::Reach {
+    fn from(reach: Reach) -> Self {
+        let Reach { config, admin, token_file, json } = reach;
+        Self { config, admin, token_file, json }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum ApprovalsAct {
+    /// One line for each request, the newest first.
+    #[command(
+        after_help = "Example: weirgate approvals list -c gateway.toml --state pending --json"
+    )]
+    List {
+        #[command(flatten)]
+        reach: Reach,
+        /// pending, approved, active, denied, expired, cancelled, consumed, revoked; several with
+        /// commas between them.
+        #[arg(long, value_name = "STATES")]
+        state: Option<String>,
+        /// Only what was done under break-glass and nobody has looked at.
+        #[arg(long)]
+        review_owed: bool,
+    },
+    /// Everything about one request, with the digest that a vote is about.
+    #[command(after_help = "Example: weirgate approvals show 3f0c... -c gateway.toml\n\n\
+        Exit 1 where there is no such request.")]
+    Show {
+        #[command(flatten)]
+        reach: Reach,
+        /// The request's id.
+        id: String,
+    },
+    /// Approve a request. Nobody approves their own.
+    #[command(after_help = "Example: weirgate approvals approve 3f0c... -c gateway.toml \
+        --reason 'ticket 4711'\n\nExit 1 where the vote does not count.")]
+    Approve(Cast),
+    /// Deny a request; one denial ends it.
+    #[command(after_help = "Example: weirgate approvals deny 3f0c... -c gateway.toml \
+        --reason 'not on a Friday'\n\nExit 1 where the vote does not count.")]
+    Deny(Cast),
+    /// Mark what was done under break-glass as looked at, by somebody other than its caller.
+    #[command(
+        after_help = "Example: weirgate approvals review 3f0c... -c gateway.toml --reason fine"
+    )]
+    Review {
+        #[command(flatten)]
+        reach: Reach,
+        /// The request's id.
+        id: String,
+        /// What you say of it.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Cast {
+    #[command(flatten)]
+    reach: Reach,
+    /// The request's id.
+    id: String,
+    /// Why; some rules want one.
+    #[arg(long)]
+    reason: Option<String>,
+    /// The digest that `show` told, so that the vote counts for nothing else. Without it the
+    /// request is shown, and the vote is about that.
+    #[arg(long, value_name = "HEX")]
+    digest: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum GrantsAct {
+    /// One line for each grant with uses left.
+    #[command(after_help = "Example: weirgate grants list -c gateway.toml")]
+    List {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Take grants and pending requests back; what runs under them ends.
+    #[command(after_help = "Example: weirgate grants revoke -c gateway.toml --resource orders\n\n\
+        Exit 1 where there is nothing to take back, or the token may not.")]
+    Revoke(Back),
+}
+
+#[derive(Debug, Args)]
+#[group(id = "what", required = true, multiple = false, args = ["id", "caller", "resource", "all"])]
+struct Back {
+    #[command(flatten)]
+    reach: Reach,
+    /// This one.
+    #[arg(value_name = "ID")]
+    id: Option<String>,
+    /// All of this subject.
+    #[arg(long, value_name = "SUB")]
+    caller: Option<String>,
+    /// Of this issuer only.
+    #[arg(long, value_name = "ISS", requires = "caller")]
+    iss: Option<String>,
+    /// All for this resource.
+    #[arg(long, value_name = "NAME")]
+    resource: Option<String>,
+    /// All that there are.
+    #[arg(long)]
+    all: bool,
+    /// Why.
+    #[arg(long)]
+    reason: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -392,6 +534,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             mask::grants(&options, &System, &mut out, &mut errors)
         }
         Command::Sessions { act } => run_sessions(act),
+        Command::Approvals { act } => run_approvals(act),
+        Command::Grants { act } => run_grants(act),
         Command::Verify { dir, config, data, keys, json } => {
             let data = match folder(&Place { config, data: dir.or(data) }) {
                 Ok(data) => data,
@@ -442,6 +586,41 @@ fn run_policy(act: PolicyAct) -> u8 {
             policy::explain(&question, &System, &mut out, &mut errors)
         }
     }
+}
+
+fn run_approvals(act: ApprovalsAct) -> u8 {
+    use approvals::Act;
+    let (reach, act) = match act {
+        ApprovalsAct::List { reach, state, review_owed } => {
+            (reach, Act::List { state, review_owed })
+        }
+        ApprovalsAct::Show { reach, id } => (reach, Act::Show { id }),
+        ApprovalsAct::Approve(Cast { reach, id, reason, digest }) => {
+            (reach, Act::Vote { id, approve: true, reason, digest })
+        }
+        ApprovalsAct::Deny(Cast { reach, id, reason, digest }) => {
+            (reach, Act::Vote { id, approve: false, reason, digest })
+        }
+        ApprovalsAct::Review { reach, id, reason } => (reach, Act::Review { id, reason }),
+    };
+    approvals::run(&reach.into(), &act, &System, &mut io::stdout(), &mut io::stderr())
+}
+
+fn run_grants(act: GrantsAct) -> u8 {
+    use approvals::{Act, Which};
+    let (reach, act) = match act {
+        GrantsAct::List { reach } => (reach, Act::Grants),
+        GrantsAct::Revoke(back) => {
+            let which = match (back.id, back.caller, back.resource) {
+                (Some(id), ..) => Which::Id(id),
+                (_, Some(sub), _) => Which::Caller { sub, iss: back.iss },
+                (.., Some(name)) => Which::Resource(name),
+                _ => Which::All,
+            };
+            (back.reach, Act::Revoke { which, reason: back.reason })
+        }
+    };
+    approvals::run(&reach.into(), &act, &System, &mut io::stdout(), &mut io::stderr())
 }
 
 fn run_sessions(act: SessionsAct) -> u8 {

@@ -328,7 +328,7 @@ fn print_explanation(
 fn object(config: &Config, explanation: &Explanation) -> serde_json::Value {
     let name = |id| config.table.rule_name(id);
     let (decision, rule, kind) = match &explanation.outcome {
-        Ok(rule) => ("allow", Some(name(*rule)), None),
+        Ok(rule) => (explanation.said().name(), Some(name(*rule)), None),
         Err(denial) => ("deny", denial.rule.map(name), Some(denial.kind.label())),
     };
     let nearest = explanation.nearest.as_ref().map(|nearest| {

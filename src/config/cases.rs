@@ -39,11 +39,14 @@ impl Config {
     pub fn outcome(&self, explanation: &Explanation) -> String {
         let rule = |id| format!("rule `{}`{}", self.table.rule_name(id), self.at(id));
         match &explanation.outcome {
-            Ok(id) => format!("allow, {}", rule(*id)),
+            Ok(id) => format!("{}, {}", explanation.said().name(), rule(*id)),
             Err(denial) => match (denial.kind, denial.rule) {
                 (DenialKind::Rule, Some(id)) => format!("deny, {}", rule(id)),
                 (DenialKind::ConflictingCredential, Some(id)) => {
-                    format!("deny, {} names another credential than other allow rules", rule(id))
+                    format!("deny, {} names another credential than other rules", rule(id))
+                }
+                (DenialKind::ConflictingApproval, Some(id)) => {
+                    format!("deny, {}: nobody could approve for it and the other rules", rule(id))
                 }
                 (DenialKind::NoRule, _) => "deny, no rule allows it".to_owned(),
                 (kind, _) => format!("deny, {}", kind.label()),

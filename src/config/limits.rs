@@ -76,6 +76,12 @@ limits! {
     token_max 128 .. MIB;
     token_cache_entries 0 .. 1_000_000;
     token_cache_bytes 0 .. GIB;
+    approvals_max 0 .. 1_000_000;
+    approvals_caller_max 0 .. 1_000_000;
+    approvals_kept_max 0 .. 1_000_000;
+    held_max 0 .. 1_000_000;
+    held_body_max 0 .. 16 * MIB;
+    hold_ms 0 .. 300_000;
     head_ms 1 .. DAY_MS;
     handshake_ms 1 .. DAY_MS;
     body_idle_ms 1 .. DAY_MS;
@@ -87,6 +93,7 @@ limits! {
     session_idle_ms 1 .. 30 * DAY_MS;
     session_credentials_max 0 .. 1_000;
     token_grace_ms 0 .. DAY_MS;
+    approvals_kept_ms 0 .. 366 * DAY_MS;
     upstream_idle_ms 0 .. DAY_MS;
     write_ms 1 .. DAY_MS;
     drain_ms 0 .. DAY_MS;

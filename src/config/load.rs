@@ -178,6 +178,7 @@ fn compile<'a>(
         mask_names: &mask_names,
         credential_names: &credential_names,
         credentials: &credentials,
+        people: admin.as_ref().is_some_and(|admin| admin.issuer.is_some()),
     };
     let (table, rule_places) = rules::table(parts.rules, &rule_names, &around, report);
     let cases = rules::cases(parts.cases, &rule_names, &around, report);

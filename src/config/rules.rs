@@ -1,5 +1,6 @@
 //! `[[rule]]` and `[[case]]`: names become ids, and what cannot be enforced is refused.
 
+mod approval;
 mod case;
 mod enforce;
 mod sql;
@@ -28,6 +29,8 @@ pub(super) struct Around<'c, 'a> {
     pub(super) mask_names: &'c Names<'a>,
     pub(super) credential_names: &'c Names<'a>,
     pub(super) credentials: &'c [CredentialSpec],
+    /// Tokens of somebody count on the admin address.
+    pub(super) people: bool,
 }
 
 /// Compiles all rules; an empty table, which denies everything, where there are errors.
@@ -58,7 +61,10 @@ pub(super) fn table(
         Err(errors) => {
             for error in errors {
                 // Names and references have been checked, with better words.
-                let said = matches!(error.fault, RuleFault::DuplicateId | RuleFault::NoId);
+                let said = matches!(
+                    error.fault,
+                    RuleFault::DuplicateId | RuleFault::NoId | RuleFault::ApprovalWithoutEffect
+                );
                 if let (Some(spot), false) = (spots.get(error.rule), said) {
                     report.error(*spot, error.fault.to_string(), "");
                 }
@@ -70,15 +76,12 @@ pub(super) fn table(
 
 fn effect(section: &mut Section<'_>, report: &mut Report) -> Option<Effect> {
     let text = section.required("effect", report)?;
-    if text.text == "require_approval" {
-        report.error(
-            text.spot,
-            "effect `require_approval` is not in this build",
-            "known: allow, deny",
-        );
-        return None;
-    }
-    choose("effect", text, &[("allow", Effect::Allow), ("deny", Effect::Deny)], report)
+    let words = [
+        ("allow", Effect::Allow),
+        ("require_approval", Effect::RequireApproval),
+        ("deny", Effect::Deny),
+    ];
+    choose("effect", text, &words, report)
 }
 
 fn rule(
@@ -89,10 +92,10 @@ fn rule(
     report: &mut Report,
 ) -> RuleSpec {
     let mut spec = RuleSpec::new(id, effect);
-    if effect == Effect::Allow && !section.has("who") {
+    if effect != Effect::Deny && !section.has("who") {
         report.warn(
             section.spot(),
-            format!("rule `{}` allows every caller with a valid token", spec.id),
+            format!("rule `{}` is about every caller with a valid token", spec.id),
             "write `who = { .. }`, or `who = {}` if that is meant",
         );
     }
@@ -109,8 +112,15 @@ fn rule(
         if effect == Effect::Deny {
             report.error(then_spot, "a deny rule has no `then`", "nothing happens after a deny");
         } else {
-            spec.then = then(table, around, report);
+            spec.then = then(table, effect, around, report);
         }
+    }
+    if effect == Effect::RequireApproval && !section.has("then") {
+        report.error(
+            section.spot(),
+            format!("rule `{}` says not who approves", spec.id),
+            "write `then = { approval = { approvers = [\"..\"] } }`",
+        );
     }
     if effect == Effect::Allow && spec.who.names_asserted() && !section.has("then") {
         report.error(
@@ -118,6 +128,14 @@ fn rule(
             format!("rule `{}` would do nothing", spec.id),
             "`node`, `run` and `thread` are what the caller only says: a rule that names them can \
              deny, or oblige by `then`, and permits nothing",
+        );
+    }
+    if spec.then.approval.is_some() && !around.people {
+        report.error(
+            then_spot,
+            format!("rule `{}`: nobody could approve", spec.id),
+            "people approve at the admin address, by tokens of its issuer: write `[admin]` with \
+             `address` and `issuer`",
         );
     }
     enforce::enforceable(&spec, &named, section.spot(), then_spot, around, report);
@@ -244,7 +262,12 @@ fn what(
     (what, named)
 }
 
-fn then(mut table: Section<'_>, around: &Around<'_, '_>, report: &mut Report) -> Then {
+fn then(
+    mut table: Section<'_>,
+    effect: Effect,
+    around: &Around<'_, '_>,
+    report: &mut Report,
+) -> Then {
     let mut then = Then::default();
     for text in table.texts("mask", report).unwrap_or_default() {
         if let Some(id) = around.mask_names.refer(text, report)
@@ -264,7 +287,19 @@ fn then(mut table: Section<'_>, around: &Around<'_, '_>, report: &mut Report) ->
         let durable = choose("`durable`", text, &[("each", Durable::Each)], report);
         then.durable = durable.unwrap_or_default();
     }
-    table.refuse("approval", "leave it out: it belongs to `require_approval`", report);
+    if effect == Effect::RequireApproval {
+        if !table.has("approval") {
+            table.missing("approval", report);
+        }
+        let terms = table.table("approval", report);
+        then.approval = terms.and_then(|terms| approval::approval(terms, report));
+    } else if table.has("approval") {
+        report.error(
+            table.spot_of("approval"),
+            "`approval` belongs to a rule with `effect = \"require_approval\"`",
+            "",
+        );
+    }
     table.finish(report);
     then
 }

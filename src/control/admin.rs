@@ -4,9 +4,21 @@
 //! `/metrics` need no token; **everything else** does, unknown paths too, so that a route that is
 //! added later is behind the token unless it is named here. Without a token or an issuer in the
 //! config nothing else is served.
+//!
+//! The admin token and the viewers see everything. A person of the admin issuer who is no viewer
+//! sees approvals only: those that it may decide, and its own. Only a person decides.
+//!
+//! A token is asked for in `Authorization` and nowhere else, so that no page of another origin can
+//! make a browser act here; and nothing that a `GET` asks for changes anything.
 
+mod approvals;
+mod openapi;
+mod view;
+
+use super::approvals::Desk;
 use super::metrics::Text;
 use crate::base::Secret;
+use crate::policy::approval::Party;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -19,15 +31,27 @@ use std::io;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
-/// What a verifier says of an IAM token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// A viewer.
-    Viewer,
-    /// A person of the issuer who is no viewer: 403.
-    NoViewer,
-    /// Not a token of the admin issuer: 401.
+    /// Whoever holds the admin token: may look at everything, and take back; decides nothing.
+    Script,
+    /// A person, by its token of the admin issuer.
+    Person {
+        /// Who.
+        party: Arc<Party>,
+        /// Whether it may look at everything.
+        viewer: bool,
+    },
+    /// Neither: 401.
     Unknown,
+}
+
+impl Access {
+    /// Whether it may look at everything.
+    fn views(&self) -> bool {
+        matches!(self, Self::Script | Self::Person { viewer: true, .. })
+    }
 }
 
 /// Verifies an IAM token for the admin surface.
@@ -37,7 +61,7 @@ pub type Verify = dyn Fn(&[u8]) -> Access + Send + Sync;
 pub struct Admin {
     /// `[admin] token`, for scripts, as it is at the moment: its file may be replaced.
     pub token: Box<dyn Fn() -> Option<Secret> + Send + Sync>,
-    /// Tokens of `[admin] issuer`.
+    /// Tokens of `[admin] issuer`. Never says [`Access::Script`].
     pub verify: Option<Box<Verify>>,
     /// Why the gateway is not ready; nothing when it is.
     pub not_ready: Box<dyn Fn() -> Vec<String> + Send + Sync>,
@@ -45,6 +69,8 @@ pub struct Admin {
     pub resources: Box<dyn Fn() -> Value + Send + Sync>,
     /// Adds what the gateway counts to `/metrics`.
     pub metrics: Box<dyn Fn(&mut Text) + Send + Sync>,
+    /// Where approvals are decided.
+    pub desk: Desk,
 }
 
 /// The routes.
@@ -52,8 +78,11 @@ pub fn router(admin: Admin) -> Router {
     let admin = Arc::new(admin);
     let guarded = Router::new()
         .route("/api/v1/resources", get(resources))
-        .route("/api/v1/openapi.json", get(openapi))
+        .route("/api/v1/openapi.json", get(openapi::document))
         .fallback(not_found)
+        .layer(middleware::from_fn(views))
+        .merge(approvals::routes())
+        .method_not_allowed_fallback(not_allowed)
         .layer(middleware::from_fn_with_state(Arc::clone(&admin), guard));
     Router::new()
         .route("/healthz", get(async || "ok\n"))
@@ -76,25 +105,33 @@ pub async fn serve(
     axum::serve(listener, router(admin)).with_graceful_shutdown(stop).await
 }
 
-async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
-    match admin.access(request.headers()) {
-        Access::Viewer => next.run(request).await,
-        Access::NoViewer => problem(
-            StatusCode::FORBIDDEN,
-            "not-a-viewer",
-            "The token is valid, but its groups are none of the admin viewers.",
-        ),
-        Access::Unknown => {
-            let mut answer = problem(
-                StatusCode::UNAUTHORIZED,
-                "admin-token",
-                "Send `Authorization: Bearer` with the admin token or a token of the admin issuer.",
-            );
-            let wanted = HeaderValue::from_static("Bearer realm=\"weirgate-admin\"");
-            answer.headers_mut().insert(header::WWW_AUTHENTICATE, wanted);
-            answer
-        }
+/// Lets in whose token is known, and says who it is to what follows.
+async fn guard(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
+    let access = admin.access(request.headers());
+    if access == Access::Unknown {
+        let mut answer = problem(
+            StatusCode::UNAUTHORIZED,
+            "admin-token",
+            "Send `Authorization: Bearer` with the admin token or a token of the admin issuer.",
+        );
+        let wanted = HeaderValue::from_static("Bearer realm=\"weirgate-admin\"");
+        answer.headers_mut().insert(header::WWW_AUTHENTICATE, wanted);
+        return answer;
     }
+    request.extensions_mut().insert(access);
+    next.run(request).await
+}
+
+/// Lets in who may look at everything.
+async fn views(request: Request, next: Next) -> Response {
+    if request.extensions().get::<Access>().is_some_and(Access::views) {
+        return next.run(request).await;
+    }
+    problem(
+        StatusCode::FORBIDDEN,
+        "not-a-viewer",
+        "The token is valid, but its groups are none of the admin viewers.",
+    )
 }
 
 impl Admin {
@@ -114,7 +151,7 @@ impl Admin {
         if let Some(wanted) = (self.token)().filter(|wanted| !wanted.is_empty())
             && super::same_bytes(hash(token.as_bytes()).as_ref(), hash(wanted.expose()).as_ref())
         {
-            return Access::Viewer;
+            return Access::Script;
         }
         self.verify.as_ref().map_or(Access::Unknown, |verify| verify(token.as_bytes()))
     }
@@ -140,29 +177,13 @@ async fn resources(State(admin): State<Arc<Admin>>) -> Response {
     axum::Json((admin.resources)()).into_response()
 }
 
-async fn openapi() -> Response {
-    let get = |summary: &str, open: bool| {
-        let security = if open { json!([]) } else { json!([{"bearer": []}]) };
-        json!({"get": {"summary": summary, "security": security,
-            "responses": {"200": {"description": "OK"}}}})
-    };
-    axum::Json(json!({
-        "openapi": "3.1.0",
-        "info": {"title": "Weirgate admin", "version": env!("CARGO_PKG_VERSION")},
-        "components": {"securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}}},
-        "paths": {
-            "/healthz": get("The process is alive", true),
-            "/readyz": get("Traffic can be served; else 503 and the reasons", true),
-            "/metrics": get("Prometheus text", true),
-            "/api/v1/resources": get("The configured resources", false),
-            "/api/v1/openapi.json": get("This document", false),
-        },
-    }))
-    .into_response()
-}
-
 async fn not_found() -> Response {
     problem(StatusCode::NOT_FOUND, "not-found", "There is no such admin page.")
+}
+
+async fn not_allowed() -> Response {
+    let detail = "This page does not take that method; see /api/v1/openapi.json.";
+    problem(StatusCode::METHOD_NOT_ALLOWED, "method", detail)
 }
 
 fn problem(status: StatusCode, kind: &str, detail: &str) -> Response {
@@ -228,6 +249,7 @@ mod tests {
             not_ready: Box::new(reasons),
             resources: Box::new(|| json!([{"name": "openai"}])),
             metrics: Box::new(|text| text.single("more", "counter", "More.", 1)),
+            desk: Desk::closed(),
         }
     }
 
@@ -261,6 +283,13 @@ mod tests {
     }
 
     const V: &str = "HTTP/1.1\r\n";
+
+    fn person(viewer: bool) -> Access {
+        let none = || [].into();
+        let (iss, sub, client_id) = ("i".into(), "s".into(), None);
+        let party = Party { iss, sub, client_id, actors: none(), groups: none() };
+        Access::Person { party: Arc::new(party), viewer }
+    }
 
     #[test]
     fn three_pages_are_open_and_nothing_else_is() {
@@ -305,8 +334,8 @@ mod tests {
     #[test]
     fn a_token_of_the_issuer_counts_by_its_groups() {
         let verify: Box<Verify> = Box::new(|token| match token {
-            b"viewer" => Access::Viewer,
-            b"other" => Access::NoViewer,
+            b"viewer" => person(true),
+            b"other" => person(false),
             _ => Access::Unknown,
         });
         let texts = answers(

@@ -59,6 +59,8 @@ pub struct Settings {
     pub ring_dir: Option<PathBuf>,
     /// One ring and journal for each.
     pub workers: u32,
+    /// One more, behind the workers', for what control records. It is short, as are its segments.
+    pub control: bool,
     /// Bytes of a ring.
     pub ring_bytes: u64,
     /// Most bytes of a segment.
@@ -89,6 +91,7 @@ impl Settings {
             data_dir: data_dir.to_owned(),
             ring_dir: Some(ring_dir.to_owned()),
             workers,
+            control: false,
             ring_bytes: 16 << 20,
             segment_bytes: 64 << 20,
             tick_ms: 20,
@@ -99,6 +102,20 @@ impl Settings {
             retention: Retention::default(),
             policy_digest: [0; 32],
             storage: Arc::new(Files),
+        }
+    }
+
+    /// How many rings there are.
+    fn lanes(&self) -> u32 {
+        self.workers.saturating_add(u32::from(self.control))
+    }
+
+    /// Bytes of a ring, and the most of a segment.
+    fn sizes(&self, lane: u32) -> (u64, u64) {
+        if lane < self.workers {
+            (self.ring_bytes, self.segment_bytes)
+        } else {
+            (self.ring_bytes.min(CONTROL_RING_BYTES), self.segment_bytes.min(CONTROL_SEGMENT_BYTES))
         }
     }
 }
@@ -327,6 +344,8 @@ pub struct Drain {
 pub struct Opened {
     /// One for each worker, in their order.
     pub journals: Vec<RingJournal>,
+    /// Control's, where it was asked for.
+    pub control: Option<RingJournal>,
     /// The running drain.
     pub drain: Drain,
     /// What was left by a process that died.
@@ -359,17 +378,18 @@ pub fn open(settings: &Settings) -> Result<Opened, DrainError> {
     }
     let ring_dir = ring_dir_of(settings);
     let rings: Vec<PathBuf> =
-        (0..settings.workers).map(|worker| home.ring_path(&ring_dir, worker)).collect();
+        (0..settings.lanes()).map(|worker| home.ring_path(&ring_dir, worker)).collect();
     home.point_to(&rings).map_err(|e| DrainError::io("write the ring list in", &home.dir, e))?;
     let mut journals = Vec::new();
     let mut lanes = Vec::new();
-    for (worker, path) in (0..settings.workers).zip(rings) {
+    for (worker, path) in (0..settings.lanes()).zip(rings) {
+        let (ring_bytes, segment_bytes) = settings.sizes(worker);
         let next = next.get(&worker).copied().unwrap_or(Next::FIRST);
         let random = home::random().map_err(|e| DrainError::io("draw an id for", &path, e))?;
         let setup = RingSetup {
             worker,
-            ring_bytes: settings.ring_bytes,
-            segment_bytes: settings.segment_bytes,
+            ring_bytes,
+            segment_bytes,
             stream: random,
             boot: home::boot_id(),
             process: u64::from(std::process::id()),
@@ -396,13 +416,15 @@ pub fn open(settings: &Settings) -> Result<Opened, DrainError> {
     let thread = thread.map_err(|e| DrainError::io("start the drain of", &settings.data_dir, e))?;
     let _ = shared.thread.set(thread.thread().clone());
     let drain = Drain { shared, thread: Some(thread) };
-    Ok(Opened { journals, drain, recovered })
+    let control = if settings.control { journals.pop() } else { None };
+    Ok(Opened { journals, control, drain, recovered })
 }
 
 /// Where the rings are to be, after the old ones are gone.
 fn ring_dir_of(settings: &Settings) -> PathBuf {
     let Some(dir) = &settings.ring_dir else {
-        let bytes = u64::from(settings.workers).saturating_mul(settings.ring_bytes + RING_SPARE);
+        let ring = |lane| settings.sizes(lane).0.saturating_add(RING_SPARE);
+        let bytes = (0..settings.lanes()).map(ring).fold(0, u64::saturating_add);
         return ring_dir::choose(&settings.data_dir, bytes);
     };
     if ring_dir_kind(dir) == RingDir::ContainerMemory {
@@ -474,6 +496,9 @@ struct Run {
 const LOOK_MS: u64 = 60_000;
 /// What a ring file has beside the ring, and some room.
 const RING_SPARE: u64 = 64 << 10;
+/// Control records what people do: little, and seldom.
+const CONTROL_RING_BYTES: u64 = 1 << 20;
+const CONTROL_SEGMENT_BYTES: u64 = 4 << 20;
 /// A round that brings this part of a ring is followed sooner: the next may bring more than fits.
 const CROWDED_PART: u64 = 8;
 /// How much sooner.

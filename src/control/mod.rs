@@ -5,6 +5,7 @@
 //! deciding by the last one.
 
 pub mod admin;
+pub mod approvals;
 pub mod database;
 pub mod dns;
 pub mod drain;

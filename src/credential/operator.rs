@@ -49,10 +49,16 @@ impl OperatorLogin {
         self.0.md5(salt, to);
     }
 
+    /// The password as it could be told back; `None` without one.
+    #[must_use]
+    pub fn echo(&self) -> Option<Echo> {
+        self.has_secret().then(|| Echo::new(&[self.0.secret.expose()]))
+    }
+
     /// Whether the password stands in a text, as it is or in the forms that [`Echo`] knows.
     #[must_use]
     pub fn is_in(&self, text: &str) -> bool {
-        self.has_secret() && Echo::new(&[self.0.secret.expose()]).in_text(text.as_bytes())
+        self.echo().is_some_and(|echo| echo.in_text(text.as_bytes()))
     }
 
     pub(super) fn login(&self) -> &Login {

@@ -1,6 +1,7 @@
 //! The control thread of one gateway: keys, names, certificates, the admin surface.
 
 use super::keys::Jwks;
+use super::relations::Keeper;
 use super::stamps::Stamps;
 use super::{Live, StartError, compile, metrics};
 use crate::config::{Config, KeySource};
@@ -9,6 +10,7 @@ use crate::control::dns::Dns;
 use crate::control::keys::{Asker, Keys, Location, Source};
 use crate::control::tls;
 use crate::identity::KeySnapshot;
+use crate::policy::approval::Party;
 use crate::runtime::{self, Published};
 use serde_json::json;
 use std::net::SocketAddr;
@@ -28,6 +30,7 @@ struct Ready {
     keys: Arc<Published<KeySnapshot>>,
     asker: Asker<Jwks>,
     admin: Option<SocketAddr>,
+    handle: tokio::runtime::Handle,
 }
 
 impl Control {
@@ -58,6 +61,11 @@ impl Control {
 
     pub(super) fn asker(&self) -> Asker<Jwks> {
         self.ready.asker.clone()
+    }
+
+    /// Where others may put what waits.
+    pub(super) fn handle(&self) -> tokio::runtime::Handle {
+        self.ready.handle.clone()
     }
 
     pub(super) fn admin_address(&self) -> Option<SocketAddr> {
@@ -103,6 +111,7 @@ async fn run(
         keys: keys.published(),
         asker: keys.asker(),
         admin: listener.as_ref().and_then(|listener| listener.local_addr().ok()),
+        handle: tokio::runtime::Handle::current(),
     };
     if sender.send(Ok(ready)).is_err() {
         return;
@@ -152,8 +161,11 @@ async fn begin(config: &Config) -> Result<(Keys<Jwks>, Dns), String> {
 /// Names as they resolve, certificates and secrets as their files change.
 async fn watch(live: &Arc<Live>, mut files: Stamps, dns: &Dns) {
     let mut names = dns.published().generation();
+    let data_dir = live.config().gateway.data_dir.clone();
+    let mut keeper = Keeper::new(Arc::clone(&live.relations), data_dir);
     loop {
         tokio::time::sleep(LOOK).await;
+        keeper.keep();
         let generation = dns.published().generation();
         if generation != names {
             names = generation;
@@ -245,6 +257,9 @@ fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>) -> Admin {
             if seen.drain.refusing() {
                 reasons.push("the record has no room".to_owned());
             }
+            if seen.desk.reading().broken {
+                reasons.push("the log of approvals cannot be written".to_owned());
+            }
             reasons
         }),
         resources: Box::new(move || {
@@ -253,10 +268,11 @@ fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>) -> Admin {
             list.map(|one| json!({ "name": one.name, "upstream": one.authority })).collect()
         }),
         metrics: Box::new(move |text| metrics::samples(&counted, text)),
+        desk: live.desk.clone(),
     }
 }
 
-/// Whether a token of the admin issuer belongs to a viewer.
+/// Who shows a token of the admin issuer.
 fn access(live: &Live, keys: &Keys<Jwks>, token: &[u8]) -> Access {
     let config = live.config();
     let Some(settings) = &config.admin else { return Access::Unknown };
@@ -265,11 +281,8 @@ fn access(live: &Live, keys: &Keys<Jwks>, token: &[u8]) -> Access {
     match snapshot.verifier.verify(token, &keys, runtime::now()) {
         Ok(principal) if settings.issuer == Some(principal.issuer()) => {
             let viewer = |group: &str| settings.viewers.iter().any(|viewer| viewer == group);
-            if principal.groups().iter().any(|group| viewer(group)) {
-                Access::Viewer
-            } else {
-                Access::NoViewer
-            }
+            let viewer = principal.groups().iter().any(|group| viewer(group));
+            Access::Person { party: Arc::new(Party::of(&principal)), viewer }
         }
         _ => Access::Unknown,
     }

@@ -15,6 +15,7 @@ pub(super) fn samples(live: &Live, text: &mut Text) {
     connections(live, text);
     buffers(live, text);
     record(live, text);
+    approvals(live, text);
 }
 
 fn sessions(live: &Live, text: &mut Text) {
@@ -155,6 +156,34 @@ fn record(live: &Live, text: &mut Text) {
         free_bytes: record.free_bytes,
     };
     horizon.render(text);
+}
+
+fn approvals(live: &Live, text: &mut Text) {
+    let found = live.desk.reading();
+    let name = "weirgate_approvals";
+    text.family(name, "gauge", "Approvals: requests that wait, grants, reviews that are owed.");
+    for (state, count) in
+        [("pending", found.pending), ("granted", found.grants), ("review_owed", found.reviews)]
+    {
+        text.sample(name, &[("state", state)], count);
+    }
+    let name = "weirgate_approval_events_total";
+    text.family(name, "counter", "What happened to approvals.");
+    for (event, count) in &found.events {
+        text.sample(name, &[("event", event)], count);
+    }
+    let now_ns = runtime::now().wall_ns;
+    let waits_ns = if found.pending == 0 { 0 } else { now_ns.saturating_sub(found.oldest_ns) };
+    let waits_s = waits_ns / 1_000_000_000;
+    for (name, kind, help, value) in [
+        ("weirgate_approval_refused_total", "counter", "Asked or used in vain.", found.refused),
+        ("weirgate_approval_oldest_seconds", "gauge", "How long the oldest one waits.", waits_s),
+        ("weirgate_approval_syncs_total", "counter", "Waits for the disk.", found.syncs),
+        ("weirgate_approval_log_bytes", "gauge", "Length of the log.", found.log_bytes),
+        ("weirgate_approval_broken", "gauge", "The log fails.", u64::from(found.broken)),
+    ] {
+        text.single(name, kind, help, value);
+    }
 }
 
 fn workers(live: &Live) -> impl Iterator<Item = (String, &Counters)> {

@@ -3,10 +3,12 @@
 //! It installs no signal handler and keeps nothing global, so that several can live in one
 //! process. Dropping one stops it without a drain.
 
+mod approving;
 mod compile;
 mod control;
 mod keys;
 mod metrics;
+mod relations;
 mod restart;
 mod sessions;
 mod stamps;
@@ -17,12 +19,17 @@ mod tests;
 
 use crate::base::{ListenerId, Secret};
 use crate::config::{Config, Diagnostic, Source};
+use crate::control::approvals::{self, Approvals, Desk, LogError};
 use crate::control::drain::{self, Drain, DrainError, Files, Settings, Storage};
+use crate::policy::approval::Bounds;
 use crate::runtime::map::RingJournal;
 use crate::runtime::{self, Counters, ListenerPlan, Mailbox, Published, Worker, WorkerPlan};
 use crate::session::cancels::Cancels;
+use crate::session::relations::Relations;
 use crate::session::{Counts, Snapshot};
+use approving::Bridge;
 use control::Control;
+pub use relations::known_relations;
 use rustls::ServerConfig;
 use sessions::Recipe;
 use stamps::Stamps;
@@ -54,6 +61,8 @@ pub enum StartError {
     },
     /// The record cannot be opened; another gateway may own it.
     Record(DrainError),
+    /// The log of approvals cannot be read.
+    Approvals(LogError),
     /// A worker cannot start: its address is taken, or the system refused.
     Worker(io::Error),
     /// The control thread cannot start.
@@ -75,6 +84,7 @@ impl fmt::Display for StartError {
             Self::Mask(text) | Self::Tls(text) | Self::Control(text) => f.write_str(text),
             Self::File { path, error } => write!(f, "{}: {error}", path.display()),
             Self::Record(error) => error.fmt(f),
+            Self::Approvals(error) => error.fmt(f),
             Self::Worker(error) => write!(f, "a worker cannot start: {error}"),
             Self::Restart(keys) => {
                 write!(f, "{}: a change takes a restart, not a reload", keys.join(", "))
@@ -120,6 +130,7 @@ pub type SharedSource = Arc<dyn Source + Send + Sync>;
 pub struct Gateway {
     workers: Vec<Worker>,
     control: Option<Control>,
+    approvals: Option<Approvals>,
     drain: Option<Drain>,
     listeners: Vec<(String, SocketAddr)>,
     live: Arc<Live>,
@@ -140,6 +151,8 @@ struct Live {
     counts: Vec<Arc<Mutex<Counts>>>,
     counters: Vec<Arc<Counters>>,
     drain: drain::DrainHandle,
+    relations: Arc<Relations>,
+    desk: Desk,
 }
 
 impl fmt::Debug for Gateway {
@@ -185,13 +198,24 @@ impl Gateway {
         let workers = u32::try_from(count).unwrap_or(1);
         let mut settings =
             Settings::new(&config.gateway.data_dir, &config.gateway.data_dir, workers);
+        settings.control = true;
         settings.ring_dir.clone_from(&config.gateway.ring_dir);
         settings.policy_digest = snapshot.policy.digest();
-        settings.storage = storage;
+        settings.storage = Arc::clone(&storage);
         settings.retention = retention(&config);
         settings.tick_ms = config.record.window_ms;
         let opened = drain::open(&settings).map_err(StartError::Record)?;
+        let relations = known_relations(&config.gateway.data_dir, &*source)?;
+        // The drain has the lock of the data folder.
+        let approvals = Approvals::start(
+            &config.gateway.data_dir.join(approvals::DIR),
+            Bounds::of(&config.limits),
+            opened.control,
+            storage,
+        )
+        .map_err(StartError::Approvals)?;
         let live = Arc::new(Live {
+            relations: Arc::new(relations),
             source,
             snapshot: Published::new(snapshot),
             upstreams: Published::new(upstreams),
@@ -203,6 +227,7 @@ impl Gateway {
                 .collect(),
             counters: (0..count).map(|_| Arc::default()).collect(),
             drain: opened.drain.handle(),
+            desk: approvals.desk(),
             config: Mutex::new(Arc::new(config)),
             admin_token: Mutex::new(secrets.admin_token().cloned()),
             changing: Mutex::new(()),
@@ -210,6 +235,7 @@ impl Gateway {
         let mut gateway = Self {
             workers: Vec::new(),
             control: None,
+            approvals: Some(approvals),
             drain: Some(opened.drain),
             listeners: Vec::new(),
             live: Arc::clone(&live),
@@ -244,9 +270,10 @@ impl Gateway {
             .collect();
         let live = &self.live;
         let (mailbox, mail) = Mailbox::new(journals.len()).map_err(StartError::Worker)?;
+        let to_cancel = Arc::clone(&mailbox);
         let cancels = Cancels::new(Box::new(move |worker, id| {
             // A session that is gone meanwhile has nothing left to cancel.
-            mailbox.post(worker as usize, id);
+            to_cancel.post(worker as usize, id);
         }));
         let places = journals.into_iter().zip(live.counts.iter().zip(&live.counters)).enumerate();
         for ((place, (journal, (counts, counters))), mail) in places.zip(mail) {
@@ -264,6 +291,13 @@ impl Gateway {
                 bell,
                 mail,
                 cancels: Arc::clone(&cancels),
+                relations: Arc::clone(&self.live.relations),
+                bridge: Bridge {
+                    desk: live.desk.clone(),
+                    mailbox: Arc::clone(&mailbox),
+                    place: number,
+                    control: control.handle(),
+                },
                 counts: Arc::clone(counts),
                 listeners: listeners.clone(),
                 seed: control::seed()?,
@@ -313,6 +347,12 @@ impl Gateway {
         self.control.as_ref().and_then(Control::admin_address)
     }
 
+    /// Where approvals are asked for, decided and taken back.
+    #[must_use]
+    pub fn desk(&self) -> Desk {
+        self.live.desk.clone()
+    }
+
     /// Takes a new config over: policy, masks, credentials, resources, certificates, hosts, what
     /// is asked of tokens, who may see the admin surface, what the record keeps, the bounds of
     /// exchanges. The old one stays in force whole when anything is wrong; exchanges in hand keep
@@ -339,6 +379,7 @@ impl Gateway {
             fine &= worker.stop();
         }
         drop(self.control.take());
+        drop(self.approvals.take());
         fine & self.drain.take().is_none_or(Drain::stop)
     }
 }
@@ -389,6 +430,7 @@ impl Live {
         // From here nothing can fail: all of it is published.
         self.drain.set_policy_digest(snapshot.policy.digest());
         self.drain.set_retention(retention(&config));
+        self.desk.set_bounds(Bounds::of(&config.limits));
         for (published, made) in self.servers.iter().zip(servers) {
             if let (Some(published), Some(made)) = (published, made) {
                 published.publish(made);

@@ -1,6 +1,7 @@
 //! Sessions with their worker: what `runtime` drives.
 
-use crate::base::{ListenerId, Now};
+use super::approving::{Bridge, Letter, LetterBox};
+use crate::base::{ExchangeId, ListenerId, Now};
 use crate::config::Protocol;
 use crate::control::drain::DrainHandle;
 use crate::control::keys::{Asker, Format};
@@ -8,7 +9,8 @@ use crate::identity::{CertificateRules, KeySnapshot, Principal, from_certificate
 use crate::runtime::map::RingJournal;
 use crate::runtime::{self, CallerLink, Disk, Mail, Published};
 use crate::session::cancels::Cancels;
-use crate::session::{self, Counts, Input, Interest, Out, Snapshot, Worker};
+use crate::session::relations::Relations;
+use crate::session::{self, Counts, Input, Interest, Out, Petition, Snapshot, Worker};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -28,6 +30,8 @@ pub(super) struct Recipe<F: Format<Snapshot = KeySnapshot>> {
     pub(super) bell: UnixStream,
     pub(super) mail: Mail,
     pub(super) cancels: Arc<Cancels>,
+    pub(super) relations: Arc<Relations>,
+    pub(super) bridge: Bridge,
     pub(super) counts: Arc<Mutex<Counts>>,
     pub(super) listeners: Vec<(Protocol, Option<CertificateRules>)>,
     pub(super) seed: [u64; 4],
@@ -48,6 +52,7 @@ struct Shared<F: Format<Snapshot = KeySnapshot>> {
     bell: std::cell::Cell<Option<UnixStream>>,
     mail: std::cell::Cell<Option<Mail>>,
     cancels: Arc<Cancels>,
+    bridge: Bridge,
     counts: Arc<Mutex<Counts>>,
     listeners: Vec<(Protocol, Option<CertificateRules>)>,
     seen: std::cell::Cell<(u64, u64)>,
@@ -57,6 +62,8 @@ struct Shared<F: Format<Snapshot = KeySnapshot>> {
 pub(super) struct Session<F: Format<Snapshot = KeySnapshot>> {
     shared: Rc<Shared<F>>,
     flow: Flow,
+    /// Where answers of the owner of approvals lie; made with the first question.
+    letters: Option<LetterBox>,
 }
 
 enum Flow {
@@ -70,7 +77,8 @@ impl<F: Format<Snapshot = KeySnapshot>> Recipe<F> {
     pub(super) fn cook(self) -> Sessions<F> {
         let (snapshot, snapshot_generation) = self.snapshot.load();
         let (keys, keys_generation) = self.keys.load();
-        let worker = Worker::new(snapshot, keys, self.journal, self.seed);
+        let mut worker = Worker::new(snapshot, keys, self.journal, self.seed);
+        worker.relations = self.relations;
         Sessions {
             shared: Rc::new(Shared {
                 worker: RefCell::new(worker),
@@ -82,6 +90,7 @@ impl<F: Format<Snapshot = KeySnapshot>> Recipe<F> {
                 bell: std::cell::Cell::new(Some(self.bell)),
                 mail: std::cell::Cell::new(Some(self.mail)),
                 cancels: self.cancels,
+                bridge: self.bridge,
                 counts: self.counts,
                 listeners: self.listeners,
                 seen: std::cell::Cell::new((snapshot_generation, keys_generation)),
@@ -153,7 +162,7 @@ impl<F: Format<Snapshot = KeySnapshot>> runtime::Sessions for Sessions<F> {
                 now,
             ))),
         };
-        Session { shared: Rc::clone(&self.shared), flow }
+        Session { shared: Rc::clone(&self.shared), flow, letters: None }
     }
 
     fn bell(&self) -> Option<UnixStream> {
@@ -188,8 +197,23 @@ fn principal(
     }
 }
 
-impl<F: Format<Snapshot = KeySnapshot>> runtime::Session for Session<F> {
-    fn handle(&mut self, input: Input<'_>, now: Now, out: &mut Out) -> usize {
+impl<F: Format<Snapshot = KeySnapshot>> Session<F> {
+    /// Hands over what lies in the letter box, in its order.
+    fn read_letters(&mut self, now: Now, out: &mut Out) {
+        let letters = self.letters.as_ref().map(LetterBox::take).unwrap_or_default();
+        for letter in letters {
+            match letter {
+                Letter::Verdict(exchange, verdict) => {
+                    self.step(Input::Verdict(exchange, verdict), now, out);
+                }
+                Letter::Shown(exchange, found) => {
+                    self.step(Input::Shown(exchange, found.as_deref()), now, out);
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, input: Input<'_>, now: Now, out: &mut Out) -> usize {
         let mut worker = self.shared.worker.borrow_mut();
         self.shared.refresh(&mut worker);
         let used = match &mut self.flow {
@@ -202,6 +226,21 @@ impl<F: Format<Snapshot = KeySnapshot>> runtime::Session for Session<F> {
             let _ = self.shared.asker.ask(issuer, name);
         }
         used
+    }
+}
+
+impl<F: Format<Snapshot = KeySnapshot>> runtime::Session for Session<F> {
+    fn handle(&mut self, input: Input<'_>, now: Now, out: &mut Out) -> usize {
+        if let Input::News = input {
+            self.read_letters(now, out);
+            return 0;
+        }
+        self.step(input, now, out)
+    }
+
+    fn petition(&mut self, exchange: ExchangeId, petition: Petition, id: u64) {
+        let letters = self.letters.get_or_insert_default();
+        self.shared.bridge.put(exchange, petition, id, letters);
     }
 
     fn interest(&self) -> Interest {

@@ -1,6 +1,7 @@
 //! Masks cells of a database's rows, each for itself.
 //!
-//! A cell is whole, so nothing is held from one to the next; a [`CellMask`] keeps its room only.
+//! A cell is whole, or its length alone tells what stands for it ([`Ahead`]) and it may come in parts.
+//! Nothing is held from one to the next; a [`CellMask`] keeps its room only.
 //! What cannot be masked as what it is becomes NULL, which every type takes in either format: only
 //! a value whose operator is `block` is an error. Estimate: a clean text costs the search for an
 //! opening, as a text of JSON does, and no copy.
@@ -9,7 +10,7 @@ use super::column::ColumnRule;
 use super::detector::{Finds, What};
 use super::filter::{VecSink, may_hold};
 use super::json::JsonMask;
-use super::operator::{Act, Operator, Replacer, stars};
+use super::operator::{Act, HASH_LEN, Operator, Replacer, stars};
 use super::text::{Channel, Context};
 use super::{MaskError, Plan};
 
@@ -39,6 +40,20 @@ pub enum Cell {
     Null,
     /// What was written stands for it.
     Changed,
+}
+
+/// What becomes of a cell that is not NULL, as far as its length tells before its bytes are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Ahead {
+    /// It goes on as it comes.
+    Same,
+    /// It is NULL, whatever it holds.
+    Null,
+    /// So many bytes stand for it: [`CellMask::begin`] writes them while it comes.
+    Becomes(usize),
+    /// Only all of its bytes tell: [`CellMask::clear`].
+    Whole,
 }
 
 /// Masks one cell after the other.
@@ -129,6 +144,60 @@ impl CellMask {
         };
         out.truncate(start);
         cell
+    }
+
+    /// What becomes of a cell of `len` bytes that is not NULL, before they are there: what
+    /// [`Self::clear`] makes of it where it says anything but [`Ahead::Whole`].
+    ///
+    /// # Errors
+    /// [`MaskError::Blocked`], as [`Self::clear`].
+    pub fn ahead(
+        plan: &Plan,
+        rule: Option<&ColumnRule>,
+        shape: CellShape,
+        len: usize,
+    ) -> Result<Ahead, MaskError> {
+        if plan.blocks_all() {
+            return Err(MaskError::Blocked(What::Column));
+        }
+        let Some(ColumnRule { act, .. }) = rule else {
+            return Ok(if shape == CellShape::Other { Ahead::Same } else { Ahead::Whole });
+        };
+        Ok(match &act.operator {
+            Operator::Block => return Err(MaskError::Blocked(What::Column)),
+            _ if shape != CellShape::Text => Ahead::Null,
+            Operator::Null | Operator::Drop => Ahead::Null,
+            Operator::Redact | Operator::Replace(_) => Ahead::Becomes(act.text.len()),
+            Operator::SameLength => Ahead::Becomes(len),
+            Operator::Hash if act.key.is_some() => Ahead::Becomes(HASH_LEN),
+            Operator::Hash | Operator::KeepFirst(_) | Operator::KeepLast(_) => Ahead::Whole,
+        })
+    }
+
+    /// Counts a cell of which [`Self::ahead`] said that its rule makes it NULL.
+    pub fn count(&mut self) {
+        self.finds.add(What::Column);
+    }
+
+    /// Begins a cell of which [`Self::ahead`] said how many bytes stand for it. `put` takes the
+    /// first ones, and [`Self::feed`] and [`Self::end`] those that follow; no bytes are kept.
+    ///
+    /// # Errors
+    /// [`MaskError::Blocked`], as [`Self::ahead`].
+    pub fn begin(&mut self, rule: &ColumnRule, put: impl FnMut(&[u8])) -> Result<(), MaskError> {
+        self.replacer.begin(&rule.act, What::Column, put)?;
+        self.count();
+        Ok(())
+    }
+
+    /// The next bytes of the cell.
+    pub fn feed(&mut self, bytes: &[u8], put: impl FnMut(&[u8])) {
+        self.replacer.feed(bytes, bytes.len(), put);
+    }
+
+    /// The cell is whole.
+    pub fn end(&mut self, put: impl FnMut(&[u8])) {
+        self.replacer.end(put);
     }
 
     fn by_rule(
@@ -269,6 +338,50 @@ mod tests {
         let hash = cleared(&plan, true, CellShape::Text, b"ab-123456").unwrap();
         assert_eq!(hash.len(), 16);
         assert_eq!(cleared(&plan, true, CellShape::Text, b"ab-123456"), Some(hash));
+    }
+
+    /// What is told by the length alone is what the whole cell becomes, however it is cut.
+    #[test]
+    fn a_cell_that_comes_in_parts_becomes_what_the_whole_one_does() {
+        let operators =
+            ["redact", "replace(\"(x)\")", "same_length", "hash", "null", "drop", "keep_last(3)"];
+        let cells = ["", "ab-123456", "\u{e9}\u{e9}\0\u{1f600}"];
+        for (operator, cell) in operators.iter().flat_map(|op| cells.map(|cell| (op, cell))) {
+            let plan = plan(&[], &[], operator);
+            let rule = plan.columns().first().unwrap();
+            for shape in [CellShape::Text, CellShape::Json, CellShape::Other] {
+                let whole = cleared(&plan, true, shape, cell.as_bytes());
+                let ahead = CellMask::ahead(&plan, Some(rule), shape, cell.len()).unwrap();
+                let Ahead::Becomes(len) = ahead else {
+                    let kept = operator.starts_with("keep") && shape == CellShape::Text;
+                    assert_eq!(ahead, if kept { Ahead::Whole } else { Ahead::Null });
+                    assert!(kept || whole.is_none(), "{operator}");
+                    continue;
+                };
+                for cut in 0..=cell.len() {
+                    let (mut mask, mut out) = (CellMask::new(), Vec::new());
+                    let (first, second) = cell.as_bytes().split_at(cut);
+                    mask.begin(rule, |part| out.extend_from_slice(part)).unwrap();
+                    mask.feed(first, |part| out.extend_from_slice(part));
+                    mask.feed(second, |part| out.extend_from_slice(part));
+                    mask.end(|part| out.extend_from_slice(part));
+                    assert_eq!((out.len(), mask.finds().columns()), (len, 1), "{operator}");
+                    assert_eq!(Some(out), whole, "{operator} {cut}");
+                }
+            }
+        }
+        let block = plan(&[], &[], "block");
+        let rule = block.columns().first();
+        let ahead = CellMask::ahead(&block, rule, CellShape::Other, 1);
+        assert_eq!(ahead, Err(MaskError::Blocked(What::Column)));
+        let detects = plan(&["email"], &[], "redact");
+        for (shape, ahead) in [
+            (CellShape::Other, Ahead::Same),
+            (CellShape::Text, Ahead::Whole),
+            (CellShape::Holder, Ahead::Whole),
+        ] {
+            assert_eq!(CellMask::ahead(&detects, None, shape, 0), Ok(ahead));
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! Bytes that are held back are never let go unmasked, not at an abort either: a [`Filter`] that
 //! is dropped takes them along. What cannot be read under a mask is an error, never passed.
 //! Masking knows JSON, text and two vendors' events, but no protocol. The cells of a database's rows
-//! come whole and each for itself: [`CellMask`].
+//! come each for itself, and whole where only that tells what becomes of them: [`CellMask`].
 
 mod ahead;
 mod cell;
@@ -33,7 +33,7 @@ mod tape;
 mod text;
 mod vendor;
 
-pub use cell::{Cell, CellMask, CellShape};
+pub use cell::{Ahead, Cell, CellMask, CellShape};
 pub use column::{ColumnName, ColumnRule, Level};
 pub use content::{Content, Shape};
 pub use detector::{Detector, Finds, What, detectors};

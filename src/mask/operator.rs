@@ -189,6 +189,8 @@ enum Run {
 }
 
 const QUEUE_MAX: usize = 64;
+/// Characters of [`Operator::Hash`].
+pub(super) const HASH_LEN: usize = 16;
 
 impl Replacer {
     pub(super) fn begin(
@@ -324,10 +326,10 @@ fn fill(with: &[u8], len: usize, put: &mut impl FnMut(&[u8])) {
 }
 
 /// The first 80 bits, 5 at a time, in the lower-case alphabet of RFC 4648.
-fn base32(digest: &[u8]) -> [u8; 16] {
+fn base32(digest: &[u8]) -> [u8; HASH_LEN] {
     const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
     let bits = digest.iter().take(10).fold(0u128, |bits, byte| bits << 8 | u128::from(*byte));
-    let mut text = [b'a'; 16];
+    let mut text = [b'a'; HASH_LEN];
     for (place, slot) in text.iter_mut().enumerate() {
         let index = (bits >> (75 - 5 * place)) & 31;
         *slot = ALPHABET.get(index as usize).copied().unwrap_or(b'a');

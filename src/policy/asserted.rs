@@ -73,6 +73,7 @@ mod tests {
             let table = Table::compile(rules.to_vec(), 1, 1).unwrap();
             match table.decide(&table.row_of(&who()), &said(node)) {
                 Decision::Permit(grant) => Ok(grant.masks()),
+                Decision::Hold(need) => panic!("{need:?}"),
                 Decision::Deny(denial) => Err(denial.kind),
             }
         };

@@ -15,6 +15,8 @@ pub enum Expect {
     Allow,
     /// The action is refused.
     Deny,
+    /// The action is permitted once a person approved of it.
+    RequireApproval,
 }
 
 impl Expect {
@@ -24,6 +26,7 @@ impl Expect {
         match self {
             Self::Allow => "allow",
             Self::Deny => "deny",
+            Self::RequireApproval => "require_approval",
         }
     }
 }
@@ -206,9 +209,10 @@ impl Table {
         let mut failures = Vec::new();
         for (place, case) in cases.iter().enumerate() {
             let explanation = case.explain(self);
-            let (said, rule) = match &explanation.outcome {
-                Ok(rule) => (Expect::Allow, Some(*rule)),
-                Err(denial) => (Expect::Deny, denial.rule),
+            let said = explanation.said();
+            let rule = match &explanation.outcome {
+                Ok(rule) => Some(*rule),
+                Err(denial) => denial.rule,
             };
             // A named rule must have matched and be of the deciding effect; which of several
             // equal ones decided is no promise.
@@ -229,6 +233,7 @@ impl Table {
         self.rules().find(|(id, _)| *id == rule).map(|(_, spec)| match spec.effect {
             super::rule::Effect::Allow => Expect::Allow,
             super::rule::Effect::Deny => Expect::Deny,
+            super::rule::Effect::RequireApproval => Expect::RequireApproval,
         })
     }
 }

@@ -1,5 +1,8 @@
-//! What a table answers. A [`Grant`] is the proof that an action is permitted.
+//! What a table answers. A [`Grant`] is the proof that an action is permitted, a [`Need`] that it
+//! would be if a person approved.
 
+use super::approval::Use;
+use super::hold::{Hold, Holds};
 use super::rule::{Durable, RecordLevel, Then};
 use crate::base::{CredentialId, MaskSet, ResourceId, RuleId};
 
@@ -10,6 +13,8 @@ use crate::base::{CredentialId, MaskSet, ResourceId, RuleId};
 pub enum Decision {
     /// Refuse.
     Deny(Denial),
+    /// Ask a person, and go on if it is approved.
+    Hold(Need),
     /// Go on, under the obligations of the grant.
     Permit(Grant),
 }
@@ -31,8 +36,10 @@ pub enum DenialKind {
     Rule,
     /// No allow rule matched.
     NoRule,
-    /// Matching allow rules name different credentials; to pick one would be a guess.
+    /// Matching rules name different credentials; to pick one would be a guess.
     ConflictingCredential,
+    /// Matching rules take approvals of different groups; nobody could give the one that is right.
+    ConflictingApproval,
     /// The row belongs to another generation of the table: an error of the caller of `decide`.
     StaleRow,
 }
@@ -45,12 +52,13 @@ impl DenialKind {
             Self::Rule => "rule",
             Self::NoRule => "no_rule",
             Self::ConflictingCredential => "conflicting_credential",
+            Self::ConflictingApproval => "conflicting_approval",
             Self::StaleRow => "stale_row",
         }
     }
 }
 
-/// What an allowed exchange owes: the union over all matching allow rules.
+/// What an allowed exchange owes: the union over all matching rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Obligations {
     /// All masks of all rules.
@@ -61,6 +69,8 @@ pub struct Obligations {
     pub credential: Option<CredentialId>,
     /// Each if one rule says each.
     pub durable: Durable,
+    /// What approval it takes before it goes on.
+    pub holds: Holds,
 }
 
 impl Obligations {
@@ -70,7 +80,16 @@ impl Obligations {
         record: RecordLevel::Meta,
         credential: None,
         durable: Durable::Window,
+        holds: Holds { approval: None, break_glass: None },
     };
+
+    /// The decision that an action with these obligations comes to.
+    pub(super) fn decision(self, rule: RuleId, resource: ResourceId) -> Decision {
+        match self.holds.is_empty() {
+            true => Decision::Permit(Grant::new(rule, resource, self)),
+            false => Decision::Hold(Need { rule, resource, obligations: self }),
+        }
+    }
 
     /// Adds those of one more rule; `false` when the credentials contradict each other.
     pub(super) fn unite(&mut self, then: &Then) -> bool {
@@ -84,6 +103,55 @@ impl Obligations {
                 true
             }
             (_, None) => true,
+        }
+    }
+}
+
+/// What a table permits once somebody approved. Not `Clone`, as the grant that it becomes is not.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Need {
+    rule: RuleId,
+    resource: ResourceId,
+    obligations: Obligations,
+}
+
+impl Need {
+    /// The rule that permits it then, and is named in the record.
+    #[must_use]
+    pub fn rule(&self) -> RuleId {
+        self.rule
+    }
+
+    /// What it is asked for.
+    #[must_use]
+    pub fn resource(&self) -> ResourceId {
+        self.resource
+    }
+
+    /// What it will owe.
+    #[must_use]
+    pub fn obligations(&self) -> &Obligations {
+        &self.obligations
+    }
+
+    /// The terms that count: those of breaking the glass for a caller that gives a reason, where a
+    /// rule lets it. `None`: only breaking the glass would do, and no reason was given.
+    #[must_use]
+    pub fn hold(&self, reason: bool) -> Option<&Hold> {
+        let Holds { approval, break_glass } = &self.obligations.holds;
+        break_glass.as_ref().filter(|_| reason).or(approval.as_ref())
+    }
+
+    /// The permit, for an approval of which a use was spent on what `binding` stands for, under the
+    /// rule of that name.
+    ///
+    /// # Errors
+    /// Itself, when the use is for something else.
+    pub fn grant(self, spent: &Use, binding: &[u8; 32], rule: &str) -> Result<Grant, Self> {
+        match spent.covers(binding, rule) {
+            true => Ok(Grant::new(self.rule, self.resource, self.obligations)),
+            false => Err(self),
         }
     }
 }
@@ -103,7 +171,7 @@ impl Grant {
         Self { rule, resource, obligations }
     }
 
-    /// The allow rule that is named in the record: the first in compiled order of those that matched.
+    /// The rule that is named in the record: the first in compiled order of those that permit.
     #[must_use]
     pub fn rule(&self) -> RuleId {
         self.rule
@@ -113,6 +181,12 @@ impl Grant {
     #[must_use]
     pub fn resource(&self) -> ResourceId {
         self.resource
+    }
+
+    /// All that the exchange owes.
+    #[must_use]
+    pub fn obligations(&self) -> &Obligations {
+        &self.obligations
     }
 
     /// Masks that the exchange goes through.

@@ -1,6 +1,7 @@
 //! Why a table decides as it does: for people, off the hot path.
 
 use super::asserted;
+use super::case::Expect;
 use super::decision::{Decision, Denial, Obligations};
 use super::pattern::Pattern;
 use super::rule::{Effect, RuleSpec};
@@ -137,7 +138,7 @@ impl Dimension {
                 rule.who.not_groups.as_ref().is_none_or(|list| !set(list, &mut groups()))
             }
             Self::Actor => {
-                let seen = if rule.effect == Effect::Deny { usize::MAX } else { 1 };
+                let seen = if rule.effect.is_strict() { usize::MAX } else { 1 };
                 let mut actors = who.actors.iter().copied().take(seen);
                 rule.who.actor.as_ref().is_none_or(|list| set(list, &mut actors))
             }
@@ -167,7 +168,7 @@ impl fmt::Display for Dimension {
     }
 }
 
-/// The allow rule that came nearest to a match, and what kept it from one.
+/// The rule that permits and came nearest to a match, and what kept it from one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nearest {
     /// The rule.
@@ -179,14 +180,30 @@ pub struct Nearest {
 /// A decision with its reasons. It permits nothing: only a `Grant` does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// Permitted, or why not.
+    /// Permitted (of its own, or once it is approved, as the obligations say), or why not.
     pub outcome: Result<RuleId, Denial>,
     /// All rules that matched, in compiled order: deny rules first.
     pub matched: Vec<RuleId>,
     /// What an allowed exchange owes.
     pub obligations: Option<Obligations>,
-    /// For a deny: the nearest allow rule, if there is any.
+    /// For a deny: the nearest rule that permits, if there is any.
     pub nearest: Option<Nearest>,
+}
+
+impl Explanation {
+    fn permitted(rule: RuleId, matched: Vec<RuleId>, obligations: Obligations) -> Self {
+        Self { outcome: Ok(rule), matched, obligations: Some(obligations), nearest: None }
+    }
+
+    /// The answer in the words of a case.
+    #[must_use]
+    pub fn said(&self) -> Expect {
+        match &self.obligations {
+            None => Expect::Deny,
+            Some(owed) if owed.holds.is_empty() => Expect::Allow,
+            Some(_) => Expect::RequireApproval,
+        }
+    }
 }
 
 impl Table {
@@ -208,17 +225,12 @@ impl Table {
         let matched: Vec<RuleId> =
             self.rules().filter(|(_, rule)| failed(rule).is_empty()).map(|(id, _)| id).collect();
         match self.decide(&self.row_of(who), action) {
-            Decision::Permit(grant) => Explanation {
-                outcome: Ok(grant.rule()),
-                matched,
-                obligations: Some(Obligations {
-                    masks: grant.masks(),
-                    record: grant.record(),
-                    credential: grant.credential(),
-                    durable: grant.durable(),
-                }),
-                nearest: None,
-            },
+            Decision::Permit(grant) => {
+                Explanation::permitted(grant.rule(), matched, *grant.obligations())
+            }
+            Decision::Hold(need) => {
+                Explanation::permitted(need.rule(), matched, *need.obligations())
+            }
             Decision::Deny(denial) => {
                 // A rule about requests is not near to a statement, nor the other way round.
                 let other = |rule: &RuleSpec| match action.sql {
@@ -227,7 +239,7 @@ impl Table {
                 };
                 let nearest = self
                     .rules()
-                    .filter(|(_, rule)| rule.effect == Effect::Allow && !rule.who.names_asserted())
+                    .filter(|(_, rule)| rule.effect != Effect::Deny && !rule.who.names_asserted())
                     .map(|(rule, spec)| (other(spec), Nearest { rule, failed: failed(spec) }))
                     .filter(|(_, nearest)| !nearest.failed.is_empty())
                     // Fewest failures; of equals the one that knows the resource and the caller.

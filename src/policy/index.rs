@@ -27,7 +27,7 @@ pub(super) struct Index {
     named: Vec<u64>,
     /// Rules of which a row is only a maybe.
     residual: Vec<u64>,
-    /// Row 0 with the deny rules that name the dimension.
+    /// Row 0 with the strict rules that name the dimension.
     unreadable: Vec<u64>,
     /// What a value must hold for a maybe to be more.
     fragments: Fragments,
@@ -56,8 +56,8 @@ type Keys<'a> = [(&'a [u8], Marks)];
 
 impl Index {
     /// Builds the index; `list` has one entry for each bit, `None` where a rule (or no rule) does
-    /// not name the dimension. Bits below `deny_words * 64` are deny rules.
-    pub(super) fn build(words: usize, deny_words: usize, list: &[Option<&[Pattern]>]) -> Self {
+    /// not name the dimension. Bits below `strict_words * 64` are strict rules.
+    pub(super) fn build(words: usize, strict_words: usize, list: &[Option<&[Pattern]>]) -> Self {
         let mut wild = vec![0; words];
         let mut named = vec![0; words];
         let mut residual = vec![0; words];
@@ -81,7 +81,7 @@ impl Index {
             }
         }
         let denied =
-            named.iter().enumerate().map(|(w, bits)| if w < deny_words { *bits } else { 0 });
+            named.iter().enumerate().map(|(w, bits)| if w < strict_words { *bits } else { 0 });
         let unreadable = wild.iter().zip(denied).map(|(wild, denied)| wild | denied).collect();
         let mut index = Self {
             words,

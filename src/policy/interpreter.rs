@@ -3,12 +3,14 @@
 //! Written from the design's words and sharing no code with the table: own matching of
 //! patterns, own walk over rules.
 
+use super::approval::{Scope, Terms};
 use super::pattern::tests::naive;
 use super::*;
 use crate::base::{CredentialId, IssuerId, MaskId, MaskSet, ResourceId};
 
-/// What the interpreter says: the obligations of a permit, or the kind of a refusal.
-pub(super) type Said = Result<Obligations, DenialKind>;
+/// What the interpreter says: the obligations of a permit with the approval that it takes and what
+/// breaking the glass takes, or the kind of a refusal. Of two conflicts either may be named.
+pub(super) type Said = Result<(Obligations, [Option<Terms>; 2]), DenialKind>;
 
 fn any(list: &[Pattern], value: &[u8]) -> bool {
     list.iter().any(|pattern| naive(pattern.text(), value))
@@ -18,7 +20,7 @@ fn attr(rule: &RuleSpec, list: Option<&Vec<Pattern>>, value: Attr<'_>) -> bool {
     let Some(list) = list else { return true };
     match value {
         Attr::Absent => false,
-        Attr::Unreadable => rule.effect == Effect::Deny,
+        Attr::Unreadable => rule.effect != Effect::Allow,
         Attr::Value(value) => any(list, value),
     }
 }
@@ -29,6 +31,37 @@ fn asserted(list: Option<&Vec<Pattern>>, value: Attr<'_>) -> bool {
         (None, _) | (Some(_), Attr::Unreadable) => true,
         (Some(_), Attr::Absent) => false,
         (Some(list), Attr::Value(value)) => any(list, value),
+    }
+}
+
+/// Whether a rule that matches permits, too: one that asks does where it would as an allow.
+fn permits(rule: &RuleSpec, who: &Who<'_>, action: &Action<'_>) -> bool {
+    let allowing = RuleSpec { effect: Effect::Allow, ..rule.clone() };
+    !names_said(rule) && (rule.effect == Effect::Allow || matches(&allowing, who, action))
+}
+
+/// The terms that keep both.
+fn both(one: &Terms, other: &Terms) -> Result<Terms, DenialKind> {
+    let shared = one.approvers.iter().filter(|group| other.approvers.contains(group));
+    // The narrowest first: a session is one on a resource.
+    let scopes = [Scope::Exact, Scope::Shape, Scope::Session, Scope::Resource];
+    let named = |scope: &Scope| [one.scope, other.scope].contains(scope);
+    let scope = scopes.into_iter().find(named).unwrap_or_default();
+    let terms = Terms {
+        approvers: shared.cloned().collect(),
+        count: one.count.max(other.count),
+        distinct_groups: one.distinct_groups || other.distinct_groups,
+        wait_ns: one.wait_ns.min(other.wait_ns),
+        ttl_ns: one.ttl_ns.min(other.ttl_ns),
+        uses: one.uses.min(other.uses),
+        scope,
+        reason: one.reason || other.reason,
+        break_glass: one.break_glass,
+    };
+    let few = terms.distinct_groups && (terms.approvers.len() as u32) < terms.count;
+    match terms.approvers.is_empty() || few {
+        true => Err(DenialKind::ConflictingCredential),
+        false => Ok(terms),
     }
 }
 
@@ -48,7 +81,7 @@ pub(super) fn matches(rule: &RuleSpec, who: &Who<'_>, action: &Action<'_>) -> bo
     let RuleSpec { who: of, what, .. } = rule;
     let in_groups = |list: &[Pattern]| who.groups.iter().any(|group| any(list, group.as_bytes()));
     let actors = match rule.effect {
-        Effect::Deny => who.actors,
+        Effect::Deny | Effect::RequireApproval => who.actors,
         Effect::Allow => who.actors.get(..1).unwrap_or_default(),
     };
     of.iss.as_ref().is_none_or(|list| list.iter().any(|one| Some(*one) == who.issuer))
@@ -91,14 +124,15 @@ fn matches_sql(rule: &RuleSpec, sql: &Sql<'_>) -> bool {
     let used = |list: &Option<Vec<Pattern>>, write: bool| match (list, sql.table) {
         (None, _) => true,
         (Some(_), Attr::Absent) => false,
-        (Some(_), Attr::Unreadable) => *effect == Effect::Deny,
+        (Some(_), Attr::Unreadable) => *effect != Effect::Allow,
         (Some(list), Attr::Value(table)) => sql.write == write && any(list, table),
     };
     let function = match (effect, &what.function, sql.functions) {
-        (Effect::Deny, _, Functions::Unreadable) | (Effect::Deny, None, _) => true,
+        (Effect::Deny | Effect::RequireApproval, _, Functions::Unreadable)
+        | (Effect::Deny | Effect::RequireApproval, None, _) => true,
         (Effect::Allow, Some(_), Functions::Unreadable) => false,
         (Effect::Allow, None, Functions::Unreadable) => unknown,
-        (Effect::Deny, Some(list), Functions::Known(all)) => {
+        (Effect::Deny | Effect::RequireApproval, Some(list), Functions::Known(all)) => {
             all.iter().any(|function| any(list, function.name))
         }
         (Effect::Allow, None, Functions::Known(all)) => !all.iter().any(|function| !function.plain),
@@ -110,11 +144,11 @@ fn matches_sql(rule: &RuleSpec, sql: &Sql<'_>) -> bool {
     let column = match (effect, &what.column, sql.columns) {
         (_, None, _) => true,
         (Effect::Allow, Some(_), Columns::Unreadable) => false,
-        (Effect::Deny, Some(list), Columns::Unreadable) => match sql.table {
+        (_, Some(list), Columns::Unreadable) => match sql.table {
             Attr::Value(table) => list.iter().any(|one| could_be(one.text(), table)),
             _ => true,
         },
-        (Effect::Deny, Some(list), Columns::Known(all)) => {
+        (Effect::Deny | Effect::RequireApproval, Some(list), Columns::Known(all)) => {
             all.iter().any(|column| any(list, column.as_bytes()))
         }
         (Effect::Allow, Some(list), Columns::Known(all)) => {
@@ -124,7 +158,7 @@ fn matches_sql(rule: &RuleSpec, sql: &Sql<'_>) -> bool {
     };
     let missing = match (what.missing_where, unknown) {
         (false, _) => true,
-        (true, true) => *effect == Effect::Deny,
+        (true, true) => *effect != Effect::Allow,
         (true, false) => sql.missing_where,
     };
     statement
@@ -160,14 +194,20 @@ pub(super) fn interpret_all(rules: &[RuleSpec], who: &Who<'_>, actions: &[Action
         return Err(DenialKind::Rule);
     }
     let mut known = None;
-    for matching in &all {
-        if matching.iter().all(|rule| names_said(rule)) {
-            return Err(DenialKind::NoRule);
+    let mut asked: [Option<Terms>; 2] = [None, None];
+    for (matching, action) in all.iter().zip(actions) {
+        for terms in matching.iter().filter_map(|rule| rule.then.approval.as_ref()) {
+            let [approval, glass] = &mut asked;
+            let slot = if terms.break_glass { glass } else { approval };
+            *slot = Some(slot.take().map_or_else(|| Ok(terms.clone()), |one| both(&one, terms))?);
         }
         for credential in matching.iter().filter_map(|rule| rule.then.credential) {
             if *known.get_or_insert(credential) != credential {
                 return Err(DenialKind::ConflictingCredential);
             }
+        }
+        if !matching.iter().any(|rule| permits(rule, who, action)) {
+            return Err(DenialKind::NoRule);
         }
     }
     let matching: Vec<&RuleSpec> = all.into_iter().flatten().collect();
@@ -176,12 +216,17 @@ pub(super) fn interpret_all(rules: &[RuleSpec], who: &Who<'_>, actions: &[Action
     }
     let full = matching.iter().any(|rule| rule.then.record == RecordLevel::Full);
     let each = matching.iter().any(|rule| rule.then.durable == Durable::Each);
-    Ok(Obligations {
+    let obligations = Obligations {
         masks: matching.iter().fold(MaskSet::EMPTY, |all, rule| all.union(rule.then.masks)),
         record: if full { RecordLevel::Full } else { RecordLevel::Meta },
         credential: known,
         durable: if each { Durable::Each } else { Durable::Window },
-    })
+        holds: Holds::default(),
+    };
+    for terms in asked.iter_mut().flatten() {
+        terms.approvers.sort();
+    }
+    Ok((obligations, asked))
 }
 
 /// A small generator (xorshift64*); the seed of a failing run replays it.
@@ -217,6 +262,7 @@ impl Dice {
 const RESOURCES: usize = 4;
 const SUBS: &[&str] = &["ana", "bob", "eve", "svc:ns:app", "svc:ns:job", ""];
 const GROUPS: &[&str] = &["analysts", "dba", "dev", "dev-ops", "sec", "x"];
+const APPROVERS: &[&str] = &["dba", "leads", "sec"];
 const CLIENTS: &[&str] = &["cli", "web", "web-2"];
 const METHODS: &[&str] = &["GET", "POST", "PUT", "get", ""];
 const PATHS: &[&str] = &[
@@ -291,8 +337,12 @@ const SQL_PATTERNS: &[&str] = &[
 pub(super) fn random_rules(dice: &mut Dice, count: usize) -> Vec<RuleSpec> {
     (0..count)
         .map(|place| {
-            let deny = dice.one_in(6);
-            let effect = if deny { Effect::Deny } else { Effect::Allow };
+            let effect = match dice.below(12) {
+                0 | 1 => Effect::Deny,
+                2 | 3 => Effect::RequireApproval,
+                _ => Effect::Allow,
+            };
+            let deny = effect == Effect::Deny;
             let mut rule = RuleSpec::new(format!("r{place}"), effect);
             if dice.one_in(5) {
                 rule.who.iss = Some(vec![IssuerId(dice.below(3) as u16)]);
@@ -317,6 +367,9 @@ pub(super) fn random_rules(dice: &mut Dice, count: usize) -> Vec<RuleSpec> {
                 rule.what.path = dice.patterns(2, PATTERNS);
                 rule.what.model = dice.patterns(4, PATTERNS);
             }
+            if effect == Effect::RequireApproval {
+                rule.then.approval = Some(random_terms(dice));
+            }
             if !deny {
                 if dice.one_in(3) {
                     rule.then.masks = MaskSet::EMPTY.with(MaskId(dice.below(64) as u16));
@@ -334,6 +387,25 @@ pub(super) fn random_rules(dice: &mut Dice, count: usize) -> Vec<RuleSpec> {
             rule
         })
         .collect()
+}
+
+fn random_terms(dice: &mut Dice) -> Terms {
+    let approvers = (0..3).map(|_| dice.pick(APPROVERS).into()).collect();
+    let scopes = [Scope::Exact, Scope::Shape, Scope::Resource, Scope::Session];
+    let mut terms = Terms {
+        approvers,
+        count: 1 + dice.below(2) as u32,
+        distinct_groups: dice.one_in(4),
+        wait_ns: 1 + dice.below(3) as u64,
+        ttl_ns: 1 + dice.below(3) as u64,
+        uses: 1 + dice.below(3) as u32,
+        scope: scopes.get(dice.below(4)).copied().unwrap_or(Scope::Exact),
+        reason: dice.one_in(3),
+        break_glass: dice.one_in(4),
+    };
+    terms.approvers = std::collections::BTreeSet::from_iter(terms.approvers).into_iter().collect();
+    terms.distinct_groups &= terms.approvers.len() > 1;
+    terms
 }
 
 fn random_sql(dice: &mut Dice, what: &mut What) {
@@ -401,19 +473,21 @@ pub(super) fn random_case(dice: &mut Dice) -> Case {
 
 /// The table's answer in the interpreter's form.
 pub(super) fn said(table: &Table, case: &Case) -> Said {
-    case.lend(|who, action| told(table.decide(&table.row_of(who), action)))
+    case.lend(|who, action| told(table, table.decide(&table.row_of(who), action)))
 }
 
-fn told(decision: Decision) -> Said {
-    match decision {
-        Decision::Deny(denial) => Err(denial.kind),
-        Decision::Permit(grant) => Ok(Obligations {
-            masks: grant.masks(),
-            record: grant.record(),
-            credential: grant.credential(),
-            durable: grant.durable(),
-        }),
-    }
+fn told(table: &Table, decision: Decision) -> Said {
+    let owed = match &decision {
+        Decision::Deny(denial) if denial.kind == DenialKind::ConflictingApproval => {
+            return Err(DenialKind::ConflictingCredential);
+        }
+        Decision::Deny(denial) => return Err(denial.kind),
+        Decision::Permit(grant) => *grant.obligations(),
+        Decision::Hold(need) => *need.obligations(),
+    };
+    assert_eq!(owed.holds.is_empty(), matches!(decision, Decision::Permit(_)));
+    let terms = [owed.holds.approval, owed.holds.break_glass].map(|hold| Some(table.terms(&hold?)));
+    Ok((Obligations { holds: Holds::default(), ..owed }, terms))
 }
 
 #[cfg(test)]
@@ -467,7 +541,7 @@ mod tests {
                         let mut rule = RuleSpec { what: anything, ..(*rule).clone() };
                         (rule.who.node, rule.who.run, rule.who.thread) = (None, None, None);
                         let anything = Action { sql: None, ..*action };
-                        known && rule.effect == Effect::Allow && matches(&rule, who, &anything)
+                        known && rule.effect != Effect::Deny && matches(&rule, who, &anything)
                     };
                     let met = rules.iter().filter(meets);
                     let all = met.fold(MaskSet::EMPTY, |all, rule| all.union(rule.then.masks));
@@ -501,9 +575,9 @@ mod tests {
                 let row = table.row_of(who);
                 lend_all(&cases, &[], &mut |actions| {
                     let expected = interpret_all(rules, who, actions);
-                    let found = told(table.decide_all(&row, actions.iter().copied()));
+                    let found = told(&table, table.decide_all(&row, actions.iter().copied()));
                     assert_eq!(found, expected, "seed {SEED:#x}\n{cases:#?}\n{rules:#?}");
-                    let one = |action| told(table.decide(&row, action)).is_ok();
+                    let one = |action| told(&table, table.decide(&row, action)).is_ok();
                     let each = actions.iter().filter(|action| one(action)).count();
                     assert!(found.is_err() || each == actions.len() && each > 0);
                     permits += usize::from(found.is_ok() && each > 1);
@@ -588,10 +662,7 @@ mod tests {
                 if table.reads_model(&row, action.resource) {
                     return;
                 }
-                let with = |model| match table.decide(&row, &Action { model, ..*action }) {
-                    Decision::Deny(denial) => (Some(denial), None),
-                    Decision::Permit(grant) => (None, Some(grant)),
-                };
+                let with = |model| table.decide(&row, &Action { model, ..*action });
                 let absent = with(Attr::Absent);
                 assert_eq!(absent, with(Attr::Unreadable));
                 assert_eq!(absent, with(Attr::Value(b"gpt-4")));

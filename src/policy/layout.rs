@@ -1,23 +1,24 @@
 //! From a list of rules to the bits and rows of a table, and to its digest.
 
+use super::approval::Terms;
 use super::index::{Index, set};
 use super::pattern::Pattern;
-use super::rule::RuleSpec;
+use super::rule::{Effect, RuleSpec};
 use crate::base::IssuerId;
 use ring::digest::{Context, SHA256};
 use std::collections::BTreeMap;
 
-/// How rules stand in the words: deny rules from bit 0, allow rules from the next whole word.
+/// How rules stand in the words: strict rules from bit 0, allow rules from the next whole word.
 pub(super) struct Layout<'r> {
     pub(super) rules: &'r [RuleSpec],
-    pub(super) denies: usize,
-    pub(super) deny_words: usize,
+    pub(super) strict: usize,
+    pub(super) strict_words: usize,
     pub(super) words: usize,
 }
 
 impl<'r> Layout<'r> {
     fn bit(&self, place: usize) -> usize {
-        if place < self.denies { place } else { self.deny_words * 64 + place - self.denies }
+        if place < self.strict { place } else { self.strict_words * 64 + place - self.strict }
     }
 
     /// The index of one dimension. Bits without a rule count as not naming it; they are set in
@@ -29,7 +30,7 @@ impl<'r> Layout<'r> {
                 *slot = of(rule);
             }
         }
-        Index::build(self.words, self.deny_words, &list)
+        Index::build(self.words, self.strict_words, &list)
     }
 
     /// For each resource the words that hold rules about it, with the bits of those rules.
@@ -85,6 +86,28 @@ impl<'r> Layout<'r> {
     }
 }
 
+/// An effect in the digest: those that were there first keep their numbers.
+fn code(effect: Effect) -> u8 {
+    match effect {
+        Effect::Deny => 0,
+        Effect::Allow => 1,
+        Effect::RequireApproval => 2,
+    }
+}
+
+/// Tag of what `then.approval` says.
+const APPROVAL: u8 = 0x81;
+
+fn feed_approval(terms: &Terms, mut feed: impl FnMut(&[u8])) {
+    terms.approvers.iter().for_each(|group| feed(group.as_bytes()));
+    let Terms { count, uses, wait_ns, ttl_ns, .. } = *terms;
+    [u64::from(count), u64::from(uses), wait_ns, ttl_ns]
+        .iter()
+        .for_each(|number| feed(&number.to_le_bytes()));
+    feed(terms.scope.label().as_bytes());
+    feed(&[terms.distinct_groups, terms.reason, terms.break_glass].map(u8::from));
+}
+
 /// Tag of `where = "missing"`, far behind those of the lists of patterns.
 const MISSING_WHERE: u8 = 0x80;
 
@@ -101,7 +124,7 @@ pub(super) fn digest(rules: &[RuleSpec]) -> [u8; 32] {
         feed(
             &mut context,
             1,
-            &[rule.effect as u8, rule.then.record as u8, rule.then.durable as u8],
+            &[code(rule.effect), rule.then.record as u8, rule.then.durable as u8],
         );
         for mask in rule.then.masks.iter() {
             feed(&mut context, 2, &mask.0.to_le_bytes());
@@ -117,6 +140,9 @@ pub(super) fn digest(rules: &[RuleSpec]) -> [u8; 32] {
         }
         for (tag, (_, list)) in (6..).zip(rule.patterns()) {
             list.into_iter().flatten().for_each(|pattern| feed(&mut context, tag, pattern.text()));
+        }
+        if let Some(terms) = &rule.then.approval {
+            feed_approval(terms, |bytes| feed(&mut context, APPROVAL, bytes));
         }
         if rule.what.missing_where {
             feed(&mut context, MISSING_WHERE, &[]);

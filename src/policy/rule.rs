@@ -1,5 +1,6 @@
 //! A rule as data: what the config hands to the compiler of the table.
 
+use super::approval::{Terms, TermsFault};
 use super::pattern::Pattern;
 use crate::base::{CredentialId, IssuerId, MaskSet, ResourceId};
 use std::fmt;
@@ -10,8 +11,17 @@ use std::fmt;
 pub enum Effect {
     /// Refuses, whatever else matches.
     Deny,
-    /// Permits, with its obligations, unless a deny matches too.
+    /// Permits once a person approved of the operation; wins over every allow.
+    RequireApproval,
+    /// Permits, with its obligations, unless one of the others matches too.
     Allow,
+}
+
+impl Effect {
+    /// Whether it holds something back: then what cannot be read meets its rule.
+    pub(super) fn is_strict(self) -> bool {
+        self != Self::Allow
+    }
 }
 
 /// How much of an exchange is recorded.
@@ -49,8 +59,9 @@ pub struct WhoRule {
     pub not_groups: Option<Vec<Pattern>>,
     /// The OAuth client.
     pub client_id: Option<Vec<Pattern>>,
-    /// Who acts for the subject (RFC 8693, `act`). An allow rule looks at the current actor only,
-    /// since section 4.1 forbids to grant by earlier ones; a deny rule looks at the whole chain.
+    /// Who acts for the subject (RFC 8693, `act`). What a rule permits, it permits by the current
+    /// actor only, since section 4.1 forbids to grant by earlier ones; what it holds back, by the
+    /// whole chain.
     pub actor: Option<Vec<Pattern>>,
     /// Node of the graph that the caller says it runs; see [`Asserted`](super::Asserted).
     pub node: Option<Vec<Pattern>>,
@@ -126,6 +137,8 @@ pub struct Then {
     pub credential: Option<CredentialId>,
     /// When the record must be on stable storage.
     pub durable: Durable,
+    /// What the approval of a `require_approval` rule takes.
+    pub approval: Option<Terms>,
 }
 
 /// One `[[rule]]`.
@@ -214,6 +227,12 @@ impl RuleSpec {
         if self.effect == Effect::Deny && self.then != Then::default() {
             faults.push(RuleFault::DenyWithObligations);
         }
+        if (self.effect == Effect::RequireApproval) != self.then.approval.is_some() {
+            faults.push(RuleFault::ApprovalWithoutEffect);
+        }
+        if let Some(fault) = self.then.approval.as_ref().and_then(Terms::fault) {
+            faults.push(RuleFault::Approval(fault));
+        }
         if self.who.names_asserted() && self.then.credential.is_some() {
             faults.push(RuleFault::AssertedCredential);
         }
@@ -221,6 +240,8 @@ impl RuleSpec {
     }
 }
 
+/// How many groups approve in one policy.
+pub const APPROVER_GROUPS_MAX: usize = 64;
 /// How many rules one table holds.
 pub const RULES_MAX: usize = 1 << 14;
 /// Longest pattern in bytes; it bounds the depth of the index that is built from them.
@@ -257,6 +278,12 @@ pub enum RuleFault {
     DenyWithObligations,
     /// A credential by what the caller only says of itself.
     AssertedCredential,
+    /// `then.approval` without `require_approval`, or the other way round.
+    ApprovalWithoutEffect,
+    /// Terms under which nothing can be asked.
+    Approval(TermsFault),
+    /// More than [`APPROVER_GROUPS_MAX`] different groups approve.
+    TooManyApprovers,
     /// More than [`RULES_MAX`] rules.
     TooMany,
 }
@@ -286,6 +313,13 @@ impl fmt::Display for RuleFault {
                 "the rule names `node`, `run` or `thread`, which the caller only asserts, and gives \
                  a credential by it",
             ),
+            Self::ApprovalWithoutEffect => f.write_str(
+                "`then.approval` and `effect = \"require_approval\"` belong together",
+            ),
+            Self::Approval(fault) => fault.fmt(f),
+            Self::TooManyApprovers => {
+                write!(f, "the rules name more than {APPROVER_GROUPS_MAX} groups of approvers")
+            }
             Self::TooMany => write!(f, "more than {RULES_MAX} rules"),
         }
     }

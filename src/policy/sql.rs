@@ -146,12 +146,12 @@ pub(super) fn column(rule: &RuleSpec, sql: &Sql<'_>) -> bool {
     let Some(list) = rule.what.column.as_deref() else { return true };
     let Columns::Known(columns) = sql.columns else {
         let could = |table| list.iter().any(|pattern| could_be_of(pattern, table));
-        return rule.effect == Effect::Deny
+        return rule.effect.is_strict()
             && !matches!(sql.table, Attr::Value(table) if !could(table));
     };
     let named = |column: &str| list.iter().any(|pattern| pattern.matches(column.as_bytes()));
     match rule.effect {
-        Effect::Deny => columns.iter().any(|column| named(column)),
+        Effect::Deny | Effect::RequireApproval => columns.iter().any(|column| named(column)),
         Effect::Allow => !columns.is_empty() && columns.iter().all(|column| named(column)),
     }
 }
@@ -173,20 +173,20 @@ pub(super) fn function(rule: &RuleSpec, sql: &Sql<'_>) -> bool {
     let list = rule.what.function.as_deref();
     let Functions::Known(functions) = sql.functions else {
         // Who allows statements that nobody understands allows what they call.
-        return rule.effect == Effect::Deny || list.is_none() && sql.is_unknown();
+        return rule.effect.is_strict() || list.is_none() && sql.is_unknown();
     };
     let named = |function: &SqlFunction<'_>| {
         list.is_some_and(|list| list.iter().any(|pattern| pattern.matches(function.name)))
     };
     let met = list.is_none() || functions.iter().any(named);
-    met && (rule.effect == Effect::Deny || functions.iter().all(|one| one.plain || named(one)))
+    met && (rule.effect.is_strict() || functions.iter().all(|one| one.plain || named(one)))
 }
 
 /// `what.where`
 pub(super) fn missing_where(rule: &RuleSpec, sql: &Sql<'_>) -> bool {
     match (rule.what.missing_where, sql.is_unknown()) {
         (false, _) => true,
-        (true, true) => rule.effect == Effect::Deny,
+        (true, true) => rule.effect.is_strict(),
         (true, false) => sql.missing_where,
     }
 }
@@ -426,6 +426,7 @@ mod tests {
                 grant.credential(),
                 grant.resource(),
             )),
+            Decision::Hold(need) => panic!("{need:?}"),
             Decision::Deny(denial) => Err((
                 denial.kind,
                 denial.rule.map_or_else(String::new, |rule| table.rule_name(rule).to_owned()),

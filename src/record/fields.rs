@@ -110,6 +110,12 @@ pub enum Tag {
     User = 51,
     /// Application that a caller named. Bytes.
     Application = 52,
+    /// Digest of the exact operation that an approval is about. 32 bytes.
+    Fingerprint = 53,
+    /// Digest of what a person was shown of it. 32 bytes.
+    Shown = 54,
+    /// Why, in a person's words. Text.
+    Reason = 55,
 }
 
 /// Tag and name of every field.
@@ -166,6 +172,9 @@ const NAMES: &[(Tag, &str)] = &[
     (Tag::Rows, "rows"),
     (Tag::User, "user"),
     (Tag::Application, "application"),
+    (Tag::Fingerprint, "fingerprint"),
+    (Tag::Shown, "shown"),
+    (Tag::Reason, "reason"),
 ];
 
 impl Tag {

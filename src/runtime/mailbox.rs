@@ -1,10 +1,13 @@
-//! Letters to sessions of other workers: that they are to cancel what they do.
+//! Letters to sessions: that they are to cancel what they do, or that there is news of what they
+//! asked the owner of approvals.
 //!
-//! A caller asks for that by another connection, which may be any worker's. Whoever knows the
-//! session posts its id to its worker: a lock and a byte into a socket, once for a cancel and never
-//! for anything else. The worker's own task reads them and wakes the session's connection, which
-//! tells it [`Input::Cancel`](crate::session::io::Input::Cancel). One that is over hears nothing,
-//! and no other has its id.
+//! A caller asks for a cancel by another connection, which may be any worker's; what was asked of a
+//! person is answered by another thread. Whoever knows the session posts its id to its worker: a
+//! lock and a byte into a socket, for such letters and never for anything else. The worker's own
+//! task reads them and wakes the session's connection, which tells it
+//! [`Input::Cancel`](crate::session::io::Input::Cancel) or
+//! [`Input::News`](crate::session::io::Input::News). One that is over hears nothing, and no other
+//! has its id.
 
 use super::buffer::Class;
 use super::reactor::{Descriptor, Reactor, TaskId};
@@ -30,24 +33,49 @@ struct Slot {
     ring: UnixStream,
 }
 
-/// What is to be delivered.
+/// What is to be delivered, by session.
 #[derive(Debug, Default)]
-pub(super) struct Letters(Mutex<Vec<u64>>);
+pub(super) struct Letters(Mutex<AHashMap<u64, Said>>);
 
-impl Letters {
-    /// Returns whether there was room for it.
-    fn add(&self, id: u64) -> bool {
-        let mut letters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Said twice is said once; so the bound is on sessions.
-        let known = letters.contains(&id);
-        if !known && letters.len() < LETTERS_MAX {
-            letters.push(id);
-            return true;
-        }
-        known
+/// What letters to one session say; said twice is said once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Said {
+    /// It is to cancel what is in hand.
+    pub(super) cancel: bool,
+    /// There is word of what it asked.
+    pub(super) news: bool,
+}
+
+impl Said {
+    const CANCEL: Self = Self { cancel: true, news: false };
+    const NEWS: Self = Self { cancel: false, news: true };
+
+    fn and(self, other: Self) -> Self {
+        Self { cancel: self.cancel | other.cancel, news: self.news | other.news }
     }
 
-    fn take(&self) -> Vec<u64> {
+    fn is_nothing(self) -> bool {
+        self == Self::default()
+    }
+}
+
+impl Letters {
+    /// Returns whether there was room for it. Of strangers' cancels there is only so much; news is
+    /// for sessions that asked, and there are no more of them than connections.
+    fn add(&self, id: u64, said: Said) -> bool {
+        let mut letters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = letters.get_mut(&id) {
+            *known = known.and(said);
+            return true;
+        }
+        let fits = said.news || letters.len() < LETTERS_MAX;
+        if fits {
+            letters.insert(id, said);
+        }
+        fits
+    }
+
+    fn take(&self) -> AHashMap<u64, Said> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -85,8 +113,17 @@ impl Mailbox {
     /// Has the session `id` of a worker told to cancel. Returns whether the letter is on its way;
     /// it may find nobody.
     pub fn post(&self, worker: usize, id: u64) -> bool {
+        self.say(worker, id, Said::CANCEL)
+    }
+
+    /// Has the session `id` of a worker told that there is news for it.
+    pub fn news(&self, worker: usize, id: u64) -> bool {
+        self.say(worker, id, Said::NEWS)
+    }
+
+    fn say(&self, worker: usize, id: u64, said: Said) -> bool {
         let Some(slot) = self.workers.get(worker) else { return false };
-        let added = slot.letters.add(id);
+        let added = slot.letters.add(id, said);
         // A worker that is gone needs no ring, and one with rings to hear will come by.
         let _ = (&slot.ring).write(b"m");
         added
@@ -105,7 +142,7 @@ pub(super) struct Post {
     shared: Rc<Shared>,
     id: u64,
     task: TaskId,
-    called: Cell<bool>,
+    called: Cell<Said>,
 }
 
 impl Posts {
@@ -114,16 +151,16 @@ impl Posts {
         let posts = &shared.posts;
         let id = posts.last.get().wrapping_add(1);
         posts.last.set(id);
-        let (task, called) = (shared.reactor.current(), Cell::new(false));
+        let (task, called) = (shared.reactor.current(), Cell::default());
         let post = Rc::new(Post { shared: Rc::clone(shared), id, task, called });
         posts.open.borrow_mut().insert(id, Rc::downgrade(&post));
         post
     }
 
-    fn deliver(&self, id: u64) {
+    fn deliver(&self, id: u64, said: Said) {
         let found = self.open.borrow().get(&id).and_then(Weak::upgrade);
         let Some(post) = found else { return };
-        post.called.set(true);
+        post.called.set(post.called.get().and(said));
         post.shared.reactor.wake(post.task);
     }
 }
@@ -134,11 +171,11 @@ impl Post {
     }
 
     pub(super) fn is_called(&self) -> bool {
-        self.called.get()
+        !self.called.get().is_nothing()
     }
 
-    /// Whether it was called since the last time.
-    pub(super) fn take(&self) -> bool {
+    /// What it was told since the last time.
+    pub(super) fn take(&self) -> Said {
         self.called.take()
     }
 }
@@ -163,11 +200,13 @@ pub(super) async fn listen(letters: Arc<Letters>, stream: Descriptor, shared: Rc
         // Without bytes nobody is left who could post.
         let Some(buffer) = done.buffer else { return };
         shared.put(buffer);
-        letters.take().into_iter().for_each(|id| shared.posts.deliver(id));
+        for (id, said) in letters.take() {
+            shared.posts.deliver(id, said);
+        }
     }
 }
 
-/// Sessions of one worker that may be written to at a time.
+/// Sessions of one worker that may be told to cancel at a time.
 const LETTERS_MAX: usize = 1_024;
 
 #[cfg(test)]
@@ -188,6 +227,14 @@ mod tests {
         let first = ends.first().expect("an end");
         assert_eq!(first.letters.take().len(), LETTERS_MAX);
         assert!(first.letters.take().is_empty());
+        // News is never in the way of a cancel, nor lost for the number of them.
+        for id in 0..10_000 {
+            assert!(mailbox.news(0, id));
+        }
+        assert!(mailbox.post(0, 7) && !mailbox.post(0, 10_001));
+        let letters = first.letters.take();
+        assert_eq!(letters.len(), 10_000);
+        assert_eq!(letters.get(&7), Some(&Said { cancel: true, news: true }));
         drop(ends);
         mailbox.post(0, 1);
     }

@@ -47,8 +47,9 @@ pub use published::Published;
 pub use upstreams::{Addresses, Upstream, Upstreams};
 pub use worker::{ListenerPlan, Worker, WorkerPlan};
 
-use crate::base::{ListenerId, Now};
+use crate::base::{ExchangeId, ListenerId, Now};
 use crate::record::Position;
+use crate::session::Petition;
 use crate::session::io::{Input, Interest, Out};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
@@ -70,6 +71,11 @@ pub trait Session {
     /// Whether it waits for its record to be on the disk.
     fn disk(&self) -> Disk {
         Disk::Idle
+    }
+    /// Puts something to the owner of approvals. What comes of it is told by [`Mailbox::news`] to
+    /// `id`, and the session hears [`Input::News`].
+    fn petition(&mut self, exchange: ExchangeId, petition: Petition, id: u64) {
+        let _ = (exchange, petition, id);
     }
     /// Asks for the disk to get on, and for a ring of [`Sessions::bell`] when it has.
     fn hurry(&self) {}

@@ -1,10 +1,11 @@
 //! The one order of checks, for every protocol.
 //!
-//! To the upstream: identify, decide, (hold,) clear, admit, credential, forward.
+//! To the upstream: identify, decide, (hold, identify, decide, redeem,) clear, admit, credential, forward.
 //! To the caller: clear, release.
 //!
 //! Each step hands out a proof that the next one asks for, and each proof has one constructor:
-//! `Principal` (only `identity` makes one) -> `Grant` (only `policy`) -> [`Admission`] and
+//! `Principal` (only `identity` makes one) -> `Grant` (only `policy`; of a `Need` by a `Use`, which only
+//! the book of approvals makes when it is on the disk: [`redeem`]) -> [`Admission`] and
 //! [`Admitted`] (only [`admit`]) toward the upstream, `Cleared` (only `mask`) -> [`Released`]
 //! (only [`release`]) toward the caller. `Out` takes nothing else. Protocols call these functions
 //! and have no order of their own. What a full journal leads to is decided in [`Books`], below the
@@ -16,7 +17,8 @@ use crate::base::{ConnectionId, ExchangeId, Now, Pieces, ResourceId};
 use crate::credential::Credential;
 use crate::identity::Principal;
 use crate::mask::Cleared;
-use crate::policy::{Action, Decision, Durable, Grant, RecordLevel, Row, Table};
+use crate::policy::approval::Use;
+use crate::policy::{Action, Decision, Durable, Grant, Need, RecordLevel, Row, Table};
 use crate::record::{EntryMeta, Flags, Full, Journal, Kind, Position};
 
 /// Bytes for the caller that are masked and recorded. Only [`release`] makes one.
@@ -143,6 +145,36 @@ pub fn decide_connect(
     resource: ResourceId,
 ) -> Decision {
     policy.decide_connect(row, resource)
+}
+
+/// Why what was held back is not permitted after all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unredeemed {
+    /// The use is one of another operation.
+    Foreign,
+    /// The journal has no room; the exchange must be refused.
+    Full,
+}
+
+/// Turns what a rule held back into a grant, by a use that was spent on exactly that: on what the
+/// binding stands for, under the rule of that name (`covers`). `facts` say by whose approval; they
+/// are recorded before there is a grant.
+///
+/// # Errors
+/// [`Unredeemed`]
+pub fn redeem(
+    need: Need,
+    spent: &Use,
+    covers: (&[u8; 32], &str),
+    subject: Subject,
+    facts: &[u8],
+    books: Books<'_, impl Journal>,
+    now: Now,
+) -> Result<Grant, Unredeemed> {
+    let (binding, rule) = covers;
+    let grant = need.grant(spent, binding, rule).map_err(|_| Unredeemed::Foreign)?;
+    note(subject, Kind::Decision, facts, false, books, now).map_err(|_| Unredeemed::Full)?;
+    Ok(grant)
 }
 
 /// Writes an entry of facts (who, what, why) that stands before the bytes it speaks of. `masked`

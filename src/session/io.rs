@@ -11,7 +11,9 @@
 //! A message may be left unconsumed until it is whole if it is no longer than [`WHOLE_MAX`]. Of a
 //! longer one the session consumes what came, and keeps what it needs.
 
+use super::approving::Petition;
 use crate::base::{CredentialId, ExchangeId, Pieces, ResourceId};
+use crate::policy::approval::{self, Verdict};
 use crate::record::Position;
 
 /// Bytes that a session may leave unconsumed and see again with more behind them. A session that
@@ -36,6 +38,13 @@ pub enum Input<'a> {
     Upstream(ExchangeId, &'a [u8]),
     /// The upstream ended. `clean`: a FIN, and under TLS a `close_notify` before it.
     UpstreamEnd(ExchangeId, Ending),
+    /// The owner of approvals says what became of what this exchange asked.
+    Verdict(ExchangeId, Verdict),
+    /// What the owner of approvals has of the request that this exchange asked about.
+    Shown(ExchangeId, Option<&'a approval::Request>),
+    /// Letters may have come for the session; whoever keeps its letter box turns them into
+    /// [`Self::Verdict`] and [`Self::Shown`].
+    News,
     /// The record is on the disk up to there: what waits for that may go.
     Durable(Position),
     /// A deadline that [`deadline`](super::http::Session::deadline) named may have passed.
@@ -135,6 +144,14 @@ pub enum Act {
     Cancel {
         /// The exchange.
         exchange: ExchangeId,
+    },
+    /// Put something to the owner of approvals; what it says comes back as
+    /// [`Input::Verdict`].
+    Petition {
+        /// The exchange.
+        exchange: ExchangeId,
+        /// What.
+        petition: Box<Petition>,
     },
     /// Shut the write side toward the caller after what is queued; it may still send.
     EndCaller,

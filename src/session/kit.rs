@@ -15,6 +15,8 @@ use crate::record::{Journal, MemoryJournal};
 use std::sync::Arc;
 
 pub(super) const REAL_KEY: &[u8] = b"sk-real-key-of-the-provider-0123456789";
+/// Of the credential that only a rule names.
+pub(super) const NARROW_KEY: &[u8] = b"sk-narrow-key-of-the-provider-01234";
 pub(super) const WALL_S: u64 = 1_800_000_000;
 
 pub(super) fn at(ms: u64) -> Now {
@@ -36,11 +38,11 @@ pub(super) fn kit_with(journal: MemoryJournal, limits: Limits) -> Kit {
     let key = DevKey::generate().unwrap();
     let (set, _) = KeySet::from_jwks(key.jwks().as_bytes()).unwrap();
     let keys = KeySnapshot { generation: 1, sets: vec![Some(Arc::new(set))] };
-    let snapshot = snapshot(limits);
+    let snapshot = snapshot(rules(), limits);
     Kit { key, worker: Worker::new(Arc::new(snapshot), Arc::new(keys), journal, [7, 8, 9, 10]) }
 }
 
-fn snapshot(limits: Limits) -> Snapshot {
+fn rules() -> Vec<RuleSpec> {
     let patterns = |list: &[&str]| Some(list.iter().map(Pattern::new).collect());
     let mut masked = RuleSpec::new("analysts-chat", Effect::Allow);
     masked.who.groups = patterns(&["analysts"]);
@@ -53,6 +55,19 @@ fn snapshot(limits: Limits) -> Snapshot {
     careful.then.durable = Durable::Each;
     let mut deny = RuleSpec::new("no-secret-models", Effect::Deny);
     deny.what.model = patterns(&["secret-*"]);
+    vec![masked, open, careful, deny]
+}
+
+/// A generation with these rules beside those of [`kit`].
+pub(super) fn snapshot_with(more: Vec<RuleSpec>, generation: u64, limits: Limits) -> Snapshot {
+    let mut all = rules();
+    all.extend(more);
+    let mut made = snapshot(all, limits);
+    made.generation = generation;
+    made
+}
+
+fn snapshot(rules: Vec<RuleSpec>, limits: Limits) -> Snapshot {
     let spec = MaskSpec {
         name: "pii".into(),
         detect: vec![Detector::parse("email").unwrap(), Detector::parse("pan").unwrap()],
@@ -77,7 +92,7 @@ fn snapshot(limits: Limits) -> Snapshot {
             skew_s: SKEW_S_DEFAULT,
             age_max_s: None,
         }]),
-        policy: Table::compile(vec![masked, open, careful, deny], 1, 1).unwrap(),
+        policy: Table::compile(rules, 1, 1).unwrap(),
         plans: Plans::new(vec![spec]).unwrap(),
         resources: vec![ResourceView {
             name: "llm".into(),
@@ -103,7 +118,10 @@ fn snapshot(limits: Limits) -> Snapshot {
             resource: None,
             hosts: Vec::new(),
         }],
-        credentials: vec![Credential::new("llm-key".into(), &form)],
+        credentials: vec![
+            Credential::new("llm-key".into(), &form),
+            Credential::new("narrow-key".into(), &Form::Bearer(Secret::new(NARROW_KEY.to_vec()))),
+        ],
     }
 }
 

@@ -1,5 +1,7 @@
 //! Every refusal that a caller can meet: one kind, one status, one stable URI.
 
+use crate::base::ApprovalId;
+
 /// Why an exchange is refused, as the caller, the log, the record and the metrics name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -46,11 +48,19 @@ pub enum Refusal {
     Overloaded,
     /// Too many tokens of the caller's address did not hold.
     TooManyFailures,
+    /// A person has to approve first, and nobody did so far.
+    ApprovalRequired,
+    /// A person said no.
+    ApprovalDenied,
+    /// Nobody decided in time, or the approval was taken back.
+    ApprovalExpired,
+    /// The rule asks for the caller's reason.
+    ReasonRequired,
 }
 
 impl Refusal {
     /// All of them, for tables of counters.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 25] = [
         Self::BadRequest,
         Self::HeadTooLarge,
         Self::TargetTooLong,
@@ -72,6 +82,10 @@ impl Refusal {
         Self::Unrecordable,
         Self::Overloaded,
         Self::TooManyFailures,
+        Self::ApprovalRequired,
+        Self::ApprovalDenied,
+        Self::ApprovalExpired,
+        Self::ReasonRequired,
     ];
 
     /// Position in [`Self::ALL`].
@@ -141,6 +155,16 @@ impl Refusal {
             Self::TooManyFailures => {
                 ("too-many-failures", 429, "Too many tokens of this address were not valid")
             }
+            Self::ApprovalRequired => {
+                ("approval-required", 403, "A person has to approve this operation first")
+            }
+            Self::ApprovalDenied => ("approval-denied", 403, "A person refused this operation"),
+            Self::ApprovalExpired => {
+                ("approval-expired", 403, "The approval of this operation is not in force")
+            }
+            Self::ReasonRequired => {
+                ("reason-required", 403, "This operation takes a reason, in x-weirgate-reason")
+            }
         }
     }
 }
@@ -151,6 +175,7 @@ pub(super) fn write_problem(
     refusal: Refusal,
     request_id: &[u8],
     rule: Option<&str>,
+    approval: Option<ApprovalId>,
     to: &mut Vec<u8>,
 ) {
     let mut text = |part: &[u8]| to.extend_from_slice(part);
@@ -168,6 +193,13 @@ pub(super) fn write_problem(
     if let Some(rule) = rule {
         text(b",\"rule\":");
         text(serde_json::Value::from(rule).to_string().as_bytes());
+    }
+    if let Some(id) = approval {
+        text(b",\"approval\":\"");
+        text(&id.hex());
+        text(b"\",\"approval_url\":\"/.weirgate/approvals/");
+        text(&id.hex());
+        text(b"\"");
     }
     text(b",\"error\":{\"message\":\"");
     text(refusal.title().as_bytes());
@@ -192,10 +224,12 @@ mod tests {
             assert_eq!(refusal.index(), place);
             assert!(labels.insert(refusal.label()));
             let mut bytes = Vec::new();
-            write_problem(refusal, b"0123", Some("a \"rule\""), &mut bytes);
+            let approval = Some(ApprovalId(1));
+            write_problem(refusal, b"0123", Some("a \"rule\""), approval, &mut bytes);
             let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
             assert_eq!(value["status"], refusal.status());
             assert_eq!(value["rule"], "a \"rule\"");
+            assert_eq!(value["approval"], "00000000000000000000000000000001");
             assert_eq!(value["error"]["code"], refusal.label());
         }
     }

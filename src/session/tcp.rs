@@ -156,7 +156,13 @@ impl Session {
                 }
                 0
             }
-            Input::Connected(..) | Input::Durable(_) | Input::Drain | Input::Cancel => 0,
+            Input::Connected(..)
+            | Input::Durable(_)
+            | Input::Drain
+            | Input::Cancel
+            | Input::News
+            | Input::Verdict(..)
+            | Input::Shown(..) => 0,
         }
     }
 
@@ -269,6 +275,8 @@ impl Session {
                 (Some(grant), Some(rule))
             }
             Decision::Permit(grant) => (None, Some(grant.rule())),
+            // Nobody can be asked on a connection that is passed on as it is.
+            Decision::Hold(need) => (None, Some(need.rule())),
             Decision::Deny(denial) => (None, denial.rule),
         };
         worker.counts.decided(resource, grant.is_some());

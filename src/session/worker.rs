@@ -4,6 +4,7 @@ use super::gaps::{Books, Gaps};
 use super::gate::Counted;
 use super::postgres::Texts;
 use super::refusal::Refusal;
+use super::relations::Relations;
 use super::watch::Watch;
 use crate::base::{
     Budgets, ConnectionId, CredentialId, ExchangeId, Limits, ListenerId, Now, Protocol, ResourceId,
@@ -235,6 +236,10 @@ pub struct Worker<J> {
     pub record_full: bool,
     /// Bytes held for look-ahead by all sessions.
     pub lookahead: u64,
+    /// Where masked columns of databases were found, by any worker: the default is this one's own.
+    pub relations: Arc<Relations>,
+    /// Requests that wait for a person's approval.
+    pub approving: u32,
     /// Statements that were read.
     pub(super) texts: Texts,
     gaps: Gaps,
@@ -276,6 +281,8 @@ impl<J: Journal> Worker<J> {
             key_wanted: None,
             record_full: false,
             lookahead: 0,
+            relations: Arc::default(),
+            approving: 0,
             texts: Texts::new(hasher.clone()),
             gaps: Gaps::default(),
             failures,

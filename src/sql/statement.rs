@@ -73,6 +73,9 @@ pub struct Columns {
     /// For each output of the outermost query whether it is the same whatever the rows hold
     /// (constants, `count(*)`, ...); `None` where the text does not tell how many there are.
     pub outputs: Option<Vec<bool>>,
+    /// The outermost query has outputs: a SELECT, or a write with RETURNING. A write without gives out
+    /// no row, unless a rewrite rule of the database adds some.
+    pub returns: bool,
 }
 
 /// A call of `set_config`: SET by another name.
@@ -271,6 +274,17 @@ impl Statement {
             start,
             len,
         }
+    }
+
+    /// Whether it is a SELECT and nothing else, as far as the text tells: nothing is changed, locked
+    /// or set by it, and it calls plain functions only.
+    #[must_use]
+    pub fn only_reads(&self) -> bool {
+        self.kinds.iter().all(|kind| kind == Kind::Select)
+            && self.act == Act::None
+            && self.settings.is_empty()
+            && !self.accesses.iter().any(|access| access.write)
+            && self.functions.iter().all(|function| function.plain)
     }
 
     /// Whether a kind that no pattern may let through is in it.

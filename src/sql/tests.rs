@@ -352,6 +352,29 @@ fn an_output_is_independent_when_no_row_is_in_it() {
 }
 
 #[test]
+fn a_write_without_returning_has_no_outputs() {
+    for text in [
+        "DELETE FROM t",
+        "INSERT INTO t SELECT * FROM u",
+        "WITH x AS (SELECT 1) UPDATE t SET a = 1",
+        "INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING",
+        "EXPLAIN SELECT 1",
+    ] {
+        assert!(!one(text).columns.returns, "{text}");
+    }
+    for text in [
+        "DELETE FROM t RETURNING *",
+        "INSERT INTO t VALUES (1) RETURNING a",
+        "WITH x AS (DELETE FROM t) SELECT 1",
+        "TABLE t",
+        "VALUES (1)",
+        "SELECT",
+    ] {
+        assert!(one(text).columns.returns, "{text}");
+    }
+}
+
+#[test]
 fn set_config_is_a_set_by_another_name() {
     let found = one(
         "SELECT set_config('JIT', 'off', false), f(pg_catalog.set_config('x' || a, b, true)), \

@@ -287,9 +287,12 @@ operator = {{ columns = "redact" }}
 name = "found"
 detect = ["email", "us_ssn"]
 """)
+        self.start()
+
+    def start(self):
         self.process = subprocess.Popen(
-            [binary, "serve", "-c", self.config], stdin=subprocess.DEVNULL,
-            stderr=open(folder / "log", "wb"), stdout=subprocess.DEVNULL,
+            [self.binary, "serve", "-c", self.config], stdin=subprocess.DEVNULL,
+            stderr=open(self.folder / "log", "ab"), stdout=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + 30
         while True:
@@ -298,7 +301,7 @@ detect = ["email", "us_ssn"]
                 break
             except OSError:
                 if time.monotonic() > deadline or self.process.poll() is not None:
-                    raise RuntimeError((folder / "log").read_text()) from None
+                    raise RuntimeError((self.folder / "log").read_text()) from None
                 time.sleep(0.05)
 
     def command(self, *arguments):

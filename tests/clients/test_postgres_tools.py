@@ -474,6 +474,38 @@ def test_a_signal_stops_and_removes_the_server(tmp_path, ends):
     assert not servers(scratch) and list(scratch.iterdir()) == []
 
 
+def test_a_signal_ends_the_tour_wherever_it_is(tmp_path):
+    def gone(scratch, process):
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert not servers(scratch) and list(scratch.iterdir()) == []
+
+    scratch, process = demo(tmp_path)
+    while "1. ana calls" not in process.stdout.readline():
+        assert process.poll() is None
+    gone(scratch, process)
+    # While the server is made.
+    scratch, process = demo(tmp_path)
+    while not list(scratch.glob("weirgate-demo-pg-*")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    gone(scratch, process)
+
+
+def test_a_demo_that_is_killed_leaves_no_server(tmp_path):
+    scratch, process = demo(tmp_path, "--json")
+    process.stdout.readline()
+    assert servers(scratch)
+    process.kill()
+    process.communicate(timeout=30)
+    deadline = time.monotonic() + 30
+    left = lambda: servers(scratch) or list(scratch.glob("weirgate-demo-pg-*"))
+    while left() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not left()
+
+
 def test_a_server_that_cannot_be_started_is_said_and_the_tour_goes_on(tmp_path):
     # What is first on the path counts, and this is no server.
     programs = tmp_path / "bin"

@@ -2,12 +2,14 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod approvals;
 mod budgets;
 mod certificates;
 mod container;
 mod disk;
 mod durable;
 mod ends;
+mod held;
 mod kill;
 mod kit;
 mod metrics;

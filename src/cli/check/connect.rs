@@ -2,19 +2,22 @@
 //! for every column that a mask names there.
 //!
 //! A column that is gone from its table lets nobody in (`session::postgres`), and one that never
-//! was there is masked nowhere: both are errors. A table that is in none of the databases where the
+//! was there is masked nowhere: both are errors. So is one that a gateway with this `data_dir` follows
+//! to another name, for a gateway without would not. A table that is in none of the databases where the
 //! mask applies is one as well; one mask may list the tables of several databases.
 
 use super::print_one;
 use crate::base::{CredentialId, MaskId, MaskSet, ResourceId};
 use crate::cli::mask::{identifier, literal};
 use crate::config::{Config, CredentialKind, Diagnostic, MaskSettings, Place, Resource, Source};
-use crate::control::database::{Answer, Database, DatabaseError, Target};
+use crate::control::database::{Answer, Database, DatabaseError, Target, Times};
 use crate::credential::OperatorLogin;
+use crate::gateway::known_relations;
 use crate::mask::{ColumnName, MaskSpec, Plan};
 use crate::policy::{Effect, RuleSpec};
 use crate::runtime::{Opening, upstream_tls};
-use crate::session::postgres::{catalog_query, missing_columns};
+use crate::session::postgres::{CatalogQuery, Found};
+use crate::session::relations::Relations;
 use crate::wire::postgres::Cells;
 use rustls_pki_types::ServerName;
 use serde_json::json;
@@ -29,7 +32,9 @@ pub(super) fn ask(
     json: bool,
     out: &mut dyn Write,
 ) -> io::Result<bool> {
-    let mut check = Check { config, source, json, out, errors: 0, tables: BTreeMap::new() };
+    let relations = known_relations(&config.gateway.data_dir, source).map_err(io::Error::other)?;
+    let tables = BTreeMap::new();
+    let mut check = Check { config, source, json, out, relations, errors: 0, tables };
     let databases: Vec<_> = (0u16..)
         .map(ResourceId)
         .zip(&config.resources)
@@ -49,6 +54,8 @@ struct Check<'c> {
     source: &'c dyn Source,
     json: bool,
     out: &'c mut dyn Write,
+    /// Where the columns were, as the gateway of this config found them.
+    relations: Relations,
     errors: usize,
     /// By mask and column whose table is not in a database: the resources that were asked, and
     /// whether one of them has it.
@@ -99,7 +106,7 @@ impl Check<'_> {
             Ok(target) => target,
             Err(error) => return Ok(Err(failed(&secret.place, &error))),
         };
-        let mut database = match Database::connect(&target, &login, PINNED, SILENCE) {
+        let mut database = match Database::connect(&target, &login, PINNED, Times::of(SILENCE)) {
             Ok(database) => database,
             Err(error) => return Ok(Err(failed(&secret.place, &error))),
         };
@@ -131,13 +138,24 @@ impl Check<'_> {
         let mut found: Vec<ColumnName> = Vec::new();
         for id in masks.iter() {
             let Some(mask) = config.masks.get(id.index()) else { continue };
-            let missing = match missing(mask, database) {
-                Ok(missing) => missing,
+            let seen = match seen(mask, resource, &self.relations, database) {
+                Ok(seen) => seen,
                 Err(error) => return Ok(Err(error)),
             };
             for column in &mask.spec.columns {
                 let name = column.to_string();
-                let gone = missing.iter().find(|one| one.name == name);
+                let gone = seen.missing.iter().find(|one| one.name == name);
+                let moved: Vec<_> = seen.moved.iter().filter(|one| one.name == name).collect();
+                for one in &moved {
+                    self.error(&mask.place.says(
+                        format!(
+                            "mask `{}`: the column `{name}` is `{}` by now in `{}`",
+                            mask.name, one.now, resource.name
+                        ),
+                        "only a gateway that found it before, by its data_dir, follows it there; \
+                         write the name of today",
+                    ))?;
+                }
                 if gone.is_some_and(|one| one.table) {
                     self.error(&mask.place.says(
                         format!(
@@ -149,7 +167,8 @@ impl Check<'_> {
                     continue;
                 }
                 self.table(id, &name, resource, gone.is_none());
-                if gone.is_none() && !found.contains(column) {
+                let named = gone.is_none() && !moved.iter().any(|one| one.only);
+                if named && !found.contains(column) {
                     found.push(column.clone());
                 }
             }
@@ -264,16 +283,20 @@ fn target(resource: &Resource, source: &dyn Source) -> Result<Target, String> {
     })
 }
 
-/// What is missing of a mask's columns.
-fn missing(
+/// What the catalog says of a mask's columns.
+fn seen(
     mask: &MaskSettings,
+    resource: &Resource,
+    relations: &Relations,
     database: &mut Database,
-) -> Result<Vec<crate::session::postgres::MissingColumn>, String> {
+) -> Result<Found, String> {
     let (name, columns) = (mask.name.clone(), mask.spec.columns.clone());
     let plan = Plan::compile(&[MaskSpec { name, columns, ..MaskSpec::default() }])?;
-    let Some(query) = catalog_query(&plan) else { return Ok(Vec::new()) };
+    let authority = &resource.upstream.authority;
+    let asked = CatalogQuery::new(&plan, authority, &resource.database, relations);
+    let Some(query) = asked.text() else { return Ok(Found::default()) };
     let answer = one(database.query(&query))?;
-    missing_columns(&plan, answer.rows.iter().map(Vec::as_slice))
+    asked.read(answer.rows.iter().map(Vec::as_slice))
 }
 
 /// Which of the columns the role may read in the database itself.

@@ -2,12 +2,13 @@
 //!
 //! It listens on loopback, lets nobody in without a password, keeps its data in a folder that only
 //! its account can read, and is gone with the demo: [`Server`] stops and removes it when it is
-//! dropped. It is a process group of its own, so that Ctrl-C on the terminal ends the demo and not
+//! dropped, and [`Watch`] does where the demo is killed. It is a process group of its own, so that Ctrl-C on the terminal ends the demo and not
 //! the server under it.
 
 use super::setup::random;
+use super::watch::Watch;
 use crate::base::Secret;
-use crate::control::database::{Database, Target};
+use crate::control::database::{Database, Target, Times};
 use crate::credential::{AuthMethods, OperatorLogin};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write as _;
@@ -24,6 +25,7 @@ pub(super) struct Server {
     account: Option<(u32, u32)>,
     place: PathBuf,
     child: Child,
+    watch: Option<Watch>,
     pub(super) port: u16,
     /// The password of [`USER`].
     pub(super) secret: Secret,
@@ -65,10 +67,11 @@ impl Server {
         // A folder that is there already is somebody else's.
         DirBuilder::new().mode(0o700).create(&place).map_err(wrong)?;
         let made = Self::make(&programs, account, &place, &owner);
-        let (child, port) = made.inspect_err(|_| {
+        let (child, watch, port) = made.inspect_err(|_| {
             let _ = fs::remove_dir_all(&place);
         })?;
-        let mut server = Self { programs, account, place, child, port, secret };
+        let watch = Some(watch);
+        let mut server = Self { programs, account, place, child, watch, port, secret };
         server.fill(&owner)?;
         Ok(server)
     }
@@ -78,7 +81,7 @@ impl Server {
         account: Option<(u32, u32)>,
         place: &Path,
         owner: &Secret,
-    ) -> Result<(Child, u16), String> {
+    ) -> Result<(Child, Watch, u16), String> {
         let wrong = |error: std::io::Error| format!("{}: {error}", place.display());
         let (data, password) = (place.join("data"), place.join("owner"));
         let mut options = OpenOptions::new();
@@ -88,6 +91,9 @@ impl Server {
         for path in [place, &password] {
             own(path, account).map_err(wrong)?;
         }
+        let shell = |error: std::io::Error| format!("/bin/sh: {error}");
+        let sh = command(Path::new("/bin/sh"), None);
+        let mut watch = Watch::start(sh, place).map_err(shell)?;
         let mut initdb = command(&programs.join("initdb"), account);
         initdb.arg("-D").arg(&data).arg(format!("--pwfile={}", password.display()));
         initdb.args(["-U", OWNER, "-A", "scram-sha-256", "-E", "UTF8", "-N", "--no-locale"]);
@@ -105,8 +111,13 @@ impl Server {
             postgres.args(["-c", setting]);
         }
         postgres.stdout(log.try_clone().map_err(wrong)?).stderr(log);
-        let child = postgres.spawn().map_err(|error| format!("postgres: {error}"))?;
-        Ok((child, port))
+        let mut child = postgres.spawn().map_err(|error| format!("postgres: {error}"))?;
+        if let Err(error) = watch.guard(child.id()) {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(shell(error));
+        }
+        Ok((child, watch, port))
     }
 
     /// Waits until it serves, and makes what the tour looks at.
@@ -114,7 +125,7 @@ impl Server {
         let login = || OperatorLogin::new(OWNER.to_owned(), owner.clone(), None);
         let end = Instant::now() + READY_MAX;
         let mut database = loop {
-            match Database::connect(&self.target("postgres"), &login(), &[], SILENCE) {
+            match Database::connect(&self.target("postgres"), &login(), &[], Times::of(SILENCE)) {
                 Ok(database) => break database,
                 Err(error) if Instant::now() > end => return Err(format!("postgres: {error}")),
                 Err(_) if self.child.try_wait().is_ok_and(|ended| ended.is_some()) => {
@@ -129,7 +140,7 @@ impl Server {
         run(&mut database, &format!("create database {DATABASE}"))?;
         database.end();
         let target = self.target(DATABASE);
-        let mut database = Database::connect(&target, &login(), &[], SILENCE)
+        let mut database = Database::connect(&target, &login(), &[], Times::of(SILENCE))
             .map_err(|error| format!("postgres: {error}"))?;
         run(&mut database, SCHEMA)?;
         database.end();
@@ -157,6 +168,9 @@ impl Drop for Server {
             let _ = self.child.kill();
         }
         let _ = self.child.wait();
+        if let Some(watch) = self.watch.take() {
+            watch.rest();
+        }
         if let Err(error) = fs::remove_dir_all(&self.place) {
             tracing::warn!(%error, "{} could not be removed", self.place.display());
         }

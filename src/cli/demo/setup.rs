@@ -179,10 +179,15 @@ impl Setup {
     }
 }
 
+/// Where it all goes that was not told where.
+pub(super) fn own_directory() -> PathBuf {
+    std::env::temp_dir().join(format!("weirgate-demo-{}", std::process::id()))
+}
+
 fn directory(options: &Options) -> Result<PathBuf, String> {
     let dir = match &options.dir {
         Some(dir) => dir.clone(),
-        None => std::env::temp_dir().join(format!("weirgate-demo-{}", std::process::id())),
+        None => own_directory(),
     };
     std::fs::create_dir_all(&dir)
         .and_then(|()| dir.canonicalize())

@@ -84,6 +84,16 @@ impl Part {
         true
     }
 
+    /// Puts the words of a server as they may be shown.
+    pub(super) fn show(&mut self, words: impl Fn(&str) -> String) {
+        if let End::Complete(tag) = &mut self.end {
+            *tag = words(tag);
+        }
+        for column in self.columns.iter_mut().flatten() {
+            column.name = words(&column.name);
+        }
+    }
+
     pub(super) fn is_error(&self) -> bool {
         matches!(self.end, End::Error(_))
     }

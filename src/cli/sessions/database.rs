@@ -14,7 +14,7 @@ use super::text::clean;
 use super::{each_whole, entries_of, finish, missing, unwritten, warn};
 use crate::base::{ExchangeId, Secret};
 use crate::config::{DatabaseUrl, Source};
-use crate::control::database::{Database, Target};
+use crate::control::database::{Database, Target, Times};
 use crate::credential::{AuthMethod, AuthMethods, OperatorLogin};
 use crate::record::reader::{OwnedEntry, merge};
 use crate::runtime::{Opening, upstream_tls};
@@ -80,7 +80,7 @@ pub fn rerun(
         settings.extend(recorded.settings.iter().map(|(name, value)| (*name, value.as_str())));
         let failed = |error| format!("--to {}:{}: {error}", target.host, target.port);
         let mut database =
-            Database::connect(&target, &login, &settings, SILENCE).map_err(failed)?;
+            Database::connect(&target, &login, &settings, Times::of(SILENCE)).map_err(failed)?;
         let mut report = Report { json: to.json, out, counts: [0; 3] };
         let may = May { write: to.write, masked: to.masked };
         let ran = run(&recorded, &mut Rerun::new(&mut database, may), &mut report);

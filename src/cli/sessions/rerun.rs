@@ -55,12 +55,14 @@ impl<'d> Rerun<'d> {
                 each(unit, Outcome::NotRun(why));
                 continue;
             }
+            self.database.begin();
             let is = match unit.sent.first() {
                 Some(Sent { what: What::Query, bytes, .. }) => self.simple(bytes, unit)?,
                 _ if failed => vec![Part { end: skipped(), ..Part::default() }],
                 _ => {
                     open = true;
-                    let part = self.extended(unit)?;
+                    let mut part = self.extended(unit)?;
+                    part.show(|text| self.database.words(text.as_bytes()));
                     failed = part.is_error();
                     vec![part]
                 }
@@ -71,6 +73,7 @@ impl<'d> Rerun<'d> {
             }
         }
         let mut packet = Vec::new();
+        self.database.begin();
         if open {
             if cycle.failed() && !failed {
                 write::parse(POISON_NAME, POISON, &[], &mut packet);
@@ -117,7 +120,14 @@ impl<'d> Rerun<'d> {
             match self.read(&message)? {
                 Backend::Ready(_) => return Ok(parts),
                 Backend::RowDescription(columns) => part.describe(columns),
-                message if part.ends(&message) => parts.push(std::mem::take(&mut part)),
+                message if part.ends(&message) => {
+                    let mut part = std::mem::take(&mut part);
+                    part.show(|text| self.database.words(text.as_bytes()));
+                    // One more than there were tells that they differ.
+                    if parts.len() <= unit.parts.len() {
+                        parts.push(part);
+                    }
+                }
                 _ => {}
             }
         }
@@ -303,3 +313,75 @@ impl Room {
 const POISON_NAME: &[u8] = b"weirgate replay";
 /// See [`Room`].
 const ROOM: usize = 16 << 20;
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::base::Secret;
+    use crate::control::database::{Target, Times};
+    use crate::credential::{AuthMethod, AuthMethods, OperatorLogin};
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    const SECRET: &str = "hunter2-hunter2";
+
+    /// A connection to a server that lets `SECRET` in and says `then` to what comes first.
+    fn database(then: Vec<u8>) -> Database {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            let mut room = [0; 4096];
+            let (mut ask, mut login) = (Vec::new(), Vec::new());
+            write::auth_cleartext(&mut ask);
+            write::auth_ok(&mut login);
+            write::ready(TxStatus::Idle, &mut login);
+            for answer in [ask, login, then] {
+                if matches!(socket.read(&mut room), Err(_) | Ok(0)) {
+                    return;
+                }
+                let _gone = socket.write_all(&answer);
+            }
+        });
+        let auth = AuthMethods::NONE.with(AuthMethod::Cleartext);
+        let (host, database) = ("127.0.0.1".to_owned(), "d".to_owned());
+        let target = Target { host, port, database, tls: None, auth };
+        let login = OperatorLogin::new("app".to_owned(), Secret::new(SECRET.into()), None);
+        Database::connect(&target, &login, &[], Times::of(Duration::from_secs(5))).unwrap()
+    }
+
+    fn ask() -> Vec<u8> {
+        let mut query = Vec::new();
+        write::query(b"select 1", &mut query);
+        query
+    }
+
+    #[test]
+    fn of_more_answers_than_were_recorded_one_is_kept() {
+        let mut then = Vec::new();
+        for _ in 0..10_000 {
+            write::complete(b"SELECT 1", &mut then);
+        }
+        write::ready(TxStatus::Idle, &mut then);
+        let mut database = database(then);
+        let mut rerun = Rerun::new(&mut database, May::default());
+        let unit = Unit { parts: vec![Part::default(); 2], ..Unit::default() };
+        let parts = rerun.simple(&ask(), &unit).unwrap();
+        assert_eq!(parts.len(), 3);
+        assert_eq!(compare(&unit.parts, &parts).differences, ["results", "outcome"]);
+    }
+
+    #[test]
+    fn a_tag_that_tells_the_password_is_withheld() {
+        let mut then = Vec::new();
+        write::complete(SECRET.as_bytes(), &mut then);
+        write::ready(TxStatus::Idle, &mut then);
+        let mut database = database(then);
+        let mut rerun = Rerun::new(&mut database, May::default());
+        let parts = rerun.simple(&ask(), &Unit::default()).unwrap();
+        let told: Vec<_> = parts.iter().map(|part| part.end.text()).collect();
+        assert!(told.len() == 1 && told.iter().all(|text| text.contains("withheld")), "{told:?}");
+    }
+}

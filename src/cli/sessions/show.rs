@@ -96,9 +96,9 @@ pub(super) fn field_name(field: &Field<'_>) -> String {
 pub(super) fn field_value(field: &Field<'_>) -> Value {
     match field.tag() {
         Some(tag) if tag.is_number() => json!(field.as_number()),
-        Some(Tag::TokenDigest | Tag::PolicyDigest | Tag::MaskHash) => {
-            Value::String(field.value.iter().map(|byte| format!("{byte:02x}")).collect())
-        }
+        Some(
+            Tag::TokenDigest | Tag::PolicyDigest | Tag::MaskHash | Tag::Fingerprint | Tag::Shown,
+        ) => Value::String(field.value.iter().map(|byte| format!("{byte:02x}")).collect()),
         _ => Value::String(field.as_text().into_owned()),
     }
 }

@@ -31,17 +31,11 @@ fn case(
     around: &Around<'_, '_>,
     report: &mut Report,
 ) -> Option<Case> {
-    let expect = section.required("expect", report).and_then(|text| {
-        if text.text == "require_approval" {
-            report.error(
-                text.spot,
-                "`require_approval` is not in this build",
-                "expect `allow` or `deny`",
-            );
-            return None;
-        }
-        choose("expectation", text, &[("allow", Expect::Allow), ("deny", Expect::Deny)], report)
-    });
+    let words = [Expect::Allow, Expect::RequireApproval, Expect::Deny];
+    let words = words.map(|expect| (expect.name(), expect));
+    let expect = section
+        .required("expect", report)
+        .and_then(|text| choose("expectation", text, &words, report));
     let who = match section.table("who", report) {
         Some(table) => case_who(table, around, report),
         None => CaseWho { issuer: only_issuer(around), ..CaseWho::default() },

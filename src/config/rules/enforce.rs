@@ -4,7 +4,7 @@ use super::Around;
 use crate::base::ResourceId;
 use crate::config::report::{Report, Spot};
 use crate::config::types::{CredentialKind, Protocol, Resource};
-use crate::policy::{RuleSpec, What};
+use crate::policy::{Effect, RuleSpec, What};
 
 /// A rule whose effect or obligation cannot hold on a resource would promise what is not done.
 pub(super) fn enforceable(
@@ -52,6 +52,11 @@ pub(super) fn enforceable(
             format!("name the {help} resources that are meant by `what = {{ resource = [..] }}`"),
         );
     };
+    if spec.effect == Effect::RequireApproval
+        && let Some(found) = met.iter().find(|found| found.protocol != Protocol::Http)
+    {
+        refuse(found, "`require_approval` cannot be enforced", "http");
+    }
     if !spec.then.masks.is_empty()
         && let Some(found) = met.iter().find(|found| !masks(found.protocol))
     {

@@ -112,6 +112,7 @@ fn errors(text: &str) -> Vec<String> {
         mask_names: &mask_names,
         credential_names: &credential_names,
         credentials: &config.credentials,
+        people: true,
     };
     let (table, _) = table(rules, &rule_names, &around, &mut report);
     let cases = cases(sections, &rule_names, &around, &mut report);

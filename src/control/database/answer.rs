@@ -84,12 +84,12 @@ pub(super) fn read(database: &mut Database) -> Result<Vec<Answer>, DatabaseError
         }
         match backend(message.tag, &message.body)? {
             Backend::RowDescription(columns) => {
-                answer.columns = columns.iter().map(|column| text(column.name)).collect();
+                answer.columns = columns.iter().map(|column| database.words(column.name)).collect();
             }
             Backend::DataRow(row) => answer.rows.push(row.to_vec()),
-            Backend::Complete(tag) => close(&mut answer, Ok(text(tag))),
+            Backend::Complete(tag) => close(&mut answer, Ok(database.words(tag))),
             Backend::Empty => close(&mut answer, Ok(String::new())),
-            Backend::Error(fields) => close(&mut answer, Err((&fields).into())),
+            Backend::Error(fields) => close(&mut answer, Err(database.error(&fields))),
             Backend::CopyIn(_) => {
                 let mut packet = Vec::new();
                 write::copy_fail(b"no data is sent here", &mut packet);

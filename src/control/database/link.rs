@@ -7,25 +7,63 @@ use rustls_pki_types::ServerName;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// TLS towards a server: who is trusted, and the name that its certificate must have.
 pub type DatabaseTls = (Arc<ClientConfig>, ServerName<'static>);
 
 /// See the module.
 pub(super) enum Link {
-    Plain(TcpStream),
-    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+    Plain(Timed),
+    Tls(Box<StreamOwned<ClientConnection, Timed>>),
+}
+
+/// A socket whose peer may say nothing for only so long, and must be done by a time, however often it
+/// says a little.
+pub(super) struct Timed {
+    socket: TcpStream,
+    silence: Duration,
+    until: Instant,
+}
+
+impl Timed {
+    /// How long the next call may take.
+    fn left(&self) -> io::Result<Duration> {
+        let left = self.until.saturating_duration_since(Instant::now()).min(self.silence);
+        // A timeout of nothing means none.
+        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+    }
+}
+
+impl Read for Timed {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        self.socket.set_read_timeout(Some(self.left()?))?;
+        self.socket.read(to)
+    }
+}
+
+impl Write for Timed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.set_write_timeout(Some(self.left()?))?;
+        self.socket.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.socket.flush()
+    }
 }
 
 impl Link {
-    /// Connects, and begins TLS where it is asked for. A server that refuses TLS is not spoken to.
+    /// Connects, and begins TLS where it is asked for. A server that refuses TLS is not spoken to. Until
+    /// [`give`](Self::give) is called all of it has `login` of time.
     pub(super) fn open(
         host: &str,
         port: u16,
         tls: Option<&DatabaseTls>,
+        login: Duration,
     ) -> Result<Self, DatabaseError> {
-        let mut socket = connect(host, port)?;
+        let until = Instant::now() + login;
+        let mut socket = Timed { socket: connect(host, port)?, silence: CONNECT, until };
         let Some((config, name)) = tls else { return Ok(Self::Plain(socket)) };
         socket.write_all(&SSL_REQUEST)?;
         // One byte and no more: what stood behind it would have come in plain text.
@@ -66,14 +104,13 @@ impl Link {
         }
     }
 
-    /// How long a read may find nothing.
-    pub(super) fn set_silence(&self, silence: Duration) -> io::Result<()> {
+    /// How long the server may say nothing from here on, and how long all may take.
+    pub(super) fn give(&mut self, silence: Duration, all: Duration) {
         let socket = match self {
             Self::Plain(socket) => socket,
-            Self::Tls(stream) => &stream.sock,
+            Self::Tls(stream) => &mut stream.sock,
         };
-        socket.set_read_timeout(Some(silence))?;
-        socket.set_write_timeout(Some(silence))
+        (socket.silence, socket.until) = (silence, Instant::now() + all);
     }
 
     pub(super) fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
@@ -99,8 +136,6 @@ fn connect(host: &str, port: u16) -> Result<TcpStream, DatabaseError> {
         match TcpStream::connect_timeout(&address, CONNECT) {
             Ok(socket) => {
                 socket.set_nodelay(true)?;
-                socket.set_read_timeout(Some(CONNECT))?;
-                socket.set_write_timeout(Some(CONNECT))?;
                 return Ok(socket);
             }
             Err(error) => last = error,

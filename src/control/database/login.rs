@@ -5,16 +5,14 @@
 //!     \--SASL--> Scram --final--> Proved --ok--'
 //! ```
 
-use super::answer::text;
 use super::link::Link;
-use super::{Database, DatabaseError, ServerError, Target};
+use super::{Database, DatabaseError, ServerError, Target, Times};
 use crate::base::Secret;
 use crate::credential::{
     AuthMethod, AuthMethods, NONCE_LEN, OperatorLogin, Scram, server_end_point,
 };
 use crate::wire::postgres::{Auth, Backend, TxStatus, backend, write};
 use ring::rand::{SecureRandom, SystemRandom};
-use std::time::Duration;
 
 enum Step {
     Asked,
@@ -29,11 +27,11 @@ pub(super) fn connect(
     target: &Target,
     login: &OperatorLogin,
     settings: &[(&str, &str)],
-    silence: Duration,
+    times: Times,
 ) -> Result<Database, DatabaseError> {
-    let link = Link::open(&target.host, target.port, target.tls.as_ref())?;
+    let link = Link::open(&target.host, target.port, target.tls.as_ref(), times.login)?;
     let certificate = link.certificate();
-    let mut database = Database::over(link);
+    let mut database = Database::over(link, login.echo(), times);
     let mut params: Vec<(&[u8], &[u8])> =
         vec![(b"user", login.user().as_bytes()), (b"database", target.database.as_bytes())];
     if let Some(role) = login.role() {
@@ -58,7 +56,7 @@ pub(super) fn connect(
             }
             Backend::Status { name, value } => {
                 if name == b"server_version" {
-                    database.version = text(value);
+                    database.version = database.words(value);
                 }
             }
             Backend::Key { .. } | Backend::Notice(_) | Backend::Negotiate { .. } => {}
@@ -67,7 +65,7 @@ pub(super) fn connect(
         }
     }
     debug_assert_ne!(database.status, TxStatus::Failed);
-    database.link.set_silence(silence)?;
+    database.begin();
     Ok(database)
 }
 

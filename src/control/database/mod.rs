@@ -3,8 +3,9 @@
 //!
 //! It blocks, holds one answer at a time, and has nothing to do with the path of callers, where
 //! `session::postgres` speaks to servers. Parsers, writers and the login's proofs are the same.
-//! TLS is verified in full wherever it is asked for. What a server sends is bounded, and out of
-//! order is the end of the connection.
+//! TLS is verified in full wherever it is asked for. What a server sends is bounded, in bytes and in
+//! time, and out of order is the end of the connection. A server may have been told the password, so
+//! its words are looked through before they are shown.
 
 mod answer;
 mod error;
@@ -15,8 +16,8 @@ pub use answer::{Answer, ServerError, code};
 pub use error::DatabaseError;
 pub use link::DatabaseTls;
 
-use crate::credential::{AuthMethods, OperatorLogin};
-use crate::wire::postgres::{Backend, FRAME_HEAD, TxStatus, backend, frame, write};
+use crate::credential::{AuthMethods, Echo, OperatorLogin};
+use crate::wire::postgres::{Backend, FRAME_HEAD, Fields, TxStatus, backend, frame, write};
 use link::Link;
 use std::time::Duration;
 
@@ -32,6 +33,26 @@ pub struct Target {
     pub tls: Option<DatabaseTls>,
     /// How the server may ask for the password.
     pub auth: AuthMethods,
+}
+
+/// How long a server may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// For all of a login.
+    pub login: Duration,
+    /// Without a byte, behind the login.
+    pub silence: Duration,
+    /// For all of a statement, whatever it says meanwhile.
+    pub statement: Duration,
+}
+
+impl Times {
+    /// Half a minute for a login, so much silence, and an hour for a statement.
+    #[must_use]
+    pub fn of(silence: Duration) -> Self {
+        let (login, statement) = (Duration::from_secs(30), Duration::from_secs(3_600));
+        Self { login, silence, statement }
+    }
 }
 
 /// A message of the server.
@@ -50,11 +71,13 @@ pub struct Database {
     at: usize,
     status: TxStatus,
     version: String,
+    /// The password as a server could tell it back, where there is one.
+    secret: Option<Echo>,
+    times: Times,
 }
 
 impl Database {
-    /// Connects and logs in. `settings` are names and values of the start-up packet; `silence` is how
-    /// long the server may say nothing from then on.
+    /// Connects and logs in. `settings` are names and values of the start-up packet.
     ///
     /// # Errors
     /// [`DatabaseError`]: the server cannot be reached, is not who it should be, or lets nobody in.
@@ -62,13 +85,27 @@ impl Database {
         target: &Target,
         login: &OperatorLogin,
         settings: &[(&str, &str)],
-        silence: Duration,
+        times: Times,
     ) -> Result<Self, DatabaseError> {
-        login::connect(target, login, settings, silence)
+        login::connect(target, login, settings, times)
     }
 
-    fn over(link: Link) -> Self {
-        Self { link, input: Vec::new(), at: 0, status: TxStatus::Idle, version: String::new() }
+    fn over(link: Link, secret: Option<Echo>, times: Times) -> Self {
+        let (status, version) = (TxStatus::Idle, String::new());
+        Self { link, input: Vec::new(), at: 0, status, version, secret, times }
+    }
+
+    /// A statement begins: what it takes is counted from here.
+    pub fn begin(&mut self) {
+        self.link.give(self.times.silence, self.times.statement);
+    }
+
+    /// Words of the server as they may be shown: without what steers a terminal, and withheld where
+    /// they hold the password.
+    #[must_use]
+    pub fn words(&self, bytes: &[u8]) -> String {
+        let told = self.secret.as_ref().is_some_and(|secret| secret.in_text(bytes));
+        if told { WITHHELD.to_owned() } else { answer::text(bytes) }
     }
 
     /// The version that the server reports.
@@ -145,6 +182,16 @@ impl Database {
         }
     }
 
+    /// An error of the server as it may be shown.
+    fn error(&self, fields: &Fields<'_>) -> ServerError {
+        let of = |code| fields.get(code).map(|text| self.words(text));
+        ServerError {
+            code: code(fields.get(b'C').unwrap_or_default()),
+            message: of(b'M').unwrap_or_default(),
+            detail: of(b'D'),
+        }
+    }
+
     /// Runs a text by the simple protocol and gives the answer to each of its statements.
     ///
     /// # Errors
@@ -152,6 +199,7 @@ impl Database {
     pub fn query(&mut self, text: &str) -> Result<Vec<Answer>, DatabaseError> {
         let mut packet = Vec::new();
         write::query(text.as_bytes(), &mut packet);
+        self.begin();
         self.send(&packet)?;
         answer::read(self)
     }
@@ -165,6 +213,8 @@ impl Database {
     }
 }
 
+/// What stands for words that hold the password.
+const WITHHELD: &str = "(withheld: the server told the password back)";
 /// The longest message that is taken from a server.
 const MESSAGE_LEN_MAX: usize = 256 << 20;
 

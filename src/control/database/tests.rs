@@ -79,7 +79,8 @@ fn a_query_is_answered_by_columns_rows_and_a_tag_or_an_error() {
     write::ready(TxStatus::Failed, &mut then);
     let (target, thread) = server(open(), then);
     let mut database =
-        Database::connect(&target, &nobody(), &[("search_path", "public")], SILENCE).expect("in");
+        Database::connect(&target, &nobody(), &[("search_path", "public")], Times::of(SILENCE))
+            .expect("in");
     assert_eq!((database.version(), database.encryption().as_str()), ("15.4", "plain text"));
     let answers = database.query("select a; x").expect("answers");
     let [first, second] = answers.as_slice() else { panic!("two answers") };
@@ -102,7 +103,8 @@ fn a_server_that_is_not_one_lets_nobody_wait_or_in() {
         (Vec::new(), "ended"),
     ] {
         let (target, thread) = server(start, Vec::new());
-        let error = Database::connect(&target, &nobody(), &[], SILENCE).err().expect("refused");
+        let error =
+            Database::connect(&target, &nobody(), &[], Times::of(SILENCE)).err().expect("refused");
         // What was not read may reset the connection before its end is seen.
         let told = error.to_string();
         assert!(told.contains(says) || says == "ended", "{told}");
@@ -110,7 +112,7 @@ fn a_server_that_is_not_one_lets_nobody_wait_or_in() {
     }
     let login = OperatorLogin::new("app".into(), Secret::new(b"hunter2-hunter2".to_vec()), None);
     let (target, _thread) = server(open(), Vec::new());
-    let error = Database::connect(&target, &login, &[], SILENCE).err().expect("refused");
+    let error = Database::connect(&target, &login, &[], Times::of(SILENCE)).err().expect("refused");
     assert!(matches!(error, DatabaseError::NoProof), "{error}");
 }
 
@@ -122,4 +124,62 @@ fn a_code_is_five_letters_and_digits_and_nothing_else_that_a_server_says() {
     {
         assert_eq!(code(other), "?????");
     }
+}
+
+/// A server that says the same again and again: at the start, or behind it.
+fn endless(start: Vec<u8>, again: Vec<u8>) -> Target {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let port = listener.local_addr().expect("bound").port();
+    std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().expect("a caller");
+        packet(&mut socket);
+        socket.write_all(&start).expect("written");
+        while socket.write_all(&again).is_ok() {}
+    });
+    let (host, database) = ("127.0.0.1".into(), "d".into());
+    Target { host, port, database, tls: None, auth: AuthMethods::default() }
+}
+
+#[test]
+fn a_server_that_always_says_something_has_its_time() {
+    let short = Duration::from_millis(300);
+    let times = Times { login: short, silence: SILENCE, statement: short };
+    let mut notice = Vec::new();
+    write::notice("NOTICE", "00000", "wait", None, None, &mut notice);
+    let target = endless(Vec::new(), notice.clone());
+    let error = Database::connect(&target, &nobody(), &[], times).err().expect("late");
+    assert!(error.to_string().contains("in time"), "{error}");
+    let times = Times { login: SILENCE, ..times };
+    let target = endless(open(), notice);
+    let mut database = Database::connect(&target, &nobody(), &[], times).expect("in");
+    let error = database.query("select 1").expect_err("late");
+    assert!(error.to_string().contains("in time"), "{error}");
+}
+
+#[test]
+fn a_password_that_was_told_is_in_no_words_of_the_server() {
+    let secret = "hunter2-hunter2";
+    let login = OperatorLogin::new("app".into(), Secret::new(secret.into()), None);
+    let mut start = Vec::new();
+    write::auth_cleartext(&mut start);
+    let mut then = Vec::new();
+    write::auth_ok(&mut then);
+    write::status(b"server_version", secret.as_bytes(), &mut then);
+    write::ready(TxStatus::Idle, &mut then);
+    let (name, kind) = (secret.as_bytes(), 25);
+    let column =
+        Column { name, table: 0, attribute: 0, kind, kind_len: -1, modifier: -1, format: 0 };
+    write::row_description(&[column], &mut then);
+    write::complete(secret.as_bytes(), &mut then);
+    write::error("ERROR", "42601", secret, Some(secret), None, &mut then);
+    write::complete(b"SELECT 1", &mut then);
+    write::ready(TxStatus::Idle, &mut then);
+    let (mut target, _thread) = server(start, then);
+    target.auth = AuthMethods::default().with(crate::credential::AuthMethod::Cleartext);
+    let mut database = Database::connect(&target, &login, &[], Times::of(SILENCE)).expect("in");
+    assert!(!database.version().contains("hunter"));
+    let answers = database.query("select 1").expect("answers");
+    let told = format!("{answers:?}");
+    assert!(!told.contains("hunter") && told.contains("withheld"), "{told}");
+    assert!(told.contains("SELECT 1"), "{told}");
 }

@@ -10,7 +10,7 @@ mod jobs;
 
 use super::flow::{Flow, HalfClose};
 use super::latency::Lap;
-use super::mailbox::Post;
+use super::mailbox::{Post, Posts};
 use super::park::Seat;
 use super::shared::{Found, Key, Shared};
 use super::side::UnderWay;
@@ -195,11 +195,17 @@ impl<S: Session> Connection<S> {
     }
 
     fn tell_called(&mut self, now: Now) -> bool {
-        let called = self.is_called() && self.post.as_ref().is_some_and(|post| post.take());
-        if called {
+        let Some(letters) = self.post.as_ref().filter(|_| self.is_called()).map(|post| post.take())
+        else {
+            return false;
+        };
+        if letters.cancel {
             self.tell(Input::Cancel, now);
         }
-        called
+        if letters.news {
+            self.tell(Input::News, now);
+        }
+        true
     }
 
     fn check_signal(&mut self, now: Now) {
@@ -423,6 +429,10 @@ impl<S: Session> Connection<S> {
                 }
             }
             Act::Cancel { exchange } => self.say_aside(exchange),
+            Act::Petition { exchange, petition } => {
+                let post = self.post.get_or_insert_with(|| Posts::open(&self.shared));
+                self.session.petition(exchange, *petition, post.id());
+            }
             Act::EndCaller => {
                 if self.down.half_close == HalfClose::Open {
                     self.down.half_close = HalfClose::Wanted;

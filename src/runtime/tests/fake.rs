@@ -162,7 +162,11 @@ impl Session for Fake {
                 assert_eq!(exchange, self.id());
                 return self.upstream(bytes, out);
             }
-            Input::Durable(_) | Input::Cancel => {}
+            Input::Durable(_)
+            | Input::Cancel
+            | Input::News
+            | Input::Verdict(..)
+            | Input::Shown(..) => {}
             Input::Connected(_, None) => self.note("connected"),
             Input::Connected(_, Some(certificate)) => {
                 self.note(format!("connected to {certificate:02x?}"));

@@ -9,7 +9,7 @@ use crate::policy::Attr;
 use crate::record::{Journal, Kind};
 use crate::session::gate::{self, Wrap};
 use crate::session::io::Out;
-use crate::session::model::{Model, ModelError};
+use crate::session::model::{Model, ModelError, ModelScan};
 use crate::session::refusal::Refusal;
 use crate::session::worker::{Snapshot, Worker};
 use crate::wire::http1::BodyStep;
@@ -68,6 +68,10 @@ impl Session {
         let whole = exchange.body_left == Some(0);
         match self.request {
             Request::Gather => self.gather(data, offset, whole, &snapshot, now, worker, out),
+            Request::Collect => match self.scan_model(data, whole) {
+                Ok(()) => self.collect(data, whole, &snapshot, now, worker, out),
+                Err(refusal) => Flow::Refuse(refusal),
+            },
             _ => {
                 if let Err(refusal) = self.scan_model(data, whole) {
                     return Flow::Refuse(refusal);
@@ -87,7 +91,7 @@ impl Session {
         if !exchange.model_scan {
             return Ok(());
         }
-        let end = |scan: &mut crate::session::model::ModelScan| {
+        let end = |scan: &mut ModelScan| {
             if whole { scan.finish() } else { Ok(()) }
         };
         self.model
@@ -133,6 +137,9 @@ impl Session {
         if matches!(flow, Flow::Refuse(_)) {
             return flow;
         }
+        if self.request == Request::Collect {
+            return self.collect(data, whole, snapshot, now, worker, out);
+        }
         let mut before = std::mem::take(&mut self.held);
         let mut sent = Ok(());
         if !before.is_empty() {
@@ -158,23 +165,28 @@ impl Session {
         out: &mut Out,
     ) -> Flow {
         let scan = std::mem::take(&mut self.model);
-        // What the head calls something else, an upstream may read as something else.
-        let json = Content::of(&self.content_type, Shape::Plain) == Content::Json;
-        let readable = readable && !self.content_coded && (json || self.content_type.is_empty());
-        let model = match scan.model() {
-            Model::Found if readable => Attr::Value(scan.name()),
-            Model::Absent if readable => Attr::Absent,
-            _ => Attr::Unreadable,
-        };
+        let model = self.model_of(&scan, readable);
         let flow = self.decide(model, snapshot, now, worker, out);
         self.model = scan;
         flow
     }
 
+    /// The model as an attribute of the request.
+    pub(super) fn model_of<'s>(&self, scan: &'s ModelScan, readable: bool) -> Attr<'s> {
+        // What the head calls something else, an upstream may read as something else.
+        let json = Content::of(&self.content_type, Shape::Plain) == Content::Json;
+        let readable = readable && !self.content_coded && (json || self.content_type.is_empty());
+        match scan.model() {
+            Model::Found if readable => Attr::Value(scan.name()),
+            Model::Absent if readable => Attr::Absent,
+            _ => Attr::Unreadable,
+        }
+    }
+
     /// Records body bytes in their cleared form and sends the bytes themselves, as far as the
     /// filter has settled them. `offset` is where `data` stands in the input of this call;
     /// without one it is copied.
-    fn forward_body<J: Journal>(
+    pub(super) fn forward_body<J: Journal>(
         &mut self,
         data: &[u8],
         offset: Option<usize>,
@@ -254,6 +266,9 @@ impl Session {
             if matches!(flow, Flow::Refuse(_)) {
                 return flow;
             }
+            if self.request == Request::Collect {
+                return self.petition(&snapshot, now, worker, out);
+            }
             let before = std::mem::take(&mut self.held);
             if let Err(refusal) = self.forward_body(&before, None, true, now, worker, out) {
                 return Flow::Refuse(refusal);
@@ -261,6 +276,9 @@ impl Session {
         } else {
             if exchange.model_scan && !counted && self.model.finish().is_err() {
                 return Flow::Refuse(Refusal::BadRequest);
+            }
+            if self.request == Request::Collect {
+                return self.petition(&snapshot, now, worker, out);
             }
             if !counted
                 && self.request_filter.is_some()

@@ -48,12 +48,13 @@ impl Session {
         let decided = self.exchange.as_ref().map(|exchange| (&exchange.snapshot, exchange.rule));
         let rule = decided.and_then(|(snapshot, rule)| Some(snapshot.policy.rule_name(rule?)));
         self.text.clear();
-        write_problem(refusal, &id.hex(), rule, &mut self.text);
+        let approval = self.hold.as_ref().and_then(|hold| hold.id());
+        write_problem(refusal, &id.hex(), rule, approval, &mut self.text);
         self.stage.clear();
         let (text, is_head) =
             (&self.text, self.exchange.as_ref().is_some_and(|exchange| exchange.is_head));
         self.stage.write_with(|to| {
-            head::write_refusal(refusal, id, text.len(), keeps, to);
+            head::write_refusal(refusal, id, approval, text.len(), keeps, to);
             if !is_head {
                 to.extend_from_slice(text);
             }
@@ -106,7 +107,10 @@ impl Session {
     /// there is nothing to discard, and its exchange ends with the refusal.
     pub(super) fn settle_request<J>(&mut self, worker: &mut Worker<J>) {
         let whole = self.exchange.as_ref().is_some_and(|exchange| exchange.body_left == Some(0));
-        if whole && matches!(self.request, Request::Gather | Request::Forward) {
+        let held = self.request == Request::Held;
+        let whole =
+            whole && matches!(self.request, Request::Gather | Request::Collect | Request::Forward);
+        if held || whole {
             self.held.clear();
             self.count_held(worker);
             self.request = Request::Done;
@@ -140,8 +144,8 @@ impl Session {
         }
         match self.request {
             Request::Done => true,
-            Request::Head | Request::Discard => false,
-            Request::Gather | Request::Forward => {
+            Request::Head | Request::Discard | Request::Held => false,
+            Request::Gather | Request::Collect | Request::Forward => {
                 let max = u64::from(worker.snapshot.limits.linger_max);
                 exchange.body_left.is_some_and(|left| left <= max)
             }
@@ -168,6 +172,7 @@ impl Session {
         worker: &mut Worker<J>,
         out: &mut Out,
     ) {
+        self.leave(worker, out);
         self.release_upstream(out);
         self.held.clear();
         self.count_held(worker);

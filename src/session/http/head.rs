@@ -5,7 +5,7 @@
 
 use super::Framed;
 use super::escape::clear_escaped;
-use crate::base::ExchangeId;
+use crate::base::{ApprovalId, ExchangeId};
 use crate::credential::Credential;
 use crate::mask::{MaskError, Plan};
 use crate::session::refusal::Refusal;
@@ -267,6 +267,7 @@ pub(super) fn write_answer(
 pub(super) fn write_refusal(
     refusal: Refusal,
     id: ExchangeId,
+    approval: Option<ApprovalId>,
     length: usize,
     keep_alive: bool,
     to: &mut Vec<u8>,
@@ -286,6 +287,11 @@ pub(super) fn write_refusal(
         }
         _ => {}
     }
+    if let Some(id) = approval {
+        to.extend_from_slice(b"x-approval-request: ");
+        to.extend_from_slice(&id.hex());
+        to.extend_from_slice(b"\r\n");
+    }
     to.extend_from_slice(b"x-request-id: ");
     to.extend_from_slice(&id.hex());
     to.extend_from_slice(b"\r\n");
@@ -296,7 +302,7 @@ pub(super) fn write_refusal(
     to.extend_from_slice(b"\r\n");
 }
 
-fn write_length(length: u64, to: &mut Vec<u8>) {
+pub(super) fn write_length(length: u64, to: &mut Vec<u8>) {
     to.extend_from_slice(b"content-length: ");
     write_number(length, to);
     to.extend_from_slice(b"\r\n");
@@ -316,7 +322,7 @@ fn write_number(mut number: u64, to: &mut Vec<u8>) {
     }
 }
 
-fn write_status(status: u16, to: &mut Vec<u8>) {
+pub(super) fn write_status(status: u16, to: &mut Vec<u8>) {
     to.extend_from_slice(b"HTTP/1.1 ");
     write_number(u64::from(status), to);
     to.push(b' ');

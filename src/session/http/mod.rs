@@ -6,6 +6,7 @@
 //! ```text
 //! request:  Head -> Gather -> Forward -> Done        Head -> Discard -> Done (refused, body dropped)
 //!              \-> Forward, when no rule asks for an attribute of the body
+//!            \-> Collect -> Held -> Forward, when a rule asks for an approval (`hold`)
 //! answer:   None -> Head -> Body -> Done             None -> Done (our own answer)
 //! ```
 //!
@@ -16,6 +17,8 @@ mod body;
 mod end;
 mod escape;
 mod head;
+mod hold;
+mod own;
 mod request;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice, reason = "tests")]
@@ -40,6 +43,8 @@ use crate::record::{Journal, Position};
 use crate::wire::coding::Decoder;
 use crate::wire::http1::{BodyDecoder, HeadScan, RequestHead, ResponseHead};
 use core::net::SocketAddr;
+use hold::Hold;
+use own::Own;
 
 /// Where the request leg stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +53,10 @@ enum Request {
     Head,
     /// Reading the body until the decision can be made.
     Gather,
+    /// Reading the whole body, which a person has to approve of.
+    Collect,
+    /// The whole request is at hand and waits for a person.
+    Held,
     /// Permitted; the body goes on as it comes.
     Forward,
     /// Refused; the rest of a short body is read and dropped.
@@ -91,6 +100,8 @@ struct Exchange {
     rule: Option<RuleId>,
     started_ns: u64,
     sent_ns: u64,
+    /// How long it waited for a person.
+    held_ns: u64,
     version_minor: u8,
     keep_alive: bool,
     is_head: bool,
@@ -155,6 +166,10 @@ pub struct Session {
     content_coded: bool,
     /// Body bytes before the decision, or that the filter has not settled.
     held: Vec<u8>,
+    /// What a rule may ask a person about, and what came of it.
+    hold: Option<Box<Hold>>,
+    /// What is asked of the gateway itself.
+    own: Option<Own>,
     /// How many of them the worker's look-ahead budget was told of.
     counted: u64,
     facts: Vec<u8>,
@@ -213,6 +228,8 @@ impl Session {
             content_type: Vec::new(),
             content_coded: false,
             held: Vec::new(),
+            hold: None,
+            own: None,
             counted: 0,
             facts: Vec::new(),
             text: Vec::new(),
@@ -324,10 +341,25 @@ impl Session {
                 self.draining = true;
                 if self.exchange.is_none() && self.head_since_ns.is_none() {
                     self.close(false, out);
+                } else if self.request == Request::Held {
+                    // The request stays; another gateway may answer the next try.
+                    self.refuse(Refusal::Overloaded, now, worker, out);
                 }
                 0
             }
-            Input::Durable(_) | Input::Cancel => 0,
+            Input::Verdict(id, verdict) => {
+                if self.exchange.as_ref().is_some_and(|exchange| exchange.id == id) {
+                    self.on_verdict(verdict, now, worker, out);
+                }
+                0
+            }
+            Input::Shown(id, found) => {
+                if self.exchange.as_ref().is_some_and(|exchange| exchange.id == id) {
+                    self.on_shown(found, now, worker, out);
+                }
+                0
+            }
+            Input::Durable(_) | Input::Cancel | Input::News => 0,
         }
     }
 
@@ -341,7 +373,8 @@ impl Session {
             && !self.caller_ended
             && match self.request {
                 Request::Head => self.exchange.is_none(),
-                Request::Gather | Request::Forward | Request::Discard => true,
+                Request::Gather | Request::Collect | Request::Forward | Request::Discard => true,
+                Request::Held => self.hold.as_ref().is_some_and(|hold| hold.listens()),
                 Request::Done => false,
             };
         Interest {
@@ -419,6 +452,9 @@ impl Session {
                 None => after(self.last_ns, limits.idle_ms),
             });
         };
+        if self.request == Request::Held {
+            return self.hold.as_ref().map(|hold| hold.deadline());
+        }
         let step = match (self.request, self.answer) {
             (Request::Done, Answer::Head) => {
                 after(exchange.sent_ns.max(exchange.started_ns), limits.first_byte_ms)
@@ -426,7 +462,8 @@ impl Session {
             (Request::Done, _) => after(self.last_ns, limits.answer_idle_ms),
             _ => after(self.last_ns, limits.body_idle_ms),
         };
-        Some(step.min(after(exchange.started_ns, limits.exchange_ms)))
+        let began_ns = exchange.started_ns.saturating_add(exchange.held_ns);
+        Some(step.min(after(began_ns, limits.exchange_ms)))
     }
 
     fn is_current(&self, id: ExchangeId) -> bool {
@@ -457,7 +494,11 @@ impl Session {
                 }
             }
             Request::Head => self.close(false, out),
-            Request::Gather | Request::Forward | Request::Discard => {
+            Request::Gather
+            | Request::Collect
+            | Request::Held
+            | Request::Forward
+            | Request::Discard => {
                 self.abandon(now, worker, out);
             }
         }
@@ -495,6 +536,7 @@ impl Session {
     fn on_deadline<J: Journal>(&mut self, now: Now, worker: &mut Worker<J>, out: &mut Out) {
         match (&self.exchange, self.request) {
             (None, _) if self.head_since_ns.is_none() => self.close(false, out),
+            (Some(_), Request::Held) => self.on_held_deadline(now, worker, out),
             (_, Request::Done) => self.refuse(Refusal::UpstreamTimeout, now, worker, out),
             _ => self.refuse(Refusal::RequestTimeout, now, worker, out),
         }

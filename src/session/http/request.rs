@@ -2,8 +2,10 @@
 
 use super::escape::{clear_escaped, clear_head};
 use super::head::{self, Slots};
+use super::hold::Hold;
+use super::own::{Own, is_own};
 use super::{Answer, Exchange, Framed, Request, Session};
-use crate::base::{CredentialId, Now, ResourceId};
+use crate::base::{CredentialId, Now, ResourceId, RuleId};
 use crate::mask::{Cleared, Content, Plan, Shape};
 use crate::policy::{Action, Attr, Decision, Durable, Grant, RecordLevel};
 use crate::record::fields::{Tag, Writer};
@@ -47,8 +49,14 @@ impl Session {
             let rest = bytes.get(used..).unwrap_or_default();
             let flow = match self.request {
                 Request::Head if self.exchange.is_none() => self.on_head(rest, now, worker, out),
-                Request::Gather | Request::Forward | Request::Discard => {
+                Request::Gather | Request::Collect | Request::Forward | Request::Discard => {
                     self.on_body(rest, used, now, worker, out)
+                }
+                Request::Held => {
+                    if let Some(hold) = self.hold.as_mut().filter(|_| !rest.is_empty()) {
+                        hold.on_stray();
+                    }
+                    (0, Flow::Wait)
                 }
                 Request::Head | Request::Done => (0, Flow::Wait),
             };
@@ -96,6 +104,7 @@ impl Session {
                     rule: None,
                     started_ns: since,
                     sent_ns: 0,
+                    held_ns: 0,
                     version_minor: self.head.version_minor,
                     keep_alive: self.head.keep_alive,
                     is_head: self.head.method(bytes) == b"HEAD",
@@ -123,13 +132,17 @@ impl Session {
                 let head_bytes = bytes.get(..used).unwrap_or_default();
                 let began = self.begin(head_bytes, &snapshot, now, worker);
                 self.head_since_ns = None;
-                let flow = match began {
-                    Err(refusal) => Flow::Refuse(refusal),
-                    Ok(()) if self.request == Request::Gather => {
+                if began.is_ok() && self.could_ask(&snapshot) {
+                    self.hold = Some(Box::new(Hold::new(head_bytes)));
+                }
+                let flow = match (began, self.own.take()) {
+                    (Err(refusal), _) => Flow::Refuse(refusal),
+                    (Ok(()), Some(own)) => self.ask_own(own, &snapshot, now, worker, out),
+                    (Ok(()), None) if self.request == Request::Gather => {
                         out.head_read();
                         self.welcome(out)
                     }
-                    Ok(()) => self.decide(Attr::Absent, &snapshot, now, worker, out),
+                    (Ok(()), None) => self.decide(Attr::Absent, &snapshot, now, worker, out),
                 };
                 (used, flow)
             }
@@ -138,7 +151,7 @@ impl Session {
 
     /// Who calls what: everything that the head alone tells. Leaves the leg in `Gather` when a
     /// rule asks for the model of a body, in `Forward` otherwise.
-    fn begin<J: Journal>(
+    pub(super) fn begin<J: Journal>(
         &mut self,
         bytes: &[u8],
         snapshot: &Snapshot,
@@ -184,6 +197,12 @@ impl Session {
         if self.head.target.form == Form::Asterisk && listener.resource.is_none() {
             self.set_who(identified);
             return Err(Refusal::BadRequest);
+        }
+        if is_own(&self.head.target.path) {
+            self.set_who(identified);
+            self.path.extend_from_slice(&self.head.target.path);
+            self.own = Some(Own::of(&self.method, &self.path, self.head.framing)?);
+            return Ok(());
         }
         let (resource, path) = match listener.resource {
             Some(resource) => (resource, self.head.target.path.as_slice()),
@@ -236,6 +255,13 @@ impl Session {
         Ok(())
     }
 
+    /// Whether some rule could ask for an approval of what this caller asks of the resource.
+    fn could_ask(&self, snapshot: &Snapshot) -> bool {
+        let Some(exchange) = &self.exchange else { return false };
+        let known = exchange.who.as_ref().zip(exchange.resource);
+        known.is_some_and(|((_, known), resource)| snapshot.policy.could_ask(&known.row, resource))
+    }
+
     fn set_who(&mut self, who: crate::session::worker::Identified) {
         if let Some(exchange) = &mut self.exchange {
             exchange.who = Some(who);
@@ -243,7 +269,7 @@ impl Session {
     }
 
     /// Says `100 Continue` to a caller that waits for it.
-    fn welcome(&mut self, out: &mut Out) -> Flow {
+    pub(super) fn welcome(&mut self, out: &mut Out) -> Flow {
         let Some(exchange) = &mut self.exchange else { return Flow::On };
         if self.head.expect_continue && exchange.version_minor == 1 && !exchange.welcomed {
             exchange.welcomed = true;
@@ -262,10 +288,35 @@ impl Session {
         worker: &mut Worker<J>,
         out: &mut Out,
     ) -> Flow {
-        let Some(exchange) = &mut self.exchange else { return Flow::Refuse(Refusal::BadRequest) };
-        let (Some((principal, known)), Some(resource)) = (&exchange.who, exchange.resource) else {
+        let Some(decision) = self.weigh(model, snapshot) else {
             return Flow::Refuse(Refusal::Unauthenticated);
         };
+        let grant = match decision {
+            Decision::Hold(need) => {
+                return self.hold_back(need, model, snapshot, now, worker, out);
+            }
+            Decision::Permit(grant) => grant,
+            Decision::Deny(denial) => {
+                return Flow::Refuse(self.denied(denial.rule, model, snapshot, now, worker));
+            }
+        };
+        self.hold = None;
+        let plan = snapshot.plans.united(grant.masks());
+        let gone = self
+            .hand_over(grant, snapshot, worker)
+            .and_then(|()| self.note_open("permit", model, &plan, now, worker))
+            .and_then(|()| self.set_off(&plan, snapshot, now, worker, out));
+        match gone {
+            Err(refusal) => Flow::Refuse(refusal),
+            Ok(()) if self.request == Request::Forward => self.welcome(out),
+            Ok(()) => Flow::On,
+        }
+    }
+
+    /// What the policy says to the request, as far as it is known who calls what.
+    pub(super) fn weigh(&self, model: Attr<'_>, snapshot: &Snapshot) -> Option<Decision> {
+        let exchange = self.exchange.as_ref()?;
+        let ((principal, known), resource) = exchange.who.as_ref().zip(exchange.resource)?;
         let action = Action {
             resource,
             method: &self.method,
@@ -274,49 +325,79 @@ impl Session {
             sql: None,
             asserted: self.asserted.lend(),
         };
-        let decision = gate::decide(&snapshot.policy, principal, &known.row, &action);
-        let (grant, rule) = match decision {
-            Decision::Permit(grant) => {
-                let rule = grant.rule();
-                (Some(grant), Some(rule))
-            }
-            Decision::Deny(denial) => (None, denial.rule),
-        };
-        worker.counts.decided(resource, grant.is_some());
-        // The disk would never get to where the rule wants it.
-        if grant.as_ref().is_some_and(|grant| grant.durable() == Durable::Each)
-            && worker.record_full
-        {
-            return Flow::Refuse(Refusal::Unrecordable);
-        }
+        Some(gate::decide(&snapshot.policy, principal, &known.row, &action))
+    }
+
+    fn denied<J: Journal>(
+        &mut self,
+        rule: Option<RuleId>,
+        model: Attr<'_>,
+        snapshot: &Snapshot,
+        now: Now,
+        worker: &mut Worker<J>,
+    ) -> Refusal {
+        let Some(exchange) = &mut self.exchange else { return Refusal::BadRequest };
         exchange.rule = rule;
-        let view = snapshot.resource(resource);
-        let (Some(view), level) = (view, grant.as_ref().map_or(RecordLevel::Full, Grant::record))
-        else {
-            return Flow::Refuse(Refusal::NoResource);
+        let Some(((_, known), resource)) = exchange.who.as_ref().zip(exchange.resource) else {
+            return Refusal::Unauthenticated;
         };
-        let credential = grant.as_ref().and_then(Grant::credential).unwrap_or(view.credential);
-        exchange.credential = credential;
-        let plan = grant.as_ref().map_or_else(
-            || snapshot.plans.united(snapshot.policy.masks_of(&known.row, Some(resource))),
-            |grant| snapshot.plans.united(grant.masks()),
-        );
-        let permitted = grant.is_some();
-        exchange.grant = grant;
-        let decision = if permitted { "permit" } else { "deny" };
-        if let Err(refusal) = self.note_open(decision, model, &plan, now, worker) {
-            return Flow::Refuse(refusal);
+        worker.counts.decided(resource, false);
+        let masks = snapshot.policy.masks_of(&known.row, Some(resource));
+        let plan = snapshot.plans.united(masks);
+        self.note_open("deny", model, &plan, now, worker).err().unwrap_or(Refusal::Denied)
+    }
+
+    /// A grant is the exchange's from here on.
+    fn hand_over<J>(
+        &mut self,
+        grant: Grant,
+        snapshot: &Snapshot,
+        worker: &mut Worker<J>,
+    ) -> Result<(), Refusal> {
+        let Some(exchange) = &mut self.exchange else { return Err(Refusal::BadRequest) };
+        let resource = grant.resource();
+        worker.counts.decided(resource, true);
+        // The disk would never get to where the rule wants it.
+        if grant.durable() == Durable::Each && worker.record_full {
+            return Err(Refusal::Unrecordable);
         }
-        if !permitted {
-            return Flow::Refuse(Refusal::Denied);
-        }
-        if let Err(refusal) = self.arm(&plan, view.shape, level, snapshot, worker) {
-            return Flow::Refuse(refusal);
-        }
-        if let Err(refusal) = self.send_head(&plan, snapshot, now, worker, out) {
-            return Flow::Refuse(refusal);
-        }
-        if self.request == Request::Forward { self.welcome(out) } else { Flow::On }
+        exchange.rule = Some(grant.rule());
+        let view = snapshot.resource(resource).ok_or(Refusal::NoResource)?;
+        exchange.credential = grant.credential().unwrap_or(view.credential);
+        exchange.grant = Some(grant);
+        Ok(())
+    }
+
+    /// Filters, then the head.
+    fn set_off<J: Journal>(
+        &mut self,
+        plan: &Arc<Plan>,
+        snapshot: &Snapshot,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> Result<(), Refusal> {
+        let grant = self.exchange.as_ref().and_then(|exchange| exchange.grant.as_ref());
+        let Some((level, resource)) = grant.map(|grant| (grant.record(), grant.resource())) else {
+            return Err(Refusal::Denied);
+        };
+        let view = snapshot.resource(resource).ok_or(Refusal::NoResource)?;
+        self.arm(plan, view.shape, level, snapshot, worker)?;
+        self.send_head(plan, snapshot, now, worker, out)
+    }
+
+    /// All that follows the permit of a request that was held, up to the forwarded head.
+    pub(super) fn permitted<J: Journal>(
+        &mut self,
+        grant: Grant,
+        snapshot: &Snapshot,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> Result<(), Refusal> {
+        let plan = snapshot.plans.united(grant.masks());
+        self.hand_over(grant, snapshot, worker)?;
+        self.set_off(&plan, snapshot, now, worker, out)
     }
 
     /// Who, what, why: the entry that every exchange of a known caller begins with, written

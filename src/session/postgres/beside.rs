@@ -19,6 +19,7 @@ use super::judge::Analysis;
 use super::queue::{Named, Queue};
 use super::refuse::Denied;
 use super::start::Start;
+use super::sway::Sway;
 use super::{Phase, Session, Skip};
 use crate::base::{CredentialId, ExchangeId, Now};
 use crate::policy::{Durable, Grant};
@@ -55,6 +56,8 @@ pub(super) struct Beside {
     key: Option<(u32, Box<[u8]>)>,
     pub(super) queue: Queue,
     tx: TxStatus,
+    /// What ran there may have changed its settings alone.
+    sway: Sway,
     down: super::leg::Leg,
 }
 
@@ -117,6 +120,7 @@ impl Session {
         std::mem::swap(&mut self.upstream_key, &mut other.key);
         std::mem::swap(&mut self.queue, &mut other.queue);
         std::mem::swap(&mut self.tx, &mut other.tx);
+        std::mem::swap(&mut self.sway, &mut other.sway);
         std::mem::swap(&mut self.down, &mut other.down);
     }
 
@@ -171,6 +175,7 @@ impl Session {
             key: None,
             queue: Queue::default(),
             tx: TxStatus::Idle,
+            sway: Sway::default(),
             down: super::leg::Leg::default(),
         });
         self.swap(self.beside.len() - 1);
@@ -214,10 +219,20 @@ impl Session {
 
     /// Turns to home where nothing is under way elsewhere.
     pub(super) fn go_home<J: Journal>(&mut self, now: Now, worker: &mut Worker<J>, out: &mut Out) {
-        let stays = self.is_home() || self.caller_ended || self.parked.is_some();
+        let waits = self.parked.is_some() || self.is_refreshing();
+        let stays = self.is_home() || self.caller_ended || waits;
         if stays || !matches!(self.phase, Phase::Ready) || !self.is_between() {
             return;
         }
+        self.turn_home(now, worker, out);
+    }
+
+    pub(super) fn turn_home<J: Journal>(
+        &mut self,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
         self.turn(Wanted { credential: None, grant: None }, now, worker, out);
     }
 
@@ -290,12 +305,14 @@ impl Session {
                 return self.beside_failed(denied, now, worker, out);
             }
         }
-        if self.caller_ended || self.down.is_within() {
+        if self.caller_ended || self.is_told_in_part() {
             return self.end(true, now, worker, out);
         }
         tracing::warn!(request = %self.serves.exchange, "the resource ended a session beside");
         // What is left of a message that passes in parts has nowhere to go.
         self.passing = false;
+        self.ended.cut(self.queue.may_copy());
+        self.forget_result();
         self.leave(now, worker, out);
         let denied = Denied::of(Refusal::Unreachable, ENDED);
         while let Some(complete) = self.cycles.answered_is_complete() {

@@ -90,14 +90,14 @@ impl Session {
             return (0, false);
         }
         let len_max = self.message_max(worker);
-        let next = self.up.next(rest, |tag| tag == b'd', len_max);
+        let next = self.up.next(rest, |tag, _| tag == b'd', len_max);
         let part = |len: usize| rest.get(..len).unwrap_or_default();
         match next {
             Ok(Next::More) => (0, false),
             Ok(next @ (Next::Part(len) | Next::Begins { len, .. })) => {
                 // Data of a COPY, or of one that the upstream skips; all of a message or nothing.
                 if matches!(next, Next::Begins { .. }) {
-                    self.passing = self.skip.is_none();
+                    self.passing = self.skip.is_none() && self.copy_goes_on(now, worker, out);
                 }
                 if self.passing {
                     self.pass_link(Bytes::Shown(part(len), at), now, worker, out);
@@ -130,11 +130,18 @@ impl Session {
 
     /// Takes what waited for answers, now that some came; it may have to wait for more.
     pub(super) fn unpark<J: Journal>(&mut self, now: Now, worker: &mut Worker<J>, out: &mut Out) {
-        if matches!(self.phase, Phase::Ready)
-            && let Some(message) = self.parked.take()
-        {
+        let waits =
+            self.parked.is_some() && matches!(self.phase, Phase::Ready) && !self.is_settling();
+        if !waits || self.is_refreshing() || self.refresh_if_due(now, worker, out) {
+            return;
+        }
+        if let Some(message) = self.parked.take() {
             self.on_whole(Bytes::Kept(&message), now, worker, out);
             self.asked &= self.parked.is_some();
+            if self.parked.is_none() {
+                // It was about this message, whatever that was refused for.
+                self.failed = None;
+            }
         }
     }
 
@@ -186,6 +193,9 @@ impl Session {
         let Ok(parsed) = frontend(tag, body) else {
             return self.refuse_all(&Denied::of(Refusal::BadRequest, ""), now, worker, out);
         };
+        if self.ended.takes(&parsed) {
+            return;
+        }
         if let Some(skip) = self.skip {
             return self.on_skipped(&parsed, skip, message, now, worker, out);
         }
@@ -215,8 +225,11 @@ impl Session {
                 self.queue.push(Expect::Close { portal, name: key(name).into() });
                 self.pass(message, now, worker, out);
             }
-            Frontend::Flush | Frontend::CopyData(_) => {
-                self.pass_link(message, now, worker, out);
+            Frontend::Flush => self.pass_link(message, now, worker, out),
+            Frontend::CopyData(_) => {
+                if self.copy_goes_on(now, worker, out) {
+                    self.pass_link(message, now, worker, out);
+                }
             }
             Frontend::CopyDone | Frontend::CopyFail(_) => {
                 self.queue.end_copy();

@@ -7,12 +7,17 @@
 //! that its view reads, which masks more of some views than must be. [`Reading`] takes the answer, and
 //! [`Columns`] is what is known from then on.
 //!
+//! A column is asked for by its name, and by the numbers ([`Spot`]) that it had when it was found before:
+//! who renames it, or its table, does not take the mask off.
+//!
 //! What is not seen: what a function reads whose body is a text, and what is copied into other tables.
 //! A relation that was made after the answer is unknown ([`Columns::is_unknown`]) until the catalog is
-//! read again, as is a view that was replaced: whoever holds a [`Columns`] reads it again after DDL.
+//! read again, as is a column that was added to one that a value could get to, or to a view: whoever
+//! holds a [`Columns`] reads it again after DDL.
 //! OIDs count up to 2^32 and from 16384 again then; a database that old tells less by its newest one.
 
 use crate::mask::{ColumnName, ColumnRule};
+use crate::session::relations::Spot;
 use crate::wire::postgres::{Cells, WireError};
 use std::fmt::Write as _;
 
@@ -20,6 +25,8 @@ use std::fmt::Write as _;
 const QUERY: &str = include_str!("columns.sql");
 /// Where those stand in it.
 const LISTED: &str = "@LISTED@";
+/// Where the spots stand that are known.
+const KNOWN: &str = "@KNOWN@";
 /// Columns of a row of its answer.
 const WIDTH: usize = 7;
 /// Rows that an answer may have.
@@ -27,10 +34,13 @@ const ROWS_MAX: usize = 1 << 18;
 /// OIDs below are of the system's own objects (`FirstNormalObjectId`).
 const OID_MIN: u32 = 16_384;
 
-/// The text that asks the catalog about the columns of `rules`, for the simple protocol; `None` for no
-/// rules. It has no parameters, reads only, and means the same under every setting but
-/// `client_encoding`, which must be UTF8.
-pub(super) fn query(rules: &[ColumnRule]) -> Option<String> {
+/// A spot where the column of a rule, by its place in the plan, was found before.
+pub(super) type Before = (usize, Spot);
+
+/// The text that asks the catalog about the columns of `rules`, which were at `known`, for the simple
+/// protocol; `None` for no rules. It has no parameters, reads only, and means the same under every
+/// setting but `client_encoding`, which must be UTF8.
+pub(super) fn query(rules: &[ColumnRule], known: &[Before]) -> Option<String> {
     if rules.is_empty() {
         return None;
     }
@@ -42,9 +52,15 @@ pub(super) fn query(rules: &[ColumnRule]) -> Option<String> {
         // Writing to a string does not fail.
         let _done = write!(listed, "{comma}({place}, {schema}, {table}, {column})");
     }
+    // No relation has the OID 0; what it stands for gives the columns their types.
+    let mut spots = "(0, 0::pg_catalog.oid, 0::pg_catalog.int2)".to_owned();
+    for (place, (relation, number)) in known {
+        let _done = write!(spots, ", ({place}, {relation}, {number})");
+    }
     let lines = QUERY.lines().filter(|line| !line.trim_start().starts_with("--"));
     let text = lines.collect::<Vec<_>>().join("\n");
-    Some(text.replacen(LISTED, &listed, 1))
+    // The spots first: names may be whatever they like.
+    Some(text.replacen(KNOWN, &spots, 1).replacen(LISTED, &listed, 1))
 }
 
 /// A name as a literal that reads the same whether or not backslashes are plain in strings.
@@ -93,6 +109,17 @@ pub(in crate::session) struct Missing {
     pub(in crate::session) table: bool,
 }
 
+/// A column that is where it was found before, by another name than that of its rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::session) struct Moved {
+    /// The place of the rule in the plan.
+    pub(in crate::session) rule: usize,
+    /// `schema.table.column`, as they are called.
+    pub(in crate::session) name: String,
+    /// Nothing has the name of the rule.
+    pub(in crate::session) only: bool,
+}
+
 /// A relation and a column of it.
 type Named = (Box<[u8]>, Box<[u8]>);
 
@@ -109,6 +136,14 @@ pub(in crate::session) struct Columns {
     /// Types of extensions whose values are text.
     texts: Vec<u32>,
     missing: Vec<Missing>,
+    moved: Vec<Moved>,
+    /// By rule: where its column is.
+    spots: Vec<Vec<Spot>>,
+    /// How many columns relations have, by OID; whether a masked value could get to it.
+    widths: Vec<(u32, i16, bool)>,
+    /// Relations with rewrite rules, by OID and by both forms of their name; sorted.
+    ruled: Vec<u32>,
+    ruled_names: Vec<Box<[u8]>>,
     newest: u32,
     /// How many rules were asked about.
     rules: usize,
@@ -122,6 +157,11 @@ impl Default for Columns {
             bare: Vec::new(),
             texts: Vec::new(),
             missing: Vec::new(),
+            moved: Vec::new(),
+            spots: Vec::new(),
+            widths: Vec::new(),
+            ruled: Vec::new(),
+            ruled_names: Vec::new(),
             newest: u32::MAX,
             rules: 0,
         }
@@ -147,9 +187,33 @@ impl Columns {
         self.masked.get(from).is_some_and(|((of, _), _)| *of == table)
     }
 
-    /// Whether a relation was made after the catalog was read.
-    pub(super) fn is_unknown(&self, table: u32) -> bool {
-        table >= OID_MIN && table > self.newest
+    /// Whether a relation, or this column of it, was made after the catalog was read. The columns that
+    /// every table has, whose numbers are negative, hold nothing of others.
+    pub(super) fn is_unknown(&self, table: u32, attribute: i16) -> bool {
+        let later = table >= OID_MIN && table > self.newest;
+        let added = self.width(table).is_some_and(|(width, _)| attribute > width);
+        attribute >= 0 && (later || added)
+    }
+
+    /// Whether a whole row of this relation may hold a masked value, by now or by a column that is
+    /// added.
+    pub(super) fn rows_tell(&self, table: u32) -> bool {
+        self.is_masked(table) || self.width(table).is_some_and(|(_, related)| related)
+    }
+
+    fn width(&self, table: u32) -> Option<(i16, bool)> {
+        let found = self.widths.binary_search_by_key(&table, |(of, ..)| *of).ok()?;
+        self.widths.get(found).map(|(_, width, related)| (*width, *related))
+    }
+
+    /// Whether rewrite rules make of a write to this relation what they like, its RETURNING included.
+    pub(super) fn is_ruled(&self, table: u32) -> bool {
+        self.ruled.binary_search(&table).is_ok()
+    }
+
+    /// The same for a relation by its name, with its schema or without.
+    pub(super) fn is_ruled_by_name(&self, name: &[u8]) -> bool {
+        self.ruled_names.binary_search_by(|known| (**known).cmp(name)).is_ok()
     }
 
     /// Whether a type of an extension has text for its values, in either format.
@@ -182,6 +246,27 @@ impl Columns {
     pub(in crate::session) fn missing(&self) -> &[Missing] {
         &self.missing
     }
+
+    /// The columns that have other names than their rules.
+    pub(in crate::session) fn moved(&self) -> &[Moved] {
+        &self.moved
+    }
+
+    /// Where the column of a rule is.
+    pub(super) fn spots(&self, rule: usize) -> &[Spot] {
+        self.spots.get(rule).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+impl Columns {
+    /// The column of a rule is there, by its name or by where it was.
+    fn is_at(&mut self, rule: usize, spot: Option<Spot>) {
+        if let (Some(spots), Some(spot)) = (self.spots.get_mut(rule), spot)
+            && !spots.contains(&spot)
+        {
+            spots.push(spot);
+        }
+    }
 }
 
 /// The part of a sorted list that is about one relation.
@@ -196,18 +281,20 @@ fn of<'l>(list: &'l [Named], relation: &[u8]) -> &'l [Named] {
 #[derive(Debug)]
 pub(super) struct Reading<'r> {
     rules: &'r [ColumnRule],
+    known: &'r [Before],
     columns: Columns,
-    /// Which rules were answered for.
-    told: Vec<bool>,
+    /// By rule, where it was answered for: the table and the number that its name stands for.
+    told: Vec<Option<(Option<u32>, Option<i16>)>>,
     newest: Option<u32>,
     rows: usize,
 }
 
 impl<'r> Reading<'r> {
-    /// For the answer about these rules.
-    pub(super) fn new(rules: &'r [ColumnRule]) -> Self {
-        let told = vec![false; rules.len()];
-        Self { rules, columns: Columns::default(), told, newest: None, rows: 0 }
+    /// For the answer about these rules, whose columns were at `known`.
+    pub(super) fn new(rules: &'r [ColumnRule], known: &'r [Before]) -> Self {
+        let told = vec![None; rules.len()];
+        let columns = Columns { spots: vec![Vec::new(); rules.len()], ..Columns::default() };
+        Self { rules, known, columns, told, newest: None, rows: 0 }
     }
 
     /// Takes the body of a DataRow.
@@ -233,18 +320,28 @@ impl<'r> Reading<'r> {
         let [kind, rule, relation, number, schema, name, column] = row;
         let rule = rule.map(|text| self.known(text)).transpose()?;
         let relation = relation.map(oid).transpose()?;
-        let number = number.map(attribute).transpose()?;
+        let number = match (kind, number) {
+            (Some(b"width" | b"view"), Some(count)) => Some(width(count)?),
+            (_, number) => number.map(attribute).transpose()?,
+        };
         match (kind, rule, relation, number, schema, name, column) {
             (Some(b"rule"), Some(rule), relation, number, None, None, None) => {
-                if self.told.get(rule) != Some(&false) {
-                    return Err(CatalogError::Unexpected);
-                }
-                if let Some(told) = self.told.get_mut(rule) {
-                    *told = true;
-                }
-                if relation.is_none() || number.is_none() {
-                    self.columns.missing.push(Missing { rule, table: relation.is_some() });
-                }
+                let told = self.told.get_mut(rule).filter(|told| told.is_none());
+                *told.ok_or(CatalogError::Unexpected)? = Some((relation, number));
+                self.columns.is_at(rule, relation.zip(number));
+            }
+            (
+                Some(b"kept"),
+                Some(rule),
+                Some(relation),
+                Some(number),
+                Some(schema),
+                Some(name),
+                Some(column),
+            ) if self.known.contains(&(rule, (relation, number))) => {
+                self.columns.is_at(rule, Some((relation, number)));
+                let parts = [schema, name, column].map(String::from_utf8_lossy);
+                self.columns.moved.push(Moved { rule, name: parts.join("."), only: false });
             }
             (
                 Some(kind @ (b"column" | b"derived")),
@@ -260,6 +357,22 @@ impl<'r> Reading<'r> {
                 let whole = [schema, b".", name].concat();
                 self.columns.names.push((whole.into(), column.into()));
                 self.columns.bare.push((name.into(), column.into()));
+            }
+            (Some(b"ruled"), None, Some(relation), None, Some(schema), Some(name), None) => {
+                self.columns.ruled.push(relation);
+                self.columns.ruled_names.push([schema, b".", name].concat().into());
+                self.columns.ruled_names.push(name.into());
+            }
+            (
+                Some(kind @ (b"width" | b"view")),
+                None,
+                Some(relation),
+                Some(width),
+                None,
+                None,
+                None,
+            ) => {
+                self.columns.widths.push((relation, width, kind == b"width"));
             }
             (Some(b"text"), None, Some(kind), None, None, None, None) => {
                 self.columns.texts.push(kind)
@@ -283,13 +396,29 @@ impl<'r> Reading<'r> {
         let Self { rules, mut columns, told, newest, .. } = self;
         columns.newest = newest.ok_or(CatalogError::Unexpected)?;
         columns.rules = rules.len();
-        let masked = &mut columns.masked;
-        let found = |rule| masked.iter().any(|(_, masked)| masked.rule == rule);
-        let is_missing = |rule| columns.missing.iter().any(|missing| missing.rule == rule);
-        let answered = |(rule, told): (usize, bool)| told && found(rule) != is_missing(rule);
-        if !told.into_iter().enumerate().all(answered) {
-            return Err(CatalogError::Unexpected);
+        for (rule, told) in told.into_iter().enumerate() {
+            let (table, number) = told.ok_or(CatalogError::Unexpected)?;
+            let spots = columns.spots(rule);
+            let masked = columns.masked.iter().any(|(_, masked)| masked.rule == rule);
+            if masked == spots.is_empty() {
+                return Err(CatalogError::Unexpected);
+            }
+            // Another table that has the name may hold the column by another one.
+            let found = spots.iter().any(|(at, _)| table.is_none_or(|table| table == *at));
+            if number.is_none() && !found {
+                columns.missing.push(Missing { rule, table: table.is_some() });
+            }
+            let own = |moved: &Moved| moved.rule == rule && moved.name == plain(rules, rule);
+            columns.moved.retain(|moved| !own(moved));
+            for moved in columns.moved.iter_mut().filter(|moved| moved.rule == rule) {
+                moved.only = number.is_none();
+            }
         }
+        columns.widths.sort_unstable_by_key(|(table, _, related)| (*table, !related));
+        columns.widths.dedup_by_key(|(table, ..)| *table);
+        columns.ruled.sort_unstable();
+        columns.ruled_names.sort_unstable();
+        let masked = &mut columns.masked;
         masked.sort_unstable_by_key(|(key, masked)| (*key, masked.rule));
         masked.dedup_by(|next, kept| {
             let same = next.0 == kept.0;
@@ -302,7 +431,6 @@ impl<'r> Reading<'r> {
             names.sort_unstable();
             names.dedup();
         }
-        columns.missing.sort_unstable_by_key(|missing| missing.rule);
         Ok(columns)
     }
 
@@ -310,6 +438,12 @@ impl<'r> Reading<'r> {
         let rule = usize::try_from(number(text)?).map_err(|_| CatalogError::Unexpected)?;
         if rule < self.rules.len() { Ok(rule) } else { Err(CatalogError::Unexpected) }
     }
+}
+
+/// The name of a rule's column without quotes.
+fn plain(rules: &[ColumnRule], rule: usize) -> String {
+    let name = rules.get(rule).map(ColumnRule::name);
+    name.map_or_else(String::new, |name| [name.schema(), name.table(), name.column()].join("."))
 }
 
 /// What masks a column that two rules lead to.
@@ -336,6 +470,11 @@ fn oid(text: &[u8]) -> Result<u32, CatalogError> {
 fn attribute(text: &[u8]) -> Result<i16, CatalogError> {
     let number = i16::try_from(number(text)?).ok().filter(|number| *number > 0);
     number.ok_or(CatalogError::Unexpected)
+}
+
+/// How many columns a relation has.
+fn width(text: &[u8]) -> Result<i16, CatalogError> {
+    i16::try_from(number(text)?).map_err(|_| CatalogError::Unexpected)
 }
 
 #[cfg(test)]
@@ -373,7 +512,7 @@ pub(super) mod tests {
         plan: &Plan,
         rows: &[&str],
     ) -> Result<Columns, CatalogError> {
-        let mut reading = Reading::new(plan.columns());
+        let mut reading = Reading::new(plan.columns(), &[]);
         rows.iter().try_for_each(|text| reading.row(&row(text)))?;
         reading.finish()
     }
@@ -405,8 +544,8 @@ pub(super) mod tests {
         }
         assert!(columns.fits(three().columns()) && !Columns::default().fits(three().columns()));
         assert!(columns.is_masked(16391) && columns.is_masked(16584) && !columns.is_masked(16392));
-        assert!(columns.is_unknown(16595) && !columns.is_unknown(16594));
-        assert!(!columns.is_unknown(0) && !columns.is_unknown(1_259));
+        assert!(columns.is_unknown(16595, 1) && !columns.is_unknown(16594, 1));
+        assert!(!columns.is_unknown(0, 0) && !columns.is_unknown(1_259, 99));
         assert!(columns.is_text(16443) && !columns.is_text(25));
         assert!(columns.touches(b"zz.t") && columns.touches(b"a.b.odd \"name"));
         assert!(!columns.touches(b"zz.tt") && !columns.touches(b"t") && !columns.touches(b""));
@@ -494,11 +633,11 @@ pub(super) mod tests {
         }
         let body = row("newest||16594||||");
         for len in 0..body.len() {
-            let mut reading = Reading::new(plan.columns());
+            let mut reading = Reading::new(plan.columns(), &[]);
             let cut = body.get(..len).unwrap();
             assert!(reading.row(cut).is_err(), "{len}");
         }
-        let mut reading = Reading::new(plan.columns());
+        let mut reading = Reading::new(plan.columns(), &[]);
         assert_eq!(
             reading.row(&[body.as_slice(), b"x"].concat()),
             Err(CatalogError::Wire(WireError::Trailing))
@@ -508,19 +647,19 @@ pub(super) mod tests {
     #[test]
     fn names_are_literals_and_nothing_else() {
         let plan = plan(&["a.\"t'); --\".\"c\\\"", "b.t.c"], "redact");
-        let text = query(plan.columns()).unwrap();
+        let text = query(plan.columns(), &[]).unwrap();
         let listed = "(VALUES (0, 'a'::pg_catalog.name, 't''); --'::pg_catalog.name, \
                       E'c\\\\'::pg_catalog.name), (1, 'b'::pg_catalog.name, 't'::pg_catalog.name, \
                       'c'::pg_catalog.name))";
         assert!(text.contains(listed), "{text}");
         assert!(!text.contains(LISTED) && !text.contains("\n--"));
-        assert_eq!(query(&[]), None);
+        assert_eq!(query(&[], &[]), None);
     }
 
     /// Whoever sets `search_path` chooses what a bare name or operator means.
     #[test]
     fn the_query_names_nothing_that_a_search_path_could_change() {
-        let mut text = query(plan(&["a.t.c"], "redact").columns()).unwrap();
+        let mut text = query(plan(&["a.t.c"], "redact").columns(), &[(0, (20_000, 1))]).unwrap();
         for operator in ["=", "<>", ">", "-"] {
             text = text.replace(&format!("OPERATOR(pg_catalog.{operator})"), " ");
         }
@@ -552,6 +691,7 @@ pub(super) mod tests {
             "p",
             "next",
             "listed",
+            "known",
             "reach",
             "reached",
             "step",
@@ -569,8 +709,8 @@ pub(super) mod tests {
         }
         let from = words.windows(2).filter(|pair| matches!(pair, ["FROM" | "JOIN", _]));
         let own = [
-            "listed", "found", "reach", "reached", "view", "reads", "entry", "origin", "step",
-            "above", "carries", "(", "view,", "reach,", "reached)",
+            "listed", "known", "found", "reach", "reached", "view", "reads", "entry", "origin",
+            "step", "above", "carries", "(", "view,", "reach,", "reached)",
         ];
         for pair in from {
             let name = pair.last().unwrap().trim_end_matches([')', ',']);

@@ -4,9 +4,12 @@
 -- the search_path says. 1259, 2604 and 2618 are pg_class, pg_attrdef and pg_rewrite in pg_depend.
 WITH RECURSIVE
 listed(rule, nsp, rel, att) AS (VALUES @LISTED@),
--- The tables and columns of the rules, as far as they exist.
+-- Where they were found before, by number; the first is none.
+known(rule, rel, num) AS (VALUES @KNOWN@),
+-- The tables and columns of the rules, as far as they exist: by name, and where they were before, as
+-- whatever they are called.
 found AS (
-  SELECT l.rule, l.att, c.oid AS rel, a.attnum AS num
+  SELECT l.rule, l.att, c.oid AS rel, a.attnum AS num, true AS named
   FROM listed l
   LEFT JOIN pg_catalog.pg_namespace n ON n.nspname OPERATOR(pg_catalog.=) l.nsp
   LEFT JOIN pg_catalog.pg_class c ON c.relnamespace OPERATOR(pg_catalog.=) n.oid
@@ -14,6 +17,14 @@ found AS (
     AND pg_catalog.strpos('rpvmf', c.relkind::pg_catalog.text) OPERATOR(pg_catalog.>) 0
   LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) c.oid
     AND a.attname OPERATOR(pg_catalog.=) l.att
+    AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped
+  UNION ALL
+  SELECT w.rule, a.attname, c.oid, a.attnum, false
+  FROM known w
+  JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) w.rel
+    AND pg_catalog.strpos('rpvmf', c.relkind::pg_catalog.text) OPERATOR(pg_catalog.>) 0
+  JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) c.oid
+    AND a.attnum OPERATOR(pg_catalog.=) w.num
     AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped
 ),
 -- Every relation that a value could get to; more than it does get to.
@@ -148,6 +159,14 @@ SELECT 'rule'::pg_catalog.text AS kind, f.rule::pg_catalog.text AS rule,
   f.rel::pg_catalog.text AS rel, f.num::pg_catalog.text AS num, NULL::pg_catalog.text AS nsp, NULL::pg_catalog.text AS name,
   NULL::pg_catalog.text AS att
 FROM found f
+WHERE f.named
+UNION ALL
+SELECT 'kept', f.rule::pg_catalog.text, f.rel::pg_catalog.text, f.num::pg_catalog.text,
+  n.nspname::pg_catalog.text, k.relname::pg_catalog.text, f.att::pg_catalog.text
+FROM found f
+JOIN pg_catalog.pg_class k ON k.oid OPERATOR(pg_catalog.=) f.rel
+JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) k.relnamespace
+WHERE NOT f.named
 UNION ALL
 SELECT DISTINCT CASE WHEN c.derived THEN 'derived' ELSE 'column' END, c.rule::pg_catalog.text,
   c.rel::pg_catalog.text, c.num::pg_catalog.text, n.nspname::pg_catalog.text,
@@ -164,6 +183,26 @@ FROM pg_catalog.pg_type y
 WHERE y.typname OPERATOR(pg_catalog.=) 'citext'::pg_catalog.name
   AND y.typtype OPERATOR(pg_catalog.=) 'b'::pg_catalog."char"
   AND y.typcategory OPERATOR(pg_catalog.=) 'S'::pg_catalog."char"
+UNION ALL
+-- How many columns there are: of what a value could get to, and of other views, which somebody may
+-- give a column of a masked table. 16384 is the first OID that is not of the system.
+SELECT 'width', NULL, k.oid::pg_catalog.text, k.relnatts::pg_catalog.text, NULL, NULL, NULL
+FROM pg_catalog.pg_class k
+WHERE k.oid OPERATOR(pg_catalog.=) ANY ((SELECT a.rels FROM reached a)::pg_catalog.oid[])
+UNION ALL
+SELECT 'view', NULL, k.oid::pg_catalog.text, k.relnatts::pg_catalog.text, NULL, NULL, NULL
+FROM pg_catalog.pg_class k
+WHERE k.relkind OPERATOR(pg_catalog.=) 'v'::pg_catalog."char"
+  AND k.oid OPERATOR(pg_catalog.>) 16383::pg_catalog.oid
+UNION ALL
+-- Where a rewrite rule may give out, for a write, what it likes.
+SELECT DISTINCT 'ruled', NULL, k.oid::pg_catalog.text, NULL, n.nspname::pg_catalog.text,
+  k.relname::pg_catalog.text, NULL
+FROM pg_catalog.pg_rewrite w
+JOIN pg_catalog.pg_class k ON k.oid OPERATOR(pg_catalog.=) w.ev_class
+JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) k.relnamespace
+WHERE w.ev_type OPERATOR(pg_catalog.<>) '1'::pg_catalog."char"
+  AND k.oid OPERATOR(pg_catalog.>) 16383::pg_catalog.oid
 UNION ALL
 SELECT 'newest', NULL, pg_catalog.max(k.oid)::pg_catalog.text, NULL, NULL, NULL, NULL
 FROM pg_catalog.pg_class k

@@ -24,8 +24,12 @@ pub(super) struct Cycle {
     complete: bool,
     /// Something of it went up.
     pub(super) begun: bool,
-    /// More than names: something that is bound or runs went up.
-    pub(super) runs: bool,
+    /// Something of it was bound: more than names went up.
+    pub(super) bound: bool,
+    /// So many Executes and simple queries of it went up.
+    pub(super) runs: u32,
+    /// What of it may change what stands behind it.
+    pub(super) sways: Sways,
     /// The statement that was noted last, and whether its own comment said what it is for.
     noted: Option<(Rc<Analysis>, usize, bool)>,
     pub(super) rows: u64,
@@ -43,7 +47,9 @@ impl Cycle {
             started_ns: now.mono_ns,
             complete: false,
             begun: false,
-            runs: false,
+            bound: false,
+            runs: 0,
+            sways: Sways::default(),
             noted: None,
             rows: 0,
             bytes_in: 0,
@@ -51,6 +57,15 @@ impl Cycle {
             sqlstate: None,
         }
     }
+}
+
+/// What statements may change of how those behind them are judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sways {
+    /// Settings of the session, by code that is not seen.
+    pub(super) settings: bool,
+    /// Definitions that masks go by.
+    pub(super) definitions: bool,
 }
 
 /// Cycles under way, the one that is answered first.
@@ -100,7 +115,7 @@ impl Cycles {
 
     /// Whether that one has more than names.
     pub(super) fn has_run(&self) -> bool {
-        self.0.back().is_some_and(|cycle| cycle.runs && !cycle.complete)
+        self.0.back().is_some_and(|cycle| !cycle.complete && (cycle.bound || cycle.runs > 0))
     }
 
     /// Whether no ready for query is due, so that what the last one said is where the server is.
@@ -111,6 +126,17 @@ impl Cycles {
     /// Whether what ends the one that is answered went up; `None`: nothing is under way.
     pub(super) fn answered_is_complete(&self) -> Option<bool> {
         self.0.front().map(|cycle| cycle.complete)
+    }
+
+    /// Whether one that is to be answered may change what a message in the next one means.
+    pub(super) fn sway_next(&self) -> bool {
+        self.0.iter().any(|cycle| cycle.complete && cycle.sways != Sways::default())
+    }
+
+    /// What the one that the caller's next message belongs to may have changed so far.
+    pub(super) fn sways(&self) -> Sways {
+        let open = self.0.back().filter(|cycle| !cycle.complete);
+        open.map(|cycle| cycle.sways).unwrap_or_default()
     }
 
     /// What ends the current one went up.

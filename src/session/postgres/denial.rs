@@ -113,7 +113,7 @@ impl Session {
         self.queue.is_empty() && self.cycles.is_quiet() && self.tx == TxStatus::Idle
     }
 
-    fn log_refusal<J: Journal>(&self, denied: &Denied, worker: &mut Worker<J>) {
+    pub(super) fn log_refusal<J: Journal>(&self, denied: &Denied, worker: &mut Worker<J>) {
         worker.count(denied.refusal);
         if let Some(resource) = self.resource {
             worker.counts.decided(resource, false);

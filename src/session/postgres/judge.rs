@@ -16,8 +16,8 @@ use super::settings::{self, Setting};
 use super::texts::ENTRY_COST;
 use crate::base::{ResourceId, RuleId};
 use crate::policy::{
-    self, Action, Attr, Columns, Decision, DenialKind, Functions, Grant, Row, Sql, SqlFunction,
-    Table,
+    self, Action, Attr, Columns, Decision, DenialKind, Functions, Grant, Need, Row, Sql,
+    SqlFunction, Table,
 };
 use crate::session::asserted::Asserted;
 use crate::session::gate;
@@ -159,6 +159,7 @@ impl Court<'_> {
                     found = Some(grant);
                     judged.push(part);
                 }
+                Decision::Hold(need) => return Verdict::Deny(unasked(&need)),
                 Decision::Deny(denial) => {
                     let harmless = part.0.is_harmless(part.1);
                     if denial.kind != DenialKind::NoRule || !harmless {
@@ -171,6 +172,7 @@ impl Court<'_> {
         if judged.len() > 1 {
             match self.decide(&judged) {
                 Decision::Permit(grant) => found = Some(grant),
+                Decision::Hold(need) => return Verdict::Deny(unasked(&need)),
                 Decision::Deny(denial) => return Verdict::Deny(denied(denial.rule)),
             }
         }
@@ -185,6 +187,7 @@ impl Court<'_> {
         let action = self.action(Sql::UNREADABLE);
         match gate::decide_all(self.policy, self.principal, self.row, [action]) {
             Decision::Permit(grant) => Verdict::Permit(Rc::new(grant)),
+            Decision::Hold(need) => Verdict::Deny(unasked(&need)),
             Decision::Deny(denial) => Verdict::Deny(Denied {
                 rule: denial.rule,
                 ..Denied::of(Refusal::Denied, "The statement cannot be read.")
@@ -295,7 +298,11 @@ impl Analysis {
     }
 
     /// A PREPARE of that name that stands before `place` in the same text.
-    fn prepared_before(self: &Rc<Self>, place: usize, name: &[u8]) -> Option<Rc<Prepared>> {
+    pub(super) fn prepared_before(
+        self: &Rc<Self>,
+        place: usize,
+        name: &[u8],
+    ) -> Option<Rc<Prepared>> {
         let before = self.statements.get(..place)?;
         let found = before.iter().rposition(
             |statement| matches!(&statement.act, Act::Prepare { name: made } if made.as_bytes() == name),
@@ -345,6 +352,11 @@ const BEYOND: [&str; 1] = ["nextval"];
 
 fn denied(rule: Option<RuleId>) -> Denied {
     Denied { rule, ..Denied::of(Refusal::Denied, "") }
+}
+
+/// An approval that nobody can be asked for on this protocol.
+fn unasked(need: &Need) -> Denied {
+    denied(Some(need.rule()))
 }
 
 /// What no rule can permit, since it would undo what the gateway holds for the session.

@@ -10,8 +10,9 @@ pub(super) enum Next {
     Part(usize),
     /// A whole message of so many bytes stands in the input.
     Whole { tag: u8, len: usize },
-    /// A long message begins that may pass in parts; so many of its bytes are there.
-    Begins { tag: u8, len: usize },
+    /// A long message begins that may pass in parts; so many of its bytes are there, and so many its
+    /// body has.
+    Begins { tag: u8, len: usize, body: usize },
     /// So many bytes are kept; nothing is whole yet.
     Kept(usize),
     /// So many bytes complete the message that is kept.
@@ -32,20 +33,31 @@ pub(super) struct Leg {
 }
 
 impl Leg {
+    /// Whether a part of a message passed, and the rest is to come.
+    pub(super) fn is_passing(&self) -> bool {
+        self.left > 0
+    }
+
+    /// So many bytes that were shown last, of a message that passes in parts or a whole one, are
+    /// shown again as a part.
+    pub(super) fn unread(&mut self, len: usize) {
+        self.left += len;
+    }
+
     /// Whether a message is in the middle.
     pub(super) fn is_within(&self) -> bool {
         self.left > 0 || !self.kept.is_empty()
     }
 
-    /// Looks at what stands next in `input`. `streams` says which messages may pass in parts;
-    /// `len_max` bounds all others.
+    /// Looks at what stands next in `input`. `streams` says by tag and body length which
+    /// messages may pass in parts; `len_max` bounds all others.
     ///
     /// # Errors
     /// [`WireError`] for a length that cannot be, [`WireError::TooLong`] above `len_max`.
     pub(super) fn next(
         &mut self,
         input: &[u8],
-        streams: impl FnOnce(u8) -> bool,
+        streams: impl FnOnce(u8, usize) -> bool,
         len_max: usize,
     ) -> Result<Next, WireError> {
         if input.is_empty() {
@@ -67,9 +79,9 @@ impl Leg {
         if len <= input.len() {
             return Ok(Next::Whole { tag: head.tag, len });
         }
-        if streams(head.tag) {
+        if streams(head.tag, head.len) {
             self.left = len - input.len();
-            return Ok(Next::Begins { tag: head.tag, len: input.len() });
+            return Ok(Next::Begins { tag: head.tag, len: input.len(), body: head.len });
         }
         if len > len_max {
             return Err(WireError::TooLong);
@@ -90,7 +102,7 @@ impl Leg {
 }
 
 /// A message up to this length is waited for in the runtime's buffer.
-const SHOWN_MAX: usize = 8 << 10;
+pub(super) const SHOWN_MAX: usize = 8 << 10;
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
@@ -112,7 +124,7 @@ mod tests {
             shown = (shown + step).min(input.len());
             loop {
                 let rest = input.get(at..shown).unwrap();
-                match leg.next(rest, |tag| tag == b'D', 1 << 20).unwrap() {
+                match leg.next(rest, |tag, _| tag == b'D', 1 << 20).unwrap() {
                     Next::More => break,
                     Next::Part(len) | Next::Kept(len) => at += len,
                     Next::Completes(len) => {
@@ -127,7 +139,7 @@ mod tests {
                         tags.push(tag);
                         bytes += len;
                     }
-                    Next::Begins { tag, len } => {
+                    Next::Begins { tag, len, .. } => {
                         at += len;
                         tags.push(tag);
                     }
@@ -161,6 +173,6 @@ mod tests {
         let long = message(b'Q', 2_000);
         let mut leg = Leg::default();
         let begun = long.get(..100).unwrap();
-        assert_eq!(leg.next(begun, |_| false, 1_000), Err(WireError::TooLong));
+        assert_eq!(leg.next(begun, |_, _| false, 1_000), Err(WireError::TooLong));
     }
 }

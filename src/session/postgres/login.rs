@@ -158,8 +158,14 @@ impl Session {
                     })
                 }
                 Ok(Backend::Status { name, value }) => {
+                    self.sway.reports(name);
                     if is_told(name) {
-                        write::status(name, value, &mut login.statuses);
+                        let mut cleared = Vec::new();
+                        let plan = self.masking.as_ref().map(|masking| &masking.plan);
+                        let changed =
+                            plan.is_some_and(|plan| plan.clear_statement(value, &mut cleared));
+                        let told = if changed { &cleared } else { value };
+                        write::status(name, told, &mut login.statuses);
                     }
                     if login.statuses.len() > LOGIN_LEN_MAX {
                         Err(Fault("settings without end"))

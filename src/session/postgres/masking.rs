@@ -2,14 +2,17 @@
 //!
 //! The plan is the union of all masks that a statement of the caller could owe. The numbers of its
 //! columns are read from the catalog before the caller is let in, and again after a statement that
-//! may have changed definitions, and from time to time. A relation that was made meanwhile gives out
-//! NULL until then.
+//! may have changed definitions, and from time to time. A relation, or a column of one, that was made
+//! meanwhile gives out NULL until then. Where the columns were found before, in any session, they are
+//! looked for again: a name is not all that a mask goes by.
 
-use super::columns::{CatalogError, Columns, Reading};
+use super::columns::{Before, CatalogError, Columns, Reading};
 use super::judge::Analysis;
+use super::passage::Passage;
 use super::rows::{RowMask, RowPlan};
-use crate::base::Now;
-use crate::mask::{Level, Plan};
+use crate::base::{ExchangeId, Now};
+use crate::mask::{ColumnRule, Level, Plan};
+use crate::session::relations::{Relations, Spot};
 use crate::sql::{Access, Act, Kind, Statement};
 use crate::wire::postgres::{self as wire, Fields, TxStatus, write};
 use std::sync::Arc;
@@ -20,13 +23,20 @@ pub(super) struct Masking {
     pub(super) columns: Columns,
     /// The catalog may have changed since it was read.
     stale: bool,
+    /// A definition went since it was read.
+    pub(super) defined: bool,
+    /// It was read in a transaction, which may undo what it says.
+    open: bool,
     read_ns: u64,
     pub(super) refresh: Option<Refresh>,
-    /// Of the rows that come.
+    /// Of the rows that come, and the plan that it was made by.
     pub(super) rows: Option<RowPlan>,
-    mask: RowMask,
+    pub(super) rows_by: Arc<Plan>,
+    pub(super) mask: RowMask,
     /// Rows that were rewritten and are not released yet.
     pub(super) written: Vec<u8>,
+    /// Of rows that are masked while they come.
+    pub(super) passage: Passage,
 }
 
 /// The catalog is being read.
@@ -34,6 +44,8 @@ pub(super) struct Refresh {
     rows: Vec<Vec<u8>>,
     bytes: usize,
     failed: bool,
+    /// Where the columns were found before.
+    known: Vec<Before>,
     /// What the caller is told when it was read for the first time.
     pub(super) first: Option<(Vec<u8>, TxStatus)>,
 }
@@ -42,13 +54,17 @@ impl Masking {
     pub(super) fn new(plan: Arc<Plan>) -> Self {
         Self {
             stale: plan.has_columns(),
+            rows_by: Arc::clone(&plan),
             plan,
             columns: Columns::default(),
+            defined: false,
+            open: false,
             read_ns: 0,
             refresh: None,
             rows: None,
             mask: RowMask::default(),
             written: Vec::new(),
+            passage: Passage::default(),
         }
     }
 
@@ -65,9 +81,15 @@ impl Masking {
     pub(super) fn noticed(&mut self, statement: &Statement) {
         let changes = [Kind::Ddl, Kind::Do, Kind::Call, Kind::Unknown];
         let kinds = changes.into_iter().any(|kind| statement.kinds.contains(kind));
-        if kinds || statement.functions.iter().any(|function| !function.plain) {
+        let undoes = matches!(statement.act, Act::RollbackTo { .. }) && self.open;
+        if kinds || undoes || statement.functions.iter().any(|function| !function.plain) {
             self.stale = self.plan.has_columns();
         }
+    }
+
+    /// No transaction is open any more.
+    pub(super) fn settled(&mut self) {
+        self.stale |= std::mem::take(&mut self.open);
     }
 
     /// Whether the columns of the plan in force are known.
@@ -75,47 +97,121 @@ impl Masking {
         self.columns.fits(self.plan.columns())
     }
 
-    /// The text that reads the catalog, where that is due.
-    pub(super) fn due(&self, now: Now) -> Option<String> {
+    /// Whether the catalog is to be read.
+    pub(super) fn is_due(&self, now: Now) -> bool {
         let old = now.mono_ns.saturating_sub(self.read_ns) > READ_NS;
-        let due = self.plan.has_columns() && (self.stale || old) && self.refresh.is_none();
-        if due { super::columns::query(self.plan.columns()) } else { None }
+        self.plan.has_columns() && (self.stale || old) && self.refresh.is_none()
     }
 
-    pub(super) fn begin(&mut self, first: Option<(Vec<u8>, TxStatus)>) {
-        self.refresh = Some(Refresh { rows: Vec::new(), bytes: 0, failed: false, first });
+    /// Begins to read the catalog of the database at `place`: the text that asks it.
+    pub(super) fn begin(
+        &mut self,
+        first: Option<(Vec<u8>, TxStatus)>,
+        place: &str,
+        relations: &Relations,
+    ) -> Option<String> {
+        let known = before(&self.plan, place, relations);
+        let text = super::columns::query(self.plan.columns(), &known)?;
+        self.refresh = Some(Refresh { rows: Vec::new(), bytes: 0, failed: false, known, first });
+        Some(text)
     }
 
-    /// Takes the rows that were read over.
-    pub(super) fn finish(&mut self, refresh: &Refresh, now: Now) -> Result<(), CatalogError> {
+    /// Takes the rows that were read over. What an open transaction says is not kept for others, for
+    /// it may not come to be.
+    pub(super) fn finish(
+        &mut self,
+        refresh: &Refresh,
+        now: Now,
+        (place, keeps): (&str, bool),
+        relations: &Relations,
+    ) -> Result<(), CatalogError> {
         if refresh.failed {
             return Err(CatalogError::Unexpected);
         }
-        let mut reading = Reading::new(self.plan.columns());
+        let mut reading = Reading::new(self.plan.columns(), &refresh.known);
         for row in &refresh.rows {
             reading.row(row)?;
         }
         self.columns = reading.finish()?;
         (self.stale, self.read_ns) = (false, now.mono_ns);
+        self.defined = false;
+        self.open |= !keeps;
+        for (rule, column) in self.plan.columns().iter().enumerate().filter(|_| keeps) {
+            let asked: Vec<_> = of_rule(&refresh.known, rule).collect();
+            let found = self.columns.spots(rule);
+            relations.learn(place, &column.name().to_string(), &asked, found);
+        }
         Ok(())
     }
 
-    /// Whether rows must be looked at whole.
-    pub(super) fn rewrites(&self) -> bool {
-        self.refresh.is_some() || self.rows.as_ref().is_some_and(|rows| !rows.is_pass())
+    /// Whether a column that was there is nowhere any more.
+    pub(super) fn is_lost(&self, place: &str, relations: &Relations) -> bool {
+        let gone = |(rule, column): (usize, &ColumnRule)| {
+            let known = || relations.known(place, &column.name().to_string());
+            self.columns.spots(rule).is_empty() && known().is_some()
+        };
+        self.plan.columns().iter().enumerate().any(gone)
     }
 
-    /// Plans for the rows of these columns, which a statement gives out.
-    pub(super) fn plan_rows(&mut self, columns: wire::Columns<'_>, statement: Option<&Statement>) {
+    /// Says which columns are not where their masks have them.
+    pub(super) fn warn(&self, link: ExchangeId) {
+        let name = |rule: usize| self.plan.columns().get(rule).map(ColumnRule::name);
+        for missing in self.columns.missing() {
+            if let Some(column) = name(missing.rule) {
+                tracing::warn!(request = %link, %column, "a masked column is not there");
+            }
+        }
+        for moved in self.columns.moved() {
+            if let Some(column) = name(moved.rule) {
+                let now = &moved.name;
+                tracing::warn!(request = %link, %column, %now, "a masked column has another name");
+            }
+        }
+    }
+
+    /// Plans for the rows of these columns, which a statement gives out. `runs` is what it executes by
+    /// its name, or itself; `None`: that is not known.
+    pub(super) fn plan_rows(
+        &mut self,
+        columns: wire::Columns<'_>,
+        statement: Option<&Statement>,
+        runs: Option<&Statement>,
+    ) {
         let count = columns.len();
         let outputs = statement.and_then(|statement| statement.columns.outputs.as_ref());
         let outputs = outputs.filter(|outputs| outputs.len() == count);
         let independent =
             |place: usize| outputs.is_some_and(|all| all.get(place).copied().unwrap_or(false));
         let tainted = statement.is_none_or(|statement| self.is_tainted(statement));
-        let plan = RowPlan::of(columns.iter(), &self.columns, &self.plan, tainted, &independent);
+        let mut plan =
+            RowPlan::of(columns.iter(), &self.columns, &self.plan, tainted, &independent);
         self.stale |= plan.has_unknown();
+        match runs {
+            _ if !self.hides() => {}
+            Some(statement) => self.hide_ruled(&mut plan, columns, statement),
+            None => plan.hide(|_| true),
+        }
         self.rows = Some(plan);
+        // Another one may be in force before they have come.
+        self.rows_by = Arc::clone(&self.plan);
+    }
+
+    /// Whether rows may be withheld by what their statement is.
+    fn hides(&self) -> bool {
+        self.plan.has_columns() && !self.plan.blocks_all()
+    }
+
+    /// What a rewrite rule puts into the answer to a write has the names and origins that it likes.
+    fn hide_ruled(&self, plan: &mut RowPlan, columns: wire::Columns<'_>, statement: &Statement) {
+        let writes = [Kind::Insert, Kind::Update, Kind::Delete, Kind::Merge];
+        let writes = writes.into_iter().any(|kind| statement.kinds.contains(kind));
+        if !writes || matches!(statement.act, Act::Explain { .. }) {
+            return;
+        }
+        let ruled: Vec<bool> =
+            columns.iter().map(|column| self.columns.is_ruled(column.table)).collect();
+        let all = !statement.columns.returns;
+        plan.hide(|place| all || ruled.get(place).copied().unwrap_or(true));
     }
 
     /// Masks a row; what comes of it is in `written`.
@@ -125,7 +221,7 @@ impl Masking {
     pub(super) fn row(&mut self, message: &[u8]) -> Result<(), ()> {
         let body = message.get(wire::FRAME_HEAD..).unwrap_or_default();
         let Some(rows) = &self.rows else { return Err(()) };
-        match rows.rewrite(body, &self.plan, &mut self.mask, &mut self.written) {
+        match rows.rewrite(body, &self.rows_by, &mut self.mask, &mut self.written) {
             Ok(true) => Ok(()),
             Ok(false) => {
                 self.written.extend_from_slice(message);
@@ -186,6 +282,13 @@ impl Masking {
             || matches!(statement.act, Act::Fetch { .. } | Act::Execute { .. })
             || statement.functions.iter().any(|function| !function.plain)
             || statement.accesses.iter().any(|access| self.touches(access))
+            || statement.accesses.iter().any(|access| access.write && self.is_ruled(access))
+    }
+
+    /// Whether rewrite rules make of a write what they like.
+    fn is_ruled(&self, access: &Access) -> bool {
+        let name = access.table.to_string();
+        self.columns.is_ruled_by_name(name.as_bytes())
     }
 
     /// Whether values in a text may be those of masked columns.
@@ -342,6 +445,19 @@ impl Refresh {
         }
         None
     }
+}
+
+/// Where the columns of a plan were found before.
+pub(super) fn before(plan: &Plan, place: &str, relations: &Relations) -> Vec<Before> {
+    let of = |(rule, column): (usize, &ColumnRule)| {
+        let spots = relations.known(place, &column.name().to_string()).unwrap_or_default();
+        spots.into_iter().map(move |spot| (rule, spot)).collect::<Vec<_>>()
+    };
+    plan.columns().iter().enumerate().flat_map(of).collect()
+}
+
+fn of_rule(known: &[Before], rule: usize) -> impl Iterator<Item = Spot> + '_ {
+    known.iter().filter(move |(of, _)| *of == rule).map(|(_, spot)| *spot)
 }
 
 /// How old what was read may be.

@@ -25,14 +25,17 @@ mod caller;
 mod cancel;
 mod catalog;
 mod columns;
+mod copying;
 mod cycle;
 mod denial;
 mod judge;
 mod leg;
 mod literals;
 mod login;
+mod long;
 mod masking;
 mod oauth;
+mod passage;
 mod passing;
 mod queue;
 mod refresh;
@@ -43,6 +46,7 @@ mod settings;
 mod standing;
 mod start;
 mod statements;
+mod sway;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests;
@@ -50,7 +54,7 @@ mod texts;
 mod upstream;
 mod verdicts;
 
-pub use catalog::{MissingColumn, catalog_query, missing_columns};
+pub use catalog::{CatalogQuery, Found, MissingColumn, MovedColumn};
 pub use judge::{Asked, asked};
 pub use refuse::POISON;
 pub(super) use texts::Texts;
@@ -71,6 +75,7 @@ use crate::policy::{Durable, Grant, RecordLevel};
 use crate::record::{Journal, Position};
 use crate::wire::postgres::TxStatus;
 use beside::{Beside, Serves, Wanted};
+use copying::Ended;
 use core::net::SocketAddr;
 use cycle::Cycles;
 use leg::Leg;
@@ -81,6 +86,7 @@ use refuse::Denied;
 use start::Start;
 use std::rc::Rc;
 use std::sync::Arc;
+use sway::Sway;
 use verdicts::Verdicts;
 
 /// Where a connection stands; see the module.
@@ -175,6 +181,10 @@ pub struct Session {
     verdicts: Verdicts,
     cycles: Cycles,
     skip: Option<Skip>,
+    /// The COPY that was ended last.
+    ended: Ended,
+    /// Whether what is sent may change what comes behind it.
+    sway: Sway,
     /// A message of the caller that waits for answers: what it names is open, or a COPY may be
     /// under way. Nothing behind it is read.
     parked: Option<Vec<u8>>,
@@ -233,6 +243,8 @@ impl Session {
             verdicts: Verdicts::default(),
             cycles: Cycles::default(),
             skip: None,
+            ended: Ended::default(),
+            sway: Sway::default(),
             parked: None,
             asked: false,
             passing: false,
@@ -336,7 +348,9 @@ impl Session {
             Input::UpstreamEnd(id, ending) if id == self.serves.exchange => {
                 self.on_upstream_end(ending, now, worker, out);
             }
-            Input::Timer if self.stall.wake(now) => {}
+            Input::Timer if self.stall.wake(now) => {
+                self.release_paced(now, worker, out);
+            }
             Input::Timer => {
                 if self.deadline(worker).is_some_and(|at| at <= now.mono_ns) {
                     self.on_deadline(now, worker, out);
@@ -350,7 +364,10 @@ impl Session {
             Input::Connected(..)
             | Input::ConnectFailed(..)
             | Input::UpstreamEnd(..)
-            | Input::Durable(_) => {}
+            | Input::Durable(_)
+            | Input::News
+            | Input::Verdict(..)
+            | Input::Shown(..) => {}
         }
         0
     }
@@ -371,8 +388,8 @@ impl Session {
     }
 
     fn takes_messages(&self) -> bool {
-        let waits = self.parked.is_some() || self.is_refreshing() || self.fatal;
-        !waits && !self.queue.is_full()
+        let waits = self.is_refreshing() || self.is_settling() || self.fatal;
+        self.parked.is_none() && !self.queue.is_full() && !waits
     }
 
     /// When [`Input::Timer`] is due, in monotonic nanoseconds.

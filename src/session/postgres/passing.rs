@@ -81,8 +81,8 @@ impl Session {
         }
     }
 
-    /// A message of the gateway's own goes up.
-    pub(super) fn say_up<J: Journal>(
+    /// A message of the gateway's own goes up, in the cycle that was begun last.
+    pub(super) fn say_last<J: Journal>(
         &mut self,
         write: impl FnOnce(&mut Vec<u8>),
         now: Now,
@@ -90,7 +90,6 @@ impl Session {
         out: &mut Out,
     ) {
         let Some((grant, _)) = self.opener() else { return };
-        self.cycles.current(now).begun = true;
         let subject = self.subject(true);
         self.stage.clear();
         self.stage.write_with(write);
@@ -102,6 +101,18 @@ impl Session {
             }
             Err(_) => self.unrecordable(now, worker, out),
         }
+    }
+
+    /// A message of the gateway's own goes up.
+    pub(super) fn say_up<J: Journal>(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>),
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        self.cycles.current(now).begun = true;
+        self.say_last(write, now, worker, out);
     }
 }
 

@@ -69,6 +69,10 @@ impl Expect {
         }
     }
 
+    fn is_sync(&self) -> bool {
+        matches!(self, Self::Sync)
+    }
+
     /// Whether ready for query ends it.
     fn is_last(&self) -> bool {
         matches!(self, Self::Sync | Self::OwnSync | Self::Simple { .. } | Self::PoisonSimple { .. })
@@ -159,6 +163,45 @@ impl Queue {
         matches!(self.due.back(), Some(Expect::OwnSync))
     }
 
+    /// The statement that is running.
+    pub(super) fn running(&self) -> Option<&Statement> {
+        match self.due.front()? {
+            Expect::Execute { prepared, .. } => prepared.statement(),
+            Expect::Simple { analysis, complete, .. } => analysis.statements.get(*complete),
+            _ => None,
+        }
+    }
+
+    /// The statement whose data may be asked for, and its place in the text; without: all of it.
+    pub(super) fn copying(&self) -> Option<(Rc<Analysis>, Option<usize>)> {
+        match self.due.iter().find(|expect| expect.copies_in())? {
+            Expect::Execute { prepared, .. } => {
+                Some((Rc::clone(&prepared.analysis), Some(prepared.place)))
+            }
+            Expect::Simple { analysis, .. } => Some((Rc::clone(analysis), None)),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing is under way between what is running and its end.
+    pub(super) fn is_alone(&self) -> bool {
+        match (self.due.front(), self.due.get(1)) {
+            (Some(Expect::Simple { analysis, .. }), _) => analysis.statements.len() == 1,
+            (Some(Expect::Execute { .. }), next) => next.is_none_or(|next| next.is_sync()),
+            _ => false,
+        }
+    }
+
+    /// Whether nothing is under way behind the end of what is running.
+    pub(super) fn is_last(&self) -> bool {
+        self.due.len() == 1 || self.due.len() == 2 && self.due.get(1).is_some_and(Expect::is_sync)
+    }
+
+    /// Whether the end of what is running went up.
+    pub(super) fn has_end(&self) -> bool {
+        self.due.iter().any(Expect::is_last)
+    }
+
     /// Whether a COPY FROM STDIN may be under way.
     pub(super) fn may_copy(&self) -> bool {
         self.copying.is_some()
@@ -217,6 +260,11 @@ impl Queue {
             _ => Change::None,
         };
         self.named(change, self.statements.get(name))
+    }
+
+    /// The statement that `name` stands for by the answers that are in: that is what runs at the front.
+    pub(super) fn confirmed(&self, name: &[u8]) -> Option<&Rc<Prepared>> {
+        self.statements.get(key(name))
     }
 
     /// The statement that the portal runs.

@@ -5,6 +5,7 @@ use super::literals;
 use super::masking::Masking;
 use super::queue::Named;
 use super::refuse::Denied;
+use super::sway::only_ends;
 use super::{Phase, Session};
 use crate::base::Now;
 use crate::mask::Cleared;
@@ -17,6 +18,11 @@ use crate::session::worker::{Held, Worker};
 use crate::sql::{Act, Kind as Sort, Statement};
 use crate::wire::postgres::{Backend, TxStatus, write};
 use std::rc::Rc;
+
+/// What a database is known by among those that masks were read for.
+pub(super) fn place(authority: &str, database: &str) -> String {
+    format!("{authority}/{database}")
+}
 
 impl Session {
     /// Makes ready what the connection may owe.
@@ -33,24 +39,15 @@ impl Session {
         }
     }
 
-    /// Whether the catalog is being read, and everything waits for it.
+    /// Whether the server is asked something by the gateway itself, and everything waits for it.
     pub(super) fn is_refreshing(&self) -> bool {
-        self.masking.as_ref().is_some_and(|masking| masking.refresh.is_some())
+        self.sway.is_asking()
+            || self.masking.as_ref().is_some_and(|masking| masking.refresh.is_some())
     }
 
     /// Whether rows under this grant are masked.
     pub(super) fn owes_mask(&self, grant: &Grant) -> bool {
         !grant.masks().is_empty()
-    }
-
-    /// A statement goes that may change the catalog.
-    pub(super) fn notice(&mut self, analysis: &Rc<Analysis>, place: Option<usize>) {
-        let Some(masking) = &mut self.masking else { return };
-        for (at, statement) in analysis.statements.iter().enumerate() {
-            if place.is_none_or(|place| place == at) {
-                masking.noticed(statement);
-            }
-        }
     }
 
     /// Why a statement that owes a mask cannot keep it.
@@ -80,6 +77,10 @@ impl Session {
         {
             return Some("Beside other statements a definition cannot be followed: send it alone.");
         }
+        // It goes before the catalog can be read again, for that takes a Sync.
+        if masking.defined && !only_ends(analysis) {
+            return Some("Behind a definition it cannot be followed: send it behind a Sync.");
+        }
         let mut statements = analysis.statements.iter().enumerate();
         statements.find_map(|(at, statement)| {
             if place.is_some_and(|place| place != at) {
@@ -108,6 +109,13 @@ impl Session {
         changed.then_some(cleared)
     }
 
+    /// The value of a setting as it may be told and recorded; `None`: as it is.
+    pub(super) fn cleared_status(&self, value: &[u8]) -> Option<Vec<u8>> {
+        let masking = self.masking.as_ref()?;
+        let mut cleared = Vec::new();
+        masking.plan.clear_statement(value, &mut cleared).then_some(cleared)
+    }
+
     /// A value that is bound to a statement, as the record may hold it.
     pub(super) fn recorded_value(&self, analysis: &Analysis, value: &[u8]) -> Vec<u8> {
         let mut cleared = Vec::new();
@@ -132,51 +140,65 @@ impl Session {
         worker: &mut Worker<J>,
         out: &mut Out,
     ) -> bool {
-        let Some(text) = self.masking.as_ref().and_then(|masking| masking.due(now)) else {
-            return false;
-        };
-        if let Some(masking) = &mut self.masking {
-            masking.begin(Some((statuses.to_vec(), status)));
-        }
+        let place = self.place();
+        let due = self.masking.as_mut().filter(|masking| masking.is_due(now));
+        let first = Some((statuses.to_vec(), status));
+        let text = due.and_then(|masking| masking.begin(first, &place, &worker.relations));
+        let Some(text) = text else { return false };
         self.say_link(&text, now, worker, out);
         true
     }
 
-    /// Reads the catalog again where that is due and nothing is under way.
+    /// What the database is known by among those that masks were read for.
+    fn place(&self) -> String {
+        let snapshot = self.snapshot.as_ref();
+        let view = self.resource.and_then(|id| snapshot.and_then(|one| one.resource(id)));
+        view.map(|view| place(&view.authority, &view.database)).unwrap_or_default()
+    }
+
+    /// Asks the session in hand what is to be known of its settings, and home for the catalog where
+    /// that is due, if nothing is under way.
     pub(super) fn refresh_if_due<J: Journal>(
         &mut self,
         now: Now,
         worker: &mut Worker<J>,
         out: &mut Out,
     ) -> bool {
-        let quiet = self.is_home()
-            && self.queue.is_empty()
-            && self.cycles.is_quiet()
-            && self.skip.is_none()
-            && self.tx != TxStatus::Failed;
+        let quiet = self.is_between() && self.tx != TxStatus::Failed;
         // Other rules may owe other masks, whose columns are to be known before a statement is judged.
         if quiet && !self.is_of_now(worker) && !self.still_known(now, worker, out) {
             return true;
         }
-        let text = self.masking.as_ref().filter(|_| quiet).and_then(|masking| masking.due(now));
-        let Some(text) = text else { return false };
-        if let Some(masking) = &mut self.masking {
-            masking.begin(None);
+        if quiet && let Some(text) = self.sway.ask() {
+            self.say_link(text, now, worker, out);
+            return true;
         }
+        if !quiet || !self.masking.as_ref().is_some_and(|masking| masking.is_due(now)) {
+            return false;
+        }
+        if !self.is_home() {
+            // What waits comes back when the catalog was read there.
+            self.turn_home(now, worker, out);
+            return true;
+        }
+        let place = self.place();
+        let masking = self.masking.as_mut();
+        let text = masking.and_then(|masking| masking.begin(None, &place, &worker.relations));
+        let Some(text) = text else { return false };
         self.say_link(&text, now, worker, out);
         true
     }
 
-    /// A query of the gateway's own, recorded with connecting.
-    fn say_link<J: Journal>(
+    /// A query of the gateway's own in the session in hand, recorded with what opened that.
+    pub(super) fn say_link<J: Journal>(
         &mut self,
         text: &str,
         now: Now,
         worker: &mut Worker<J>,
         out: &mut Out,
     ) {
-        let Some(grant) = self.connect.clone() else { return };
-        let subject = self.link_subject();
+        let Some((grant, _)) = self.opener() else { return };
+        let subject = self.opening_subject();
         self.stage.clear();
         self.stage.write_with(|to| write::query(text.as_bytes(), to));
         let cleared = Cleared::generated(&mut self.stage);
@@ -197,6 +219,9 @@ impl Session {
         worker: &mut Worker<J>,
         out: &mut Out,
     ) {
+        if self.sway.is_asking() {
+            return self.on_path(message, now, worker, out);
+        }
         let Some(masking) = &mut self.masking else { return };
         let Some(mut refresh) = masking.refresh.take() else { return };
         let Some(status) = refresh.take(message) else {
@@ -204,20 +229,21 @@ impl Session {
             return;
         };
         self.tx = status;
-        let read = masking.finish(&refresh, now);
+        let (place, relations) = (self.place(), std::sync::Arc::clone(&worker.relations));
+        let Some(masking) = &mut self.masking else { return };
+        let kept = (place.as_str(), status == TxStatus::Idle);
+        let read = masking.finish(&refresh, now, kept, &relations);
         let gone = masking.columns.missing().iter().any(|missing| missing.table);
-        let plan = std::sync::Arc::clone(&masking.plan);
-        for missing in masking.columns.missing() {
-            if let Some(rule) = plan.columns().get(missing.rule) {
-                tracing::warn!(request = %self.link, column = %rule.name(), "a masked column is not there");
-            }
-        }
+        let lost = read.is_ok() && masking.is_lost(&place, &relations);
+        masking.warn(self.link);
         // A column that goes by another name would be given out unmasked.
-        if read.is_err() || gone {
-            let detail = if gone {
+        if read.is_err() || gone || lost {
+            let detail = if read.is_err() {
+                "What is to be masked cannot be read from the catalog."
+            } else if gone {
                 "A masked column is not in its table any more: the masks must be looked at."
             } else {
-                "What is to be masked cannot be read from the catalog."
+                "A masked table that was there is gone: the masks must be looked at."
             };
             tracing::error!(request = %self.link, detail, "the masks cannot be kept");
             return self.refuse_all(&Denied::of(Refusal::Unmaskable, detail), now, worker, out);

@@ -3,6 +3,7 @@
 use crate::base::{ExchangeId, RuleId};
 use crate::session::refusal::Refusal;
 use crate::wire::postgres::write;
+use std::rc::Rc;
 
 /// A refused message: what it is answered with, once the upstream is where it must be for that.
 #[derive(Clone, Debug)]
@@ -15,12 +16,15 @@ pub(super) struct Denied {
     pub(super) code: Option<&'static str>,
     /// What helps, where that is known.
     pub(super) hint: Option<&'static str>,
+    /// What is told instead of the detail, and a hint: names of columns that the caller was told,
+    /// and numbers; nothing of a value.
+    pub(super) told: Option<Rc<(String, &'static str)>>,
 }
 
 impl Denied {
     /// A refusal by its kind and what was wrong.
     pub(super) fn of(refusal: Refusal, detail: &'static str) -> Self {
-        Self { refusal, detail, rule: None, code: None, hint: None }
+        Self { refusal, detail, rule: None, code: None, hint: None, told: None }
     }
 
     /// What policy permits and cannot be done as it was sent.
@@ -82,9 +86,12 @@ pub(super) fn error(
     }
     message.push_str(&id);
     message.push(')');
-    let detail = Some(denied.detail).filter(|text| !text.is_empty() && *text != title);
+    let told = denied.told.as_deref();
+    let detail = told.map_or(denied.detail, |(detail, _)| detail);
+    let detail = Some(detail).filter(|text| !text.is_empty() && *text != title);
     let hint = (denied.refusal == Refusal::Denied)
-        .then(|| format!("`weirgate policy explain --request {id}` tells why."));
+        .then(|| format!("`weirgate policy explain --request {id}` tells why."))
+        .or_else(|| told.map(|(_, hint)| (*hint).to_owned()));
     let severity = if fatal { "FATAL" } else { "ERROR" };
     let hint = denied.hint.or(hint.as_deref());
     write::error(severity, code(denied), &message, detail, hint, to);

@@ -6,16 +6,17 @@
 //!
 //! A cell goes by the rule of its column; else it is NULL where it may be computed of what is masked,
 //! or of a relation that nothing is known of; else the detectors look through it if its type can hold
-//! a text. A row without a change is not copied. Estimate: a few ns for a cell that passes, and what
+//! a text. A row without a change is not copied. A row that is not whole goes by the same plan in
+//! [`long`](super::long). Estimate: a few ns for a cell that passes, and what
 //! its mask costs for one that does not; no allocation but for the room that is kept.
 
 use super::columns::Columns;
-use crate::mask::{Cell, CellMask, CellShape, Finds, Level, MaskError, Plan};
+use crate::mask::{Ahead, Cell, CellMask, CellShape, ColumnRule, Finds, Level, MaskError, Plan};
 use crate::wire::postgres::{BINARY, Cells, Column, WireError};
 
 /// What is done to a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Act {
+pub(super) enum Act {
     Pass,
     /// By the column rule at this place of the plan.
     Rule(usize, CellShape),
@@ -24,10 +25,29 @@ enum Act {
     Detect(CellShape),
 }
 
+impl Act {
+    /// The rule of the column, where it has one and the plan knows it.
+    pub(super) fn rule(self, plan: &Plan) -> Option<&ColumnRule> {
+        if let Self::Rule(rule, _) = self { plan.columns().get(rule) } else { None }
+    }
+
+    /// What becomes of a cell of `len` bytes, before they are there.
+    pub(super) fn ahead(self, plan: &Plan, len: usize) -> Result<Ahead, MaskError> {
+        match (self, self.rule(plan)) {
+            (Self::Pass, _) => Ok(Ahead::Same),
+            (Self::Null, _) | (Self::Rule(..), None) => Ok(Ahead::Null),
+            (Self::Rule(_, shape), rule) => CellMask::ahead(plan, rule, shape, len),
+            (Self::Detect(shape), _) => CellMask::ahead(plan, None, shape, len),
+        }
+    }
+}
+
 /// What is done to the rows of one portal. It holds for the plan and the formats that it was made of.
 #[derive(Clone, Debug)]
 pub(super) struct RowPlan {
     acts: Box<[Act]>,
+    /// What the columns are called, each name with a zero behind it; none where all rows pass.
+    names: Vec<u8>,
     is_pass: bool,
     has_unknown: bool,
 }
@@ -40,6 +60,18 @@ pub(super) enum RowError {
     Wire(WireError),
     /// A value in it is blocked.
     Mask(MaskError),
+    /// More of it would have to be kept than may be, for what this column is.
+    Long(TooLong),
+}
+
+/// Which columns of a row are too long for its masks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooLong {
+    /// The column, from 0.
+    pub(super) column: usize,
+    /// A column behind it whose new length must be known before; else the column itself is to be
+    /// masked, and only the whole cell tells what becomes of it.
+    pub(super) behind: Option<usize>,
 }
 
 impl From<WireError> for RowError {
@@ -57,12 +89,24 @@ impl From<MaskError> for RowError {
 /// Masks one row after the other; keeps its room.
 #[derive(Debug, Default)]
 pub(super) struct RowMask {
-    cells: CellMask,
+    pub(super) cells: CellMask,
     /// What stands for the cell in hand.
-    cell: Vec<u8>,
+    pub(super) cell: Vec<u8>,
 }
 
 impl RowMask {
+    /// Masks a whole cell that is not NULL; what stands for it is in `cell` where it is changed.
+    pub(super) fn whole(&mut self, act: Act, plan: &Plan, bytes: &[u8]) -> Result<Cell, MaskError> {
+        self.cell.clear();
+        let (rule, shape) = match (act, act.rule(plan)) {
+            (Act::Pass, _) => return Ok(Cell::Same),
+            // By a plan of another table of rules nothing is known of the cell.
+            (Act::Null, _) | (Act::Rule(..), None) => return Ok(Cell::Null),
+            (Act::Rule(_, shape) | Act::Detect(shape), rule) => (rule, shape),
+        };
+        self.cells.clear(plan, rule, shape, bytes, &mut self.cell)
+    }
+
     /// What was masked since [`Self::forget`].
     pub(super) fn finds(&self) -> Finds {
         self.cells.finds()
@@ -89,10 +133,13 @@ impl RowPlan {
         let fits = columns.fits(plan.columns());
         let closed = tainted && plan.has_columns() && plan.level() >= Level::DerivedClosed;
         let mut has_unknown = false;
+        let mut names = Vec::new();
         let act = |(place, column): (usize, Column<'_>)| {
             let shape = shape(&column, columns);
+            names.extend_from_slice(column.name);
+            names.push(0);
             let Column { table, attribute, .. } = column;
-            let unknown = !fits || columns.is_unknown(table) && attribute >= 0;
+            let unknown = !fits || columns.is_unknown(table, attribute);
             has_unknown |= unknown;
             if plan.blocks_all() {
                 return Act::Detect(shape);
@@ -102,7 +149,7 @@ impl RowPlan {
                 let shape = if masked.derived { CellShape::Other } else { shape };
                 return Act::Rule(masked.rule, shape);
             }
-            let row = attribute == 0 && columns.is_masked(table);
+            let row = attribute == 0 && columns.rows_tell(table);
             let computed = (table == 0 || attribute == 0) && !independent(place);
             if row || unknown || closed && computed {
                 return Act::Null;
@@ -115,7 +162,32 @@ impl RowPlan {
         };
         let acts: Box<[Act]> = described.enumerate().map(act).collect();
         let is_pass = acts.iter().all(|act| *act == Act::Pass);
-        Self { acts, is_pass, has_unknown }
+        if is_pass {
+            names = Vec::new();
+        }
+        Self { acts, names, is_pass, has_unknown }
+    }
+
+    /// What is done to each cell.
+    pub(super) fn acts(&self) -> &[Act] {
+        &self.acts
+    }
+
+    /// What the column at this place is called.
+    pub(super) fn name(&self, place: usize) -> String {
+        let name = self.names.split(|byte| *byte == 0).nth(place).unwrap_or_default();
+        String::from_utf8_lossy(name).into_owned()
+    }
+
+    /// Gives out NULL in these places, whatever the level: what comes there is not what the statement
+    /// says.
+    pub(super) fn hide(&mut self, hidden: impl Fn(usize) -> bool) {
+        for (place, act) in self.acts.iter_mut().enumerate() {
+            if hidden(place) {
+                *act = Act::Null;
+            }
+        }
+        self.is_pass = self.acts.iter().all(|act| *act == Act::Pass);
     }
 
     /// Whether every row goes on as it came; such rows need not be whole to go on.
@@ -180,19 +252,7 @@ impl RowPlan {
             let Some(cell) = cells.next()? else { return Err(WireError::Count.into()) };
             // NULL tells nothing that the mask could hide.
             let Some(bytes) = cell else { continue };
-            mask.cell.clear();
-            let became = match *act {
-                Act::Pass => Cell::Same,
-                Act::Null => Cell::Null,
-                Act::Detect(shape) => mask.cells.clear(plan, None, shape, bytes, &mut mask.cell)?,
-                Act::Rule(rule, shape) => match plan.columns().get(rule) {
-                    Some(rule) => {
-                        mask.cells.clear(plan, Some(rule), shape, bytes, &mut mask.cell)?
-                    }
-                    // A plan of another table of rules: nothing is known of the cell.
-                    None => Cell::Null,
-                },
-            };
+            let became = mask.whole(*act, plan, bytes)?;
             let (len, new): (i32, &[u8]) = match became {
                 Cell::Same => continue,
                 Cell::Null => (-1, b""),

@@ -13,7 +13,7 @@ use super::beside::Wanted;
 use super::caller::Bytes;
 use super::judge::Analysis;
 use super::queue::Named;
-use super::refuse::{Denied, POISON_NAME};
+use super::refuse::{self, Denied, POISON_NAME};
 use crate::base::{CredentialId, Now};
 use crate::policy::Grant;
 use crate::record::Journal;
@@ -33,6 +33,8 @@ pub(super) enum About<'a> {
     Makes(&'a [u8]),
     /// It names what lives in the session of this credential.
     Lives(Option<CredentialId>),
+    /// It runs already, in the session in hand, and is judged once more.
+    Runs,
 }
 
 /// Where a statement may run.
@@ -63,7 +65,11 @@ impl Session {
         alone: impl Fn(usize) -> Option<CredentialId>,
     ) -> Result<Seat, Denied> {
         let named = grant.credential().filter(|named| *named != self.credential);
-        if named.is_none() && self.beside.is_empty() {
+        if matches!(about, About::Runs) && named != self.serves.credential {
+            let denied = Denied::of(refuse::DENIED, RUNS_ELSEWHERE);
+            return Err(Denied { rule: Some(grant.rule()), ..denied });
+        }
+        if matches!(about, About::Runs) || named.is_none() && self.beside.is_empty() {
             return Ok(Seat::Here);
         }
         self.target(named, (analysis, place), about, alone)
@@ -129,7 +135,7 @@ impl Session {
     {
         let mut lives = match about {
             About::Lives(lives) => Some(lives),
-            About::Text | About::Makes(_) => None,
+            About::Text | About::Makes(_) | About::Runs => None,
         };
         if let About::Makes(name) = about
             && !name.is_empty()
@@ -158,7 +164,9 @@ impl Session {
             if lives.is_some_and(|lives| lives != of) {
                 return Err(match about {
                     About::Lives(_) => Denied::hinted(LIVES_ELSEWHERE, MAKE_AGAIN),
-                    About::Text | About::Makes(_) => Denied::hinted(MIXED_TEXT, SEND_ALONE),
+                    About::Text | About::Makes(_) | About::Runs => {
+                        Denied::hinted(MIXED_TEXT, SEND_ALONE)
+                    }
                 });
             }
             lives = Some(of);
@@ -254,6 +262,7 @@ const IN_TRANSACTION: &str = "The rule asks for a credential of its own, and wha
                               not a part of the transaction that is open.";
 const IN_CYCLE: &str = "What was sent before in the same pipeline runs by another credential, and \
                         both would have to be one transaction.";
+const RUNS_ELSEWHERE: &str = "The rule asks for another credential than the one that it runs by.";
 const RUN_OUTSIDE: &str = "Run it outside of a transaction block, and behind a Sync.";
 const MIXED_TEXT: &str = "Its statements ask for different credentials, or for one of the rule's \
                           own beside transaction control or what needs none.";

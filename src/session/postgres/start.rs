@@ -324,6 +324,11 @@ impl Session {
             Some(Decision::Deny(denial)) => {
                 (None, Some(Denied { rule: denial.rule, ..Denied::of(refuse::DENIED, "") }))
             }
+            // No rule asks about connecting: it is asked about statements.
+            Some(Decision::Hold(need)) => {
+                let denied = Denied::of(refuse::DENIED, "");
+                (None, Some(Denied { rule: Some(need.rule()), ..denied }))
+            }
             Some(Decision::Permit(grant)) => match start.refused {
                 Some(detail) => (None, Some(Denied::of(refuse::DENIED, detail))),
                 None => (Some(grant), None),
@@ -423,12 +428,12 @@ impl Session {
             "connection refused; `weirgate policy explain --request {id}` tells why"
         );
         let subject = gate::Subject { level: RecordLevel::Full, ..self.link_subject() };
+        // A caller in the middle of a message would read the error as a part of it.
+        let within = self.is_told_in_part();
         self.stage.clear();
         self.stage.write_with(|to| refuse::error(denied, true, rule, id, to));
         let cleared = Cleared::generated(&mut self.stage);
         let kind = Kind::ResponseBody;
-        // A caller in the middle of a message would read the error as a part of it.
-        let within = self.down.is_within();
         match gate::release(cleared, subject, kind, b"", Wrap::default(), worker.books(), now) {
             Ok(released) if !within => out.push_caller(released),
             Ok(_) | Err(_) => return self.end(true, now, worker, out),

@@ -34,9 +34,14 @@ impl Session {
         if !self.still_known(now, worker, out) {
             return;
         }
+        if self.must_wait() {
+            return self.park(message);
+        }
         let (analysis, own) = self.read(text, worker);
         self.speak(&own);
-        let verdict = if analysis.makes_names() && self.queue.names_full() {
+        let verdict = if let Some(denied) = self.cannot_stand(text, &analysis) {
+            Verdict::Deny(denied)
+        } else if analysis.makes_names() && self.queue.names_full() {
             Verdict::Deny(Denied::of(Refusal::Overloaded, NAMES_FULL))
         } else {
             self.judge((&analysis, None), About::Text, worker)
@@ -54,6 +59,7 @@ impl Session {
                 let shown = self.recorded_message(text, &analysis, masked);
                 let shown = shown.map(|text| written(|to| write::query(&text, to)));
                 self.queue.push(Expect::Simple { analysis, complete: 0, masked });
+                self.cycles.current(now).runs += 1;
                 self.pass_under(&grant, message, shown, now, worker, out);
                 self.cycles.complete(now);
             }
@@ -73,10 +79,15 @@ impl Session {
         if !self.still_known(now, worker, out) {
             return;
         }
+        if self.must_wait() {
+            return self.park(message);
+        }
         let (analysis, said) = self.read(text, worker);
         self.speak(&said);
         let prepared = Rc::new(Prepared { analysis: Rc::clone(&analysis), place: 0, said });
-        let verdict = if self.queue.names_full() {
+        let verdict = if let Some(denied) = self.cannot_stand(text, &analysis) {
+            Verdict::Deny(denied)
+        } else if self.queue.names_full() {
             Verdict::Deny(Denied::of(Refusal::Overloaded, NAMES_FULL))
         } else {
             self.judge((&analysis, None), About::Makes(name), worker)
@@ -132,7 +143,7 @@ impl Session {
                 .then(|| self.recorded_bind(bind, &prepared.analysis))
                 // What no mask changed is recorded as it is, and can be replayed.
                 .filter(|shown| shown != message.get());
-            self.cycles.current(now).runs = true;
+            self.cycles.current(now).bound = true;
             self.queue.push(Expect::Bind { name: key(bind.portal).into(), prepared });
             self.pass_under(&grant, message, shown, now, worker, out);
         }
@@ -162,8 +173,8 @@ impl Session {
                 self.queue.push(Expect::OwnDescribe { prepared: Rc::clone(&prepared) });
                 self.say_up(|to| write::describe(true, portal, to), now, worker, out);
             }
-            self.cycles.current(now).runs = true;
             self.queue.push(Expect::Execute { prepared, masked });
+            self.cycles.current(now).runs += 1;
             self.pass_under(&grant, message, None, now, worker, out);
         }
     }
@@ -182,9 +193,17 @@ impl Session {
         if !self.still_known(now, worker, out) {
             return None;
         }
+        if self.must_wait() {
+            self.park(message);
+            return None;
+        }
         self.speak(&prepared.said);
         let what = (&prepared.analysis, Some(prepared.place));
-        match self.judge(what, About::Lives(lives), worker) {
+        let verdict = match self.cannot_resolve(&prepared.analysis) {
+            Some(denied) => Verdict::Deny(denied),
+            None => self.judge(what, About::Lives(lives), worker),
+        };
+        match verdict {
             Verdict::Permit(grant) => {
                 let told = Told::Permit(&grant);
                 let place = prepared.place;
@@ -229,7 +248,7 @@ impl Session {
         }
     }
 
-    fn judge<J: Journal>(
+    pub(super) fn judge<J: Journal>(
         &mut self,
         (analysis, place): (&Rc<Analysis>, Option<usize>),
         about: About<'_>,

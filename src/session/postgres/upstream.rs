@@ -4,8 +4,11 @@
 //! one piece. What is swallowed or told in other words ends a run.
 
 use super::caller::Bytes;
+use super::judge::{Analysis, Prepared};
 use super::leg::Next;
 use super::login::is_told;
+use super::passage::Way;
+use super::passing::written;
 use super::queue::Expect;
 use super::refuse::{self, Denied};
 use super::settings::{self, Setting};
@@ -17,10 +20,12 @@ use crate::session::gate::{self, Wrap};
 use crate::session::io::Out;
 use crate::session::refusal::Refusal;
 use crate::session::worker::Worker;
-use crate::wire::postgres::{Backend, FRAME_HEAD, Fields, TxStatus, backend};
+use crate::sql::Act;
+use crate::wire::postgres::{Backend, FRAME_HEAD, Fields, TxStatus, backend, write};
+use std::rc::Rc;
 
 /// What becomes of one message.
-enum Fate {
+pub(super) enum Fate {
     /// It goes as it is.
     Pass,
     /// It goes, and the cycle that it belongs to is over.
@@ -32,6 +37,8 @@ enum Fate {
     Masked,
     /// It is told in these words.
     Words(Vec<u8>),
+    /// It is the gateway's business, and the transaction must fail.
+    Poison,
     /// A row that cannot be given out.
     Unmaskable,
     /// An error that stands for a refusal.
@@ -39,7 +46,7 @@ enum Fate {
 }
 
 /// The server did what the protocol has no place for.
-struct OutOfOrder;
+pub(super) struct OutOfOrder;
 
 impl Session {
     /// Takes what the server sent, as far as it stands whole. Returns how much.
@@ -59,22 +66,60 @@ impl Session {
             Phase::Ending | Phase::Closed => return bytes.len(),
             _ => return at,
         }
+        if !self.release_paced(now, worker, out) {
+            return at;
+        }
+        if self.is_in_row() && !self.down.is_passing() {
+            // All of it was there when it had to wait.
+            self.on_row_part(bytes, at..at, now, worker, out);
+        }
         let len_max = self.message_max(worker);
         // Where the run of bytes that go as they are begins.
         let mut run = at;
         while matches!(self.phase, Phase::Ready) {
             let rest = bytes.get(at..).unwrap_or_default();
-            let whole = self.masking.as_ref().is_some_and(|masking| masking.rewrites());
-            let streams = |tag| tag == b'd' || tag == b'D' && !whole;
+            let way = self.way();
+            let streams = |tag, len| way.streams(tag, len, len_max);
             let (len, kept) = match self.down.next(rest, streams, len_max) {
                 Ok(Next::More) => break,
+                Ok(next) if self.masks_in_parts(&next, way, len_max) => {
+                    self.release_run(bytes, run..at, now, worker, out);
+                    let Ok((used, waits)) =
+                        self.mask_next(bytes, at, next, len_max, now, worker, out)
+                    else {
+                        return self.out_of_order(bytes, run..at, now, worker, out);
+                    };
+                    at += used;
+                    run = at;
+                    if waits {
+                        return at;
+                    }
+                    continue;
+                }
+                // The masks that the row was begun under are gone.
+                Ok(Next::Part(len)) if way == Way::Never => {
+                    self.down.unread(len);
+                    self.unmaskable(now, worker, out);
+                    return bytes.len();
+                }
+                // What is left of a row that was refused.
+                Ok(Next::Part(len)) if way == Way::Drop => {
+                    self.release_run(bytes, run..at, now, worker, out);
+                    at += len;
+                    run = at;
+                    continue;
+                }
                 Ok(Next::Part(len)) => {
                     at += len;
                     continue;
                 }
-                Ok(Next::Begins { tag, len }) => {
+                Ok(Next::Begins { tag, len, .. }) => {
                     if self.begins(tag).is_err() {
-                        return self.out_of_order(bytes.len(), now, worker, out);
+                        return self.out_of_order(bytes, run..at, now, worker, out);
+                    }
+                    if tag == b'D' && way == Way::Drop {
+                        self.release_run(bytes, run..at, now, worker, out);
+                        run = at + len;
                     }
                     at += len;
                     continue;
@@ -88,7 +133,7 @@ impl Session {
                 }
                 Ok(Next::Completes(len)) => (len, Some(self.down.take())),
                 Ok(Next::Whole { len, .. }) => (len, None),
-                Err(_) => return self.out_of_order(bytes.len(), now, worker, out),
+                Err(_) => return self.out_of_order(bytes, run..at, now, worker, out),
             };
             let message = kept.as_deref().unwrap_or(rest.get(..len).unwrap_or_default());
             if self.is_refreshing() {
@@ -98,13 +143,13 @@ impl Session {
                 let tag = message.first().copied().unwrap_or_default();
                 let body = message.get(FRAME_HEAD..).unwrap_or_default();
                 let Ok(parsed) = backend(tag, body) else {
-                    return self.out_of_order(bytes.len(), now, worker, out);
+                    return self.out_of_order(bytes, run..at, now, worker, out);
                 };
                 self.on_refresh(&parsed, now, worker, out);
                 continue;
             }
             let Ok(fate) = self.fate(message) else {
-                return self.out_of_order(bytes.len(), now, worker, out);
+                return self.out_of_order(bytes, run..at, now, worker, out);
             };
             if !matches!(fate, Fate::Masked) {
                 self.release_rows(now, worker, out);
@@ -137,10 +182,15 @@ impl Session {
                     run = at;
                     self.release_masked(&words, now, worker, out);
                 }
+                (Fate::Poison, _) => {
+                    self.release_run(bytes, run..at, now, worker, out);
+                    at += len;
+                    run = at;
+                    self.poison(now, worker, out);
+                }
                 (Fate::Unmaskable, _) => {
-                    tracing::warn!(request = %self.link, "a row cannot be masked");
-                    let denied = Denied::of(Refusal::Unmaskable, "");
-                    self.refuse_all(&denied, now, worker, out);
+                    self.release_run(bytes, run..at, now, worker, out);
+                    self.unmaskable(now, worker, out);
                     return bytes.len();
                 }
                 (Fate::Refused(denied), _) => {
@@ -172,11 +222,63 @@ impl Session {
 
     /// A message of data that passes in parts begins.
     fn begins(&mut self, tag: u8) -> Result<(), OutOfOrder> {
-        if tag == b'D' { self.row() } else { self.running() }
+        if tag == b'D' && self.way() != Way::Drop { self.row() } else { self.running() }
+    }
+
+    /// Whether what stands next is a row, or a part of one, that is masked while it comes. One that
+    /// is too long to be kept is, even if all of it is there.
+    fn masks_in_parts(&self, next: &Next, way: Way, len_max: usize) -> bool {
+        match *next {
+            Next::Part(_) => self.is_in_row(),
+            Next::Begins { tag: b'D', .. } => way == Way::Mask,
+            Next::Whole { tag: b'D', len } => way == Way::Mask && len > len_max,
+            _ => false,
+        }
+    }
+
+    /// Masks what [`Self::masks_in_parts`] is about, from `at` on. Returns how much it took, and
+    /// whether the journal must be waited for.
+    #[expect(clippy::too_many_arguments, reason = "what a message needs, and where it stands")]
+    fn mask_next<J: Journal>(
+        &mut self,
+        bytes: &[u8],
+        at: usize,
+        next: Next,
+        len_max: usize,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> Result<(usize, bool), OutOfOrder> {
+        let (head, len) = match next {
+            Next::Part(len) => (0, len),
+            Next::Begins { len, body, .. } => {
+                self.begin_row(body, len_max)?;
+                (FRAME_HEAD, len)
+            }
+            Next::Whole { len, .. } => {
+                self.begin_row(len.saturating_sub(FRAME_HEAD), len_max)?;
+                (FRAME_HEAD, len)
+            }
+            _ => return Err(OutOfOrder),
+        };
+        if head > 0 {
+            self.release_rows(now, worker, out);
+        }
+        let (used, waits) = self.on_row_part(bytes, at + head..at + len, now, worker, out);
+        let used = head + used;
+        self.down.unread(len.saturating_sub(used));
+        Ok((used, waits))
     }
 
     /// What becomes of a whole message, and what it answers.
     fn fate(&mut self, message: &[u8]) -> Result<Fate, OutOfOrder> {
+        match self.way() {
+            Way::Drop => self.fate_refused(message),
+            _ => self.fate_plain(message),
+        }
+    }
+
+    pub(super) fn fate_plain(&mut self, message: &[u8]) -> Result<Fate, OutOfOrder> {
         let tag = message.first().copied().unwrap_or_default();
         let body = message.get(FRAME_HEAD..).unwrap_or_default();
         // The most frequent ones need no look inside.
@@ -209,18 +311,22 @@ impl Session {
                 _ => Err(OutOfOrder),
             },
             Backend::RowDescription(columns) if self.is_own_describe() => {
-                if let Some(Expect::OwnDescribe { prepared }) = self.queue.answered(|_| true)
-                    && let Some(masking) = &mut self.masking
-                {
-                    masking.plan_rows(columns, prepared.statement());
+                if let Some(Expect::OwnDescribe { prepared }) = self.queue.answered(|_| true) {
+                    let runs = self.executed(&prepared.analysis, prepared.place);
+                    if let Some(masking) = &mut self.masking {
+                        let runs = runs.as_ref().and_then(|one| one.statement());
+                        masking.plan_rows(columns, prepared.statement(), runs);
+                    }
                 }
                 Ok(Fate::Swallow)
             }
             Backend::RowDescription(columns) => match self.queue.front() {
                 Some(Expect::Simple { analysis, complete, masked: true }) => {
-                    let (analysis, place) = (std::rc::Rc::clone(analysis), *complete);
+                    let (analysis, place) = (Rc::clone(analysis), *complete);
+                    let runs = self.executed(&analysis, place);
                     let Some(masking) = &mut self.masking else { return Err(OutOfOrder) };
-                    masking.plan_rows(columns, analysis.statements.get(place));
+                    let runs = runs.as_ref().and_then(|one| one.statement());
+                    masking.plan_rows(columns, analysis.statements.get(place), runs);
                     Ok(Fate::Pass)
                 }
                 Some(Expect::Describe) => answered(self, |e| matches!(e, Expect::Describe)),
@@ -265,6 +371,7 @@ impl Session {
                     return Ok(Fate::Pass);
                 }
                 self.forget_rows();
+                let ended = self.ended.told(code);
                 let failure = self.queue.failed();
                 if failure.skips && self.skip.is_none() {
                     self.skip = Some(Skip::Upstream);
@@ -274,6 +381,7 @@ impl Session {
                     self.skip = Some(Skip::Here);
                 }
                 match failure.denied {
+                    None if ended.is_some() => Ok(ended.map_or(Fate::Pass, Fate::Refused)),
                     Some(denied) if code == SYNTAX_ERROR => Ok(Fate::Refused(denied)),
                     _ => Ok(self.words(true, fields)),
                 }
@@ -285,6 +393,9 @@ impl Session {
                 let settled = matches!(self.queue.front(), Some(Expect::OwnSync));
                 let ended = self.queue.ready(status == TxStatus::Idle).ok_or(OutOfOrder)?;
                 self.tx = status;
+                if let Some(masking) = self.masking.as_mut().filter(|_| status == TxStatus::Idle) {
+                    masking.settled();
+                }
                 if settled {
                     self.cycles.settled();
                     return Ok(Fate::Swallow);
@@ -300,7 +411,7 @@ impl Session {
                     return Err(OutOfOrder);
                 }
                 let told = is_told(name) && self.is_home();
-                Ok(if told { Fate::Pass } else { Fate::Swallow })
+                Ok(if told { self.status(name, value) } else { Fate::Swallow })
             }
             // A key that the server changes is of no use to the caller.
             Backend::Key { .. } => Ok(Fate::Swallow),
@@ -312,7 +423,22 @@ impl Session {
         matches!(self.queue.front(), Some(Expect::OwnDescribe { .. }))
     }
 
-    fn forget_rows(&mut self) {
+    /// What runs in the end where a statement is an EXECUTE; `None`: nobody knows, and so nothing of
+    /// its rows is known, either.
+    fn executed(&self, analysis: &Rc<Analysis>, place: usize) -> Option<Rc<Prepared>> {
+        let mut runs = Prepared::new(Rc::clone(analysis), place);
+        for _ in 0..RUNS_MAX {
+            let Some(Act::Execute { name }) = runs.statement().map(|one| &one.act) else {
+                return Some(runs);
+            };
+            let name = name.as_bytes();
+            let earlier = runs.analysis.prepared_before(runs.place, name);
+            runs = earlier.or_else(|| self.queue.confirmed(name).map(Rc::clone))?;
+        }
+        None
+    }
+
+    pub(super) fn forget_rows(&mut self) {
         if let Some(masking) = &mut self.masking {
             masking.rows = None;
         }
@@ -320,22 +446,13 @@ impl Session {
 
     /// Masks a row that owes it.
     fn mask_row(&mut self, message: &[u8]) -> Fate {
-        let masked = match self.queue.front() {
-            Some(Expect::Execute { masked, .. } | Expect::Simple { masked, .. }) => *masked,
-            _ => false,
-        };
-        match (&mut self.masking, masked) {
-            (_, false) => Fate::Pass,
-            // Rows that nothing is known of are not given out.
-            (None, true) => Fate::Unmaskable,
-            (Some(masking), true) => match &masking.rows {
-                None => Fate::Unmaskable,
-                Some(rows) if rows.is_pass() => Fate::Pass,
-                Some(_) => match masking.row(message) {
-                    Ok(()) => Fate::Masked,
-                    Err(()) => Fate::Unmaskable,
-                },
+        match (self.way(), &mut self.masking) {
+            (Way::Pass, _) => Fate::Pass,
+            (Way::Mask, Some(masking)) => match masking.row(message) {
+                Ok(()) => Fate::Masked,
+                Err(()) => Fate::Unmaskable,
             },
+            _ => Fate::Unmaskable,
         }
     }
 
@@ -344,6 +461,14 @@ impl Session {
         let masking = self.masking.as_ref();
         let words = masking.and_then(|masking| masking.complaint(is_error, fields));
         words.map_or(Fate::Pass, Fate::Words)
+    }
+
+    /// A setting that is told, as the detectors leave it: the caller chose some of them.
+    fn status(&self, name: &[u8], value: &[u8]) -> Fate {
+        match self.cleared_status(value) {
+            Some(cleared) => Fate::Words(written(|to| write::status(name, &cleared, to))),
+            None => Fate::Pass,
+        }
     }
 
     /// A row is due only while a statement runs.
@@ -355,14 +480,14 @@ impl Session {
         Ok(())
     }
 
-    fn running(&mut self) -> Result<(), OutOfOrder> {
+    pub(super) fn running(&mut self) -> Result<(), OutOfOrder> {
         match self.queue.front() {
             Some(Expect::Execute { .. } | Expect::Simple { .. }) => Ok(()),
             _ => Err(OutOfOrder),
         }
     }
 
-    fn release_run<J: Journal>(
+    pub(super) fn release_run<J: Journal>(
         &mut self,
         bytes: &[u8],
         run: std::ops::Range<usize>,
@@ -404,7 +529,12 @@ impl Session {
     }
 
     /// Lets the rows go that were masked.
-    fn release_rows<J: Journal>(&mut self, now: Now, worker: &mut Worker<J>, out: &mut Out) {
+    pub(super) fn release_rows<J: Journal>(
+        &mut self,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
         let Some(masking) = &mut self.masking else { return };
         if masking.written.is_empty() {
             return;
@@ -418,7 +548,7 @@ impl Session {
         }
     }
 
-    fn release_masked<J: Journal>(
+    pub(super) fn release_masked<J: Journal>(
         &mut self,
         bytes: &[u8],
         now: Now,
@@ -484,17 +614,23 @@ impl Session {
     /// Ends a connection whose server is out of order: what it means cannot be told.
     fn out_of_order<J: Journal>(
         &mut self,
-        len: usize,
+        bytes: &[u8],
+        run: std::ops::Range<usize>,
         now: Now,
         worker: &mut Worker<J>,
         out: &mut Out,
     ) -> usize {
         tracing::warn!(request = %self.link, "the resource answered out of order");
+        // What stands before it goes: the end of a message may be in it.
+        self.release_rows(now, worker, out);
+        self.release_run(bytes, run, now, worker, out);
         self.refuse_all(&Denied::of(Refusal::BadUpstream, ""), now, worker, out);
-        len
+        bytes.len()
     }
 }
 
+/// So many names one EXECUTE may go through.
+const RUNS_MAX: usize = 6;
 /// Bytes of masked rows that go out together.
 const ROWS_MAX: usize = 32 << 10;
 /// What the server says of the text that stands in the place of a refused statement.

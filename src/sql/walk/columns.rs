@@ -63,6 +63,7 @@ impl<'a> Walk<'a> {
             _ => None,
         };
         self.has_outputs = true;
+        self.found.columns.returns = true;
     }
 
     /// How the outputs of a SELECT count when `outer` is how those of its set operation do.

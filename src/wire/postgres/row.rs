@@ -123,6 +123,13 @@ impl RowWalk {
         Self { state: State::Count, body: len, left: 0, index: 0, number, have }
     }
 
+    /// Bytes of the body behind the cell that began last; the lengths of the cells there are of
+    /// them.
+    #[must_use]
+    pub fn behind(&self) -> usize {
+        self.body
+    }
+
     /// Whether the row is whole.
     #[must_use]
     pub fn is_done(&self) -> bool {

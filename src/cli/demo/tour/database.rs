@@ -5,7 +5,7 @@ use crate::base::{ExchangeId, Secret};
 use crate::cli::demo::server::{DATABASE, EMAIL};
 use crate::cli::demo::setup::Setup;
 use crate::cli::sessions;
-use crate::control::database::{Answer, Database, Target};
+use crate::control::database::{Answer, Database, Target, Times};
 use crate::credential::{AuthMethod, AuthMethods, OperatorLogin};
 use crate::wire::postgres::Cells;
 use std::time::Duration;
@@ -60,7 +60,8 @@ pub(super) async fn run(setup: &Setup, number: u32) -> Result<Option<bool>, Stri
 fn ask(target: &Target, token: Secret) -> Result<Said, String> {
     let login = OperatorLogin::new("ana".to_owned(), token, None);
     let failed = |error: crate::control::database::DatabaseError| format!("the database: {error}");
-    let mut database = Database::connect(target, &login, &[], SILENCE).map_err(failed)?;
+    let mut database =
+        Database::connect(target, &login, &[], Times::of(SILENCE)).map_err(failed)?;
     let mut one = |text: &str| {
         let answers = database.query(text).map_err(failed)?;
         answers.into_iter().next().ok_or_else(|| "the database: no answer".to_owned())

@@ -2,6 +2,7 @@
 
 mod edges;
 mod full;
+mod hold;
 mod hostile;
 mod record;
 

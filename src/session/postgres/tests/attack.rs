@@ -4,31 +4,31 @@
 use super::*;
 use crate::policy::RecordLevel;
 
-fn told(line: &Line) -> String {
+pub(super) fn told(line: &Line) -> String {
     String::from_utf8_lossy(&line.down).into_owned()
 }
 
-fn bind(portal: &str, statement: &str) -> Vec<u8> {
+pub(super) fn bind(portal: &str, statement: &str) -> Vec<u8> {
     message(|to| write::bind(portal.as_bytes(), statement.as_bytes(), &[], &[], &[], to))
 }
 
-fn execute(portal: &str) -> Vec<u8> {
+pub(super) fn execute(portal: &str) -> Vec<u8> {
     message(|to| write::execute(portal.as_bytes(), 0, to))
 }
 
-fn close(name: &str) -> Vec<u8> {
+pub(super) fn close(name: &str) -> Vec<u8> {
     message(|to| write::close(false, name.as_bytes(), to))
 }
 
-fn error(code: &str) -> Vec<u8> {
+pub(super) fn error(code: &str) -> Vec<u8> {
     message(|to| write::error("ERROR", code, "failed", None, None, to))
 }
 
-fn complete(tag: &str) -> Vec<u8> {
+pub(super) fn complete(tag: &str) -> Vec<u8> {
     message(|to| write::complete(tag.as_bytes(), to))
 }
 
-fn copy_in() -> Vec<u8> {
+pub(super) fn copy_in() -> Vec<u8> {
     b"G\0\0\0\x09\0\0\x01\0\0".to_vec()
 }
 
@@ -37,9 +37,9 @@ fn unflushed(line: &Line) -> String {
     tags(&line.up).replace('H', "")
 }
 
-const COPY_DONE: &[u8] = b"c\0\0\0\x04";
+pub(super) const COPY_DONE: &[u8] = b"c\0\0\0\x04";
 
-fn copy_data(text: &str) -> Vec<u8> {
+pub(super) fn copy_data(text: &str) -> Vec<u8> {
     let len = u32::try_from(text.len() + 4).unwrap();
     [b"d", &len.to_be_bytes()[..], text.as_bytes()].concat()
 }
@@ -223,7 +223,7 @@ fn a_pipeline_of_whole_batches_does_not_wait() {
     assert_eq!(tags(&line.up), "PBESPBESPBES");
 }
 
-fn stricter(line: &mut Line, generation: u64) {
+pub(super) fn stricter(line: &mut Line, generation: u64) {
     let mut rules = rules();
     let mut deny = RuleSpec::new("no-t", Effect::Deny);
     deny.what.table = patterns(&["public.t"]);

@@ -5,9 +5,9 @@ use crate::base::{MaskId, MaskSet};
 use crate::mask::{ColumnName, Level, MaskSpec, Operator, Operators};
 use crate::wire::postgres::Column;
 
-const TABLE: u32 = 20_000;
+pub(super) const TABLE: u32 = 20_000;
 
-fn masked_snapshot(generation: u64, level: Level) -> Snapshot {
+pub(super) fn masked_snapshot(generation: u64, level: Level) -> Snapshot {
     let spec = MaskSpec {
         name: "pii".to_owned(),
         columns: vec![ColumnName::parse("public.t.email").unwrap()],
@@ -27,7 +27,7 @@ fn masked_snapshot(generation: u64, level: Level) -> Snapshot {
 }
 
 /// What the catalog says: `public.t` is 20000, `email` its second column, and `v.mail` shows it.
-fn catalog(newest: &[u8]) -> Vec<u8> {
+pub(super) fn catalog(newest: &[u8]) -> Vec<u8> {
     let email = |kind: &'static [u8]| -> Vec<Option<&[u8]>> {
         let named = kind == b"column";
         let name = |text: &'static [u8]| named.then_some(text);
@@ -58,9 +58,14 @@ fn login() -> Line {
     login_at(Level::DerivedClosed)
 }
 
-fn login_at(level: Level) -> Line {
+pub(super) fn login_at(level: Level) -> Line {
+    login_with(masked_snapshot(2, level))
+}
+
+/// Lets the caller in, who has asked for `email` of `t` then.
+pub(super) fn login_with(made: Snapshot) -> Line {
     let mut line = Line::new();
-    line.worker.reload(Arc::new(masked_snapshot(2, level)));
+    line.worker.reload(Arc::new(made));
     line.caller(&startup(&[("user", "x"), ("database", "orders")]));
     let token = line.token("ana", &["any"]);
     line.caller(&message(|to| write::secret(token.as_bytes(), to)));
@@ -82,11 +87,11 @@ fn login_at(level: Level) -> Line {
     line
 }
 
-fn column(table: u32, attribute: i16) -> Column<'static> {
+pub(super) fn column(table: u32, attribute: i16) -> Column<'static> {
     Column { name: b"c", table, attribute, kind: 25, kind_len: -1, modifier: -1, format: 0 }
 }
 
-fn answer(columns: &[Column<'_>], cells: &[Option<&[u8]>]) -> Vec<u8> {
+pub(super) fn answer(columns: &[Column<'_>], cells: &[Option<&[u8]>]) -> Vec<u8> {
     message(|to| {
         write::row_description(columns, to);
         write::data_row(cells, to);
@@ -95,7 +100,7 @@ fn answer(columns: &[Column<'_>], cells: &[Option<&[u8]>]) -> Vec<u8> {
     })
 }
 
-fn shown(line: &Line) -> String {
+pub(super) fn shown(line: &Line) -> String {
     String::from_utf8_lossy(&line.down).into_owned()
 }
 

@@ -3,10 +3,13 @@
 mod attack;
 mod beside;
 mod columns;
+mod long;
 mod masked;
+mod moved;
 mod refused;
 mod said;
 mod split;
+mod sways;
 
 use super::{Opened, Session};
 use crate::base::{

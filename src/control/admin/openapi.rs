@@ -1,0 +1,160 @@
+//! `/api/v1/openapi.json`: what is here, for programs that make clients of it.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+pub(super) async fn document() -> Response {
+    Json(value()).into_response()
+}
+
+pub(super) fn value() -> Value {
+    json!({
+        "openapi": "3.1.0",
+        "info": {"title": "Weirgate admin", "version": env!("CARGO_PKG_VERSION")},
+        "components": {
+            "securitySchemes": {"bearer": {
+                "type": "http", "scheme": "bearer",
+                "description": "A token of the admin issuer, or the admin token, which decides nothing",
+            }},
+            "schemas": schemas(),
+            "responses": {"problem": {
+                "description": "Why not (RFC 9457)",
+                "content": {"application/problem+json": {"schema": reference("Problem")}},
+            }},
+        },
+        "security": [{"bearer": []}],
+        "paths": {
+            "/healthz": open("The process is alive"),
+            "/readyz": open("Traffic can be served; else 503 and the reasons"),
+            "/metrics": open("Prometheus text"),
+            "/api/v1/resources": get("The configured resources", &json!([]), &json!({})),
+            "/api/v1/openapi.json": get("This document", &json!([]), &json!({})),
+            "/api/v1/approvals": get(
+                "Requests, the newest first, 1000 at most: of a viewer all, else those that the \
+                 token may decide and its own",
+                &json!([query("state", "States, with commas between them"),
+                    query("review", "`owed`: break-glass that nobody has looked at")]),
+                &list("Approval"),
+            ),
+            "/api/v1/approvals/{id}": get("One request", &json!([id()]), &reference("Approval")),
+            "/api/v1/approvals/{id}/approve": vote("Approve what was shown"),
+            "/api/v1/approvals/{id}/deny": vote("Deny it; one denial ends it"),
+            "/api/v1/approvals/{id}/review": post(
+                "Somebody other than the caller has looked at what was done under break-glass",
+                &json!([id()]), "Review", &reference("Approval"),
+            ),
+            "/api/v1/grants": get("Grants with uses left", &json!([]), &list("Approval")),
+            "/api/v1/grants/revoke": post(
+                "Takes grants and pending requests back, by one of four ways to name them; what \
+                 runs under them ends",
+                &json!([]), "Revoke", &reference("TakenBack"),
+            ),
+        },
+    })
+}
+
+fn reference(name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}")})
+}
+
+fn list(name: &str) -> Value {
+    json!({"type": "array", "items": reference(name)})
+}
+
+fn id() -> Value {
+    json!({"name": "id", "in": "path", "required": true,
+        "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"}})
+}
+
+fn query(name: &str, description: &str) -> Value {
+    json!({"name": name, "in": "query", "description": description, "schema": {"type": "string"}})
+}
+
+fn open(summary: &str) -> Value {
+    json!({"get": {"summary": summary, "security": [],
+        "responses": {"200": {"description": "OK"}}}})
+}
+
+fn responses(schema: &Value) -> Value {
+    json!({
+        "200": {"description": "OK", "content": {"application/json": {"schema": schema}}},
+        "default": {"$ref": "#/components/responses/problem"},
+    })
+}
+
+fn get(summary: &str, parameters: &Value, schema: &Value) -> Value {
+    json!({"get": {"summary": summary, "parameters": parameters, "responses": responses(schema)}})
+}
+
+fn post(summary: &str, parameters: &Value, body: &str, schema: &Value) -> Value {
+    json!({"post": {
+        "summary": summary, "parameters": parameters, "responses": responses(schema),
+        "requestBody": {"required": true,
+            "content": {"application/json": {"schema": reference(body)}}},
+    }})
+}
+
+fn vote(summary: &str) -> Value {
+    post(summary, &json!([id()]), "Vote", &reference("Approval"))
+}
+
+fn object(required: &[&str], properties: &Value) -> Value {
+    json!({"type": "object", "required": required, "properties": properties,
+        "additionalProperties": false})
+}
+
+fn joined(objects: [Value; 2]) -> Value {
+    let members = objects.into_iter().filter_map(|object| match object {
+        Value::Object(members) => Some(members),
+        _ => None,
+    });
+    Value::Object(members.flatten().collect())
+}
+
+fn schemas() -> Value {
+    let (text, number, flag) =
+        (json!({"type": "string"}), json!({"type": "integer"}), json!({"type": "boolean"}));
+    let maybe = json!({"type": ["string", "null"]});
+    let time = json!({"type": "string", "format": "date-time"});
+    let when = json!({"type": ["string", "null"], "format": "date-time"});
+    let digest = json!({"type": "string", "pattern": "^[0-9a-f]{64}$"});
+    let texts = json!({"type": "array", "items": {"type": "string"}});
+    let states = crate::policy::approval::State::ALL.map(|state| state.label());
+    let people = json!({
+        "Problem": {"type": "object", "properties": {"type": text, "title": text,
+            "status": number, "detail": text}},
+        "Vote": object(&["digest"], &json!({"digest": digest, "reason": maybe})),
+        "Review": object(&[], &json!({"reason": maybe})),
+        "Revoke": object(&[], &json!({"id": text, "resource": text, "all": {"const": true},
+            "caller": object(&["sub"], &json!({"sub": text, "iss": maybe})), "reason": maybe})),
+        "TakenBack": object(&["revoked", "cancelled", "cut", "withheld"],
+            &json!({"revoked": texts, "cancelled": texts, "cut": texts, "withheld": number})),
+        "Cast": object(&["iss", "sub", "groups", "decision", "reason", "digest", "at"],
+            &json!({"iss": text, "sub": text, "groups": texts, "reason": maybe, "digest": digest,
+                "decision": {"enum": ["approve", "deny"]}, "at": time})),
+        "End": {"type": ["object", "null"], "properties": {"iss": maybe, "sub": maybe, "why": maybe,
+            "by": {"enum": ["caller", "policy", "admin_token", "person"]}}},
+        "Reviewed": {"type": ["object", "null"],
+            "properties": {"iss": text, "sub": text, "reason": maybe, "at": time}},
+    });
+    // What the digest covers, and what may change while people vote.
+    let asked = json!({
+            "id": text, "iss": text, "sub": text, "client_id": maybe,
+            "actors": texts, "groups": texts, "resource": text, "protocol": text, "rule": text,
+            "credential": maybe, "scope": {"enum": ["exact", "shape", "resource", "session"]},
+            "summary": text, "fingerprint": digest, "binding": digest,
+            "reason": maybe, "exchange": text, "generation": number, "node": maybe, "run": maybe,
+            "thread": maybe, "requested_at": time, "deadline": time,
+            "approvers": texts, "count": number, "distinct_groups": flag, "ttl_ms": number,
+            "uses": number, "break_glass": flag,
+    });
+    let stands = json!({
+            "digest": digest, "state": {"enum": states}, "votes": list("Cast"),
+            "reason_required": flag, "used": number, "uses_left": number, "until": when,
+            "ended_at": when, "ended_by": reference("End"), "review_owed": flag,
+            "review": reference("Reviewed"),
+    });
+    let approval = joined([asked, stands]);
+    joined([people, json!({"Approval": {"type": "object", "properties": approval}})])
+}

@@ -1,0 +1,773 @@
+//! A request that waits for a person.
+//!
+//! ```text
+//! decide --Need--> Collect --whole--> Held --Approved--> decided again --Spent--> goes on as permitted
+//!                                      |  \--Denied, Expired, end of the wait--> 403
+//!                                      \--the caller leaves--> detached: the request stays
+//! ```
+//!
+//! While it is held there is no upstream connection and no credential. Head and body are kept as
+//! they came; when it is approved, the whole way is gone again by them: the token is verified, the
+//! policy in force decides. Only what comes to the same question as was approved is redeemed, and
+//! the bytes that go are those that were kept.
+
+use super::escape::clear_head;
+use super::request::Flow;
+use super::{Request, Session};
+use crate::base::{ApprovalId, Now, RuleId, Secret};
+use crate::mask::{Content, Plan, Shape, clear_value};
+use crate::policy::approval::{
+    Ask, Claims, Party, REASON_MAX, Refused, SUMMARY_MAX, Scope, Use, Verdict,
+};
+use crate::policy::{Attr, Decision, Durable, Grant, Need};
+use crate::record::fields::{Tag, Writer};
+use crate::record::{Journal, Kind};
+use crate::session::approving::{Fingerprint, Petition, binding, json_shape};
+use crate::session::gate;
+use crate::session::io::{Act, Out};
+use crate::session::refusal::Refusal;
+use crate::session::worker::{Held, Snapshot, Worker};
+use crate::wire::http1::{Framing, LAST_CHUNK};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Nothing has to be asked yet.
+    Kept,
+    /// It was asked.
+    Asked,
+    /// A use is being spent.
+    Spending,
+    /// It went on under the grant, which may be revoked.
+    Used,
+    /// It is no request for a resource: it asks about one that is held.
+    Own,
+}
+
+/// What is kept of a request that a rule may ask about.
+pub(super) struct Hold {
+    /// The head as it came, with the caller's token.
+    head: Secret,
+    stage: Stage,
+    /// It takes one of the worker's places.
+    counted: bool,
+    need: Option<Need>,
+    id: Option<ApprovalId>,
+    asked: Option<Asked>,
+    since_ns: u64,
+    until_ns: u64,
+    beat: Option<&'static [u8]>,
+    beat_ns: u64,
+    /// Bytes of a next request came; nothing more is read.
+    stray: bool,
+}
+
+/// The question that was put.
+struct Asked {
+    key: [u8; 32],
+    binding: [u8; 32],
+    rule: Box<str>,
+    who: Box<Party>,
+}
+
+impl Hold {
+    pub(super) fn new(head: &[u8]) -> Self {
+        Self {
+            head: Secret::new(head.to_vec()),
+            stage: Stage::Kept,
+            counted: false,
+            need: None,
+            id: None,
+            asked: None,
+            since_ns: 0,
+            until_ns: 0,
+            beat: None,
+            beat_ns: u64::MAX,
+            stray: false,
+        }
+    }
+
+    /// For a question about approvals, which is answered until then.
+    pub(super) fn of_own(until_ns: u64) -> Self {
+        Self { stage: Stage::Own, until_ns, ..Self::new(b"") }
+    }
+
+    pub(super) fn is_own(&self) -> bool {
+        self.stage == Stage::Own
+    }
+
+    /// The request that it waits for.
+    pub(super) fn id(&self) -> Option<ApprovalId> {
+        self.id
+    }
+
+    /// When something is due.
+    pub(super) fn deadline(&self) -> u64 {
+        self.until_ns.min(self.beat_ns)
+    }
+
+    /// Whether more bytes may be read, to notice the caller's end.
+    pub(super) fn listens(&self) -> bool {
+        !self.stray
+    }
+
+    pub(super) fn on_stray(&mut self) {
+        self.stray = true;
+    }
+}
+
+impl Session {
+    /// A rule asks for an approval: it is seen to that the whole request will be at hand.
+    pub(super) fn hold_back<J: Journal>(
+        &mut self,
+        need: Need,
+        model: Attr<'_>,
+        snapshot: &Arc<Snapshot>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> Flow {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.rule = Some(need.rule());
+        }
+        let reason = self.reason();
+        if need.hold(reason.is_some()).is_none() {
+            return Flow::Refuse(Refusal::ReasonRequired);
+        }
+        if need.obligations().durable == Durable::Each && worker.record_full {
+            return Flow::Refuse(Refusal::Unrecordable);
+        }
+        let plan = snapshot.plans.united(need.obligations().masks);
+        if let Err(refusal) = self.note_open("hold", model, &plan, now, worker) {
+            return Flow::Refuse(refusal);
+        }
+        if self.content_coded {
+            return Flow::Refuse(Refusal::UnsupportedBody);
+        }
+        let limits = &snapshot.limits;
+        if worker.approving >= limits.held_max {
+            return Flow::Refuse(Refusal::Overloaded);
+        }
+        let Some(exchange) = &self.exchange else { return Flow::Refuse(Refusal::BadRequest) };
+        let left = exchange.body_left.unwrap_or(0);
+        if exchange.bytes_in.saturating_add(left) > u64::from(limits.held_body_max) {
+            return Flow::Refuse(Refusal::BodyTooLarge);
+        }
+        let Some(hold) = &mut self.hold else { return Flow::Refuse(Refusal::Denied) };
+        hold.need = Some(need);
+        hold.counted = true;
+        worker.approving += 1;
+        self.request = Request::Collect;
+        if self.head.framing == Framing::None {
+            return self.petition(snapshot, now, worker, out);
+        }
+        self.welcome(out)
+    }
+
+    /// Keeps a part of the body; asks when it is whole.
+    pub(super) fn collect<J: Journal>(
+        &mut self,
+        data: &[u8],
+        whole: bool,
+        snapshot: &Arc<Snapshot>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> Flow {
+        let limits = &snapshot.limits;
+        let held = (self.held.len() + data.len()) as u64;
+        if held > u64::from(limits.held_body_max)
+            || worker.lookahead + data.len() as u64 > limits.lookahead_worker_max
+        {
+            return Flow::Refuse(Refusal::BodyTooLarge);
+        }
+        self.held.extend_from_slice(data);
+        self.count_held(worker);
+        if whole { self.petition(snapshot, now, worker, out) } else { Flow::On }
+    }
+
+    /// Puts the question, and waits from here on.
+    pub(super) fn petition<J: Journal>(
+        &mut self,
+        snapshot: &Arc<Snapshot>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> Flow {
+        let Some(need) = self.hold.as_mut().and_then(|hold| hold.need.take()) else {
+            return Flow::Refuse(Refusal::Denied);
+        };
+        let ask = match self.question(&need, snapshot, worker) {
+            Ok(ask) => ask,
+            Err(refusal) => return Flow::Refuse(refusal),
+        };
+        let (prefers, beat) = (self.preferred_wait(), self.heartbeat());
+        let (Some(hold), Some(exchange)) = (&mut self.hold, &self.exchange) else {
+            return Flow::Refuse(Refusal::Denied);
+        };
+        hold.need = Some(need);
+        hold.stage = Stage::Asked;
+        hold.asked = Some(Asked {
+            key: ask.key(),
+            binding: ask.binding,
+            rule: ask.rule.clone(),
+            who: Box::new(ask.who.clone()),
+        });
+        if hold.since_ns == 0 {
+            hold.since_ns = now.mono_ns;
+            let wait_ms = prefers.unwrap_or(snapshot.limits.hold_ms).min(HOLD_MS_MAX);
+            hold.until_ns = now.after_ms(wait_ms);
+            hold.beat = beat;
+            hold.beat_ns = beat.map_or(u64::MAX, |_| now.after_ms(FIRST_BEAT_MS));
+        }
+        self.request = Request::Held;
+        out.act(Act::Petition {
+            exchange: exchange.id,
+            petition: Box::new(Petition::Ask(Box::new(ask))),
+        });
+        Flow::Wait
+    }
+
+    /// The owner of approvals says something.
+    pub(super) fn on_verdict<J: Journal>(
+        &mut self,
+        verdict: Verdict,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        let Some(stage) = self.hold.as_ref().map(|hold| hold.stage) else { return };
+        if stage == Stage::Used {
+            if let Verdict::Revoked { .. } = verdict {
+                worker.counts.cuts += 1;
+                tracing::warn!(connection = self.connection.0, "a grant was revoked: answer cut");
+                self.abandon(now, worker, out);
+            }
+            return;
+        }
+        if self.request != Request::Held {
+            return;
+        }
+        let refusal = match verdict {
+            Verdict::Pending { id, .. } => {
+                self.named(id);
+                // Who does not want to wait hears the id at once.
+                if self.hold.as_ref().is_some_and(|hold| hold.until_ns <= now.mono_ns) {
+                    self.refuse(Refusal::ApprovalRequired, now, worker, out);
+                }
+                return;
+            }
+            Verdict::Approved { id } => {
+                self.named(id);
+                return self.reconsider(id, now, worker, out);
+            }
+            Verdict::Spent(spent) => return self.redeem(&spent, now, worker, out),
+            Verdict::Denied { id, .. } => {
+                self.named(id);
+                Refusal::ApprovalDenied
+            }
+            Verdict::Expired { id } | Verdict::Cancelled { id } | Verdict::Revoked { id } => {
+                self.named(id);
+                Refusal::ApprovalExpired
+            }
+            // Others were faster: what is left is to ask once more.
+            Verdict::Refused(Refused::UsedUp | Refused::Unknown) if stage == Stage::Spending => {
+                let snapshot = Rc::clone(&worker.snapshot);
+                match self.petition(&snapshot, now, worker, out) {
+                    Flow::Refuse(refusal) => refusal,
+                    Flow::On | Flow::Wait => return,
+                }
+            }
+            Verdict::Refused(Refused::Unavailable | Refused::Full | Refused::CallerFull) => {
+                Refusal::Overloaded
+            }
+            _ => Refusal::Denied,
+        };
+        self.refuse(refusal, now, worker, out);
+    }
+
+    fn named(&mut self, id: ApprovalId) {
+        if let Some(hold) = &mut self.hold {
+            hold.id = Some(id);
+        }
+    }
+
+    /// What is due while it waits: a sign of life, or the end of the wait.
+    pub(super) fn on_held_deadline<J: Journal>(
+        &mut self,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        let Some(hold) = &mut self.hold else { return };
+        if hold.until_ns <= now.mono_ns {
+            // Without an id nobody took the question.
+            let refusal = match hold.id {
+                Some(_) => Refusal::ApprovalRequired,
+                None => Refusal::Overloaded,
+            };
+            return self.refuse(refusal, now, worker, out);
+        }
+        if let Some(beat) = hold.beat {
+            hold.beat_ns = now.after_ms(BEAT_MS);
+            out.push_caller(gate::release_framing(&mut self.stage, beat));
+        }
+    }
+
+    /// It was approved: everything is looked at again, by what is in force now.
+    fn reconsider<J: Journal>(
+        &mut self,
+        id: ApprovalId,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        let snapshot = Rc::clone(&worker.snapshot);
+        match self.decide_again(&snapshot, now, worker) {
+            Err(refusal) => self.refuse(refusal, now, worker, out),
+            Ok(Decision::Deny(denial)) => {
+                if let Some(exchange) = &mut self.exchange {
+                    exchange.rule = denial.rule;
+                }
+                self.tell(Petition::Void { id }, out);
+                self.refuse(Refusal::Denied, now, worker, out);
+            }
+            Ok(Decision::Permit(grant)) => {
+                // No rule asks any more.
+                self.tell(Petition::Leave { id, cancel: true }, out);
+                if let Some(hold) = &mut self.hold {
+                    hold.id = None;
+                }
+                self.facts_of_release(grant.rule(), &snapshot);
+                let (subject, facts) = (self.subject(), &self.facts);
+                let books = worker.books();
+                let noted = gate::note(subject, Kind::Decision, facts, false, books, now);
+                let gone = match noted {
+                    Ok(()) => self.go_on(grant, &snapshot, now, worker, out),
+                    Err(_) => Err(Refusal::Unrecordable),
+                };
+                self.refuse_if(gone, now, worker, out);
+            }
+            Ok(Decision::Hold(need)) => self.spend_or_ask(id, need, &snapshot, now, worker, out),
+        }
+    }
+
+    fn refuse_if<J: Journal>(
+        &mut self,
+        gone: Result<(), Refusal>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        if let Err(refusal) = gone {
+            self.refuse(refusal, now, worker, out);
+        }
+    }
+
+    /// Spends a use where the question is still the one that was approved; else asks the new one.
+    fn spend_or_ask<J: Journal>(
+        &mut self,
+        id: ApprovalId,
+        need: Need,
+        snapshot: &Arc<Snapshot>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        let asked = self.question(&need, snapshot, worker);
+        if let Some(exchange) = &mut self.exchange {
+            exchange.rule = Some(need.rule());
+        }
+        let Some(hold) = &mut self.hold else { return };
+        hold.need = Some(need);
+        let refusal = match (asked, &hold.asked) {
+            (Err(refusal), _) => refusal,
+            (Ok(ask), Some(asked)) if ask.key() == asked.key => {
+                hold.stage = Stage::Spending;
+                let (binding, who) = (asked.binding, asked.who.clone());
+                return self.tell(Petition::Spend { id, binding, who }, out);
+            }
+            _ => {
+                hold.id = None;
+                self.tell(Petition::Void { id }, out);
+                match self.petition(snapshot, now, worker, out) {
+                    Flow::Refuse(refusal) => refusal,
+                    Flow::On | Flow::Wait => return,
+                }
+            }
+        };
+        self.refuse(refusal, now, worker, out);
+    }
+
+    /// The way up to the decision, by the kept head and body and what is in force now.
+    fn decide_again<J: Journal>(
+        &mut self,
+        snapshot: &Held,
+        now: Now,
+        worker: &mut Worker<J>,
+    ) -> Result<Decision, Refusal> {
+        let Some(head) = self.hold.as_ref().map(|hold| hold.head.clone()) else {
+            return Err(Refusal::Denied);
+        };
+        let Some(exchange) = &mut self.exchange else { return Err(Refusal::BadRequest) };
+        exchange.snapshot = Rc::clone(snapshot);
+        (exchange.who, exchange.rule, exchange.resource) = (None, None, None);
+        let held = std::mem::take(&mut self.held);
+        let began = self.begin(head.expose(), snapshot, now, worker);
+        let gathers = self.request == Request::Gather;
+        self.held = held;
+        self.request = Request::Held;
+        began?;
+        let max =
+            self.resource().and_then(|id| snapshot.resource(id)).map_or(0, |view| view.body_max);
+        if self.held.len() as u64 > max {
+            return Err(Refusal::BodyTooLarge);
+        }
+        let mut scan = std::mem::take(&mut self.model);
+        scan.reset();
+        let readable = gathers && scan.push(&self.held).and_then(|()| scan.finish()).is_ok();
+        let model = if gathers { self.model_of(&scan, readable) } else { Attr::Absent };
+        let decision = self.weigh(model, snapshot);
+        self.model = scan;
+        decision.ok_or(Refusal::Unauthenticated)
+    }
+
+    /// A use was spent: the request goes on as one that is permitted.
+    fn redeem<J: Journal>(&mut self, spent: &Use, now: Now, worker: &mut Worker<J>, out: &mut Out) {
+        let Some(exchange) = &self.exchange else { return };
+        let snapshot = Rc::clone(&exchange.snapshot);
+        let found =
+            self.hold.as_mut().and_then(|hold| Some((hold.need.take()?, hold.asked.take()?)));
+        let Some((need, asked)) = found else {
+            return self.refuse(Refusal::Denied, now, worker, out);
+        };
+        self.facts_of_release(need.rule(), &snapshot);
+        let mut writer = Writer::new(&mut self.facts);
+        writer.text(Tag::Approval, &spent.id().to_string());
+        writer.number(Tag::Count, u64::from(spent.number()));
+        for who in spent.approvers() {
+            writer.text(Tag::Operator, who);
+        }
+        let subject = self.subject();
+        let covers = (&asked.binding, &*asked.rule);
+        let facts = &self.facts;
+        let redeemed = gate::redeem(need, spent, covers, subject, facts, worker.books(), now);
+        let gone = match redeemed {
+            Ok(grant) => self.go_on(grant, &snapshot, now, worker, out),
+            Err(gate::Unredeemed::Foreign) => Err(Refusal::Denied),
+            Err(gate::Unredeemed::Full) => Err(Refusal::Unrecordable),
+        };
+        self.refuse_if(gone, now, worker, out);
+    }
+
+    /// What the record says before a held request goes on.
+    fn facts_of_release(&mut self, rule: RuleId, snapshot: &Snapshot) {
+        self.facts.clear();
+        let mut writer = Writer::new(&mut self.facts);
+        writer.text(Tag::Decision, "permit");
+        writer.text(Tag::Rule, snapshot.policy.rule_name(rule));
+        writer.bytes(Tag::PolicyDigest, &snapshot.policy.digest());
+    }
+
+    /// From the permit to the last byte of the request, all of which is at hand.
+    fn go_on<J: Journal>(
+        &mut self,
+        grant: Grant,
+        snapshot: &Arc<Snapshot>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) -> Result<(), Refusal> {
+        if let Some(hold) = &mut self.hold {
+            if std::mem::take(&mut hold.counted) {
+                worker.approving = worker.approving.saturating_sub(1);
+            }
+            hold.stage = Stage::Used;
+            hold.head = Secret::new(Vec::new());
+            if let Some(exchange) = &mut self.exchange {
+                exchange.held_ns = now.mono_ns.saturating_sub(hold.since_ns);
+            }
+        }
+        self.last_ns = now.mono_ns;
+        self.request = Request::Forward;
+        self.permitted(grant, snapshot, now, worker, out)?;
+        if self.head.framing == Framing::None {
+            return Ok(());
+        }
+        let body = std::mem::take(&mut self.held);
+        self.forward_body(&body, None, true, now, worker, out)?;
+        let Some(exchange) = &mut self.exchange else { return Ok(()) };
+        if exchange.upstream_chunked
+            && let Some(grant) = &exchange.grant
+        {
+            out.push_upstream(gate::admit_framing(grant, &mut self.stage, LAST_CHUNK));
+        }
+        exchange.sent_ns = now.mono_ns;
+        self.request = Request::Done;
+        Ok(())
+    }
+
+    /// Nobody waits any more. What was asked stays, so that the next try finds it.
+    pub(super) fn leave<J>(&mut self, worker: &mut Worker<J>, out: &mut Out) {
+        let Some(hold) = self.hold.as_mut() else { return };
+        if std::mem::take(&mut hold.counted) {
+            worker.approving = worker.approving.saturating_sub(1);
+        }
+        if let Some(id) = hold.id {
+            self.tell(Petition::Leave { id, cancel: false }, out);
+        }
+        self.hold = None;
+    }
+
+    fn tell(&mut self, petition: Petition, out: &mut Out) {
+        if let Some(exchange) = &self.exchange {
+            out.act(Act::Petition { exchange: exchange.id, petition: Box::new(petition) });
+        }
+    }
+
+    /// The caller's own words on why it wants it.
+    fn reason(&self) -> Option<Vec<u8>> {
+        let hold = self.hold.as_ref()?;
+        let reason = self.head.single(hold.head.expose(), b"x-weirgate-reason").ok()??;
+        let fit = std::str::from_utf8(reason).is_ok_and(|text| !text.contains(char::is_control));
+        let fit = fit && !reason.trim_ascii().is_empty() && reason.len() <= REASON_MAX;
+        fit.then(|| reason.trim_ascii().to_vec())
+    }
+
+    /// `Prefer: wait=N` (RFC 7240, section 4.3), in milliseconds.
+    fn preferred_wait(&self) -> Option<u64> {
+        let hold = self.hold.as_ref()?;
+        let mut words = self.head.fields.iter().filter_map(|field| {
+            let prefer = field.name(hold.head.expose()).eq_ignore_ascii_case(b"prefer");
+            let value = std::str::from_utf8(field.value(hold.head.expose())).ok();
+            value.filter(|_| prefer)
+        });
+        let wait = words.find_map(|value| {
+            value.split([',', ';']).find_map(|word| {
+                let (name, seconds) = word.trim().split_once('=')?;
+                let wait = name.trim().eq_ignore_ascii_case("wait");
+                wait.then(|| seconds.trim().trim_matches('"').parse::<u64>().ok()).flatten()
+            })
+        });
+        wait.map(|seconds| seconds.saturating_mul(1_000))
+    }
+
+    /// What the caller's client takes for a sign of life (facts: measured for each); nothing where
+    /// that is not known.
+    fn heartbeat(&self) -> Option<&'static [u8]> {
+        let (hold, exchange) = (self.hold.as_ref()?, self.exchange.as_ref()?);
+        if exchange.version_minor == 0 {
+            return None;
+        }
+        let agent = self
+            .head
+            .fields
+            .iter()
+            .find(|field| field.name(hold.head.expose()).eq_ignore_ascii_case(b"user-agent"))?;
+        heartbeat_of(agent.value(hold.head.expose()))
+    }
+
+    /// What is asked: who wants what, in the words that a person sees.
+    fn question<J: Journal>(
+        &mut self,
+        need: &Need,
+        snapshot: &Arc<Snapshot>,
+        worker: &mut Worker<J>,
+    ) -> Result<Ask, Refusal> {
+        let reason = self.reason();
+        let hold = need.hold(reason.is_some()).ok_or(Refusal::ReasonRequired)?;
+        let plan = snapshot.plans.united(need.obligations().masks);
+        let summary = self.summary(&plan, snapshot, worker)?;
+        let exchange = self.exchange.as_ref().ok_or(Refusal::BadRequest)?;
+        let (principal, _) = exchange.who.as_ref().ok_or(Refusal::Unauthenticated)?;
+        let view = snapshot.resource(need.resource()).ok_or(Refusal::NoResource)?;
+        let (fingerprint, head) = self.fingerprint(&view.name);
+        let kept = match hold.scope() {
+            Scope::Exact => fingerprint.to_vec(),
+            Scope::Shape => match json_shape(&self.held) {
+                Some(shape) => [&head[..], &shape].concat(),
+                None if self.held.is_empty() => head.to_vec(),
+                // What has no shape is covered as it is.
+                None => fingerprint.to_vec(),
+            },
+            Scope::Session => self.connection.0.to_le_bytes().to_vec(),
+            Scope::Resource => Vec::new(),
+        };
+        let credential = need.obligations().credential.and_then(|id| snapshot.credential(id));
+        Ok(Ask {
+            who: Party::of(principal),
+            resource: view.name.as_str().into(),
+            protocol: "http".into(),
+            rule: snapshot.policy.rule_name(hold.rule()).into(),
+            credential: credential.map(|one| one.name().into()),
+            generation: snapshot.generation,
+            binding: binding("http", &view.name, hold.scope(), &kept),
+            fingerprint,
+            summary,
+            terms: snapshot.policy.terms(hold),
+            asserted: self.claims(&plan)?,
+            reason: reason.map(|reason| cleared(&plan, &reason)).transpose()?,
+            exchange: exchange.id.to_string().into(),
+        })
+    }
+
+    fn claims(&self, plan: &Plan) -> Result<Claims, Refusal> {
+        let said = self.asserted.lend();
+        let text = |attr: Attr<'_>| match attr {
+            Attr::Value(text) => cleared(plan, text).map(Some),
+            Attr::Absent | Attr::Unreadable => Ok(None),
+        };
+        Ok(Claims { node: text(said.node)?, run: text(said.run)?, thread: text(said.thread)? })
+    }
+
+    /// The digest of the operation, and that of its head with the values of the query left out.
+    fn fingerprint(&self, resource: &str) -> ([u8; 32], [u8; 32]) {
+        let mut whole = Fingerprint::new("http", resource);
+        let mut head = Fingerprint::new("http", resource);
+        let mut lines = self.head_out.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
+        let (target, query) = target_of(lines.next().unwrap_or_default());
+        for digest in [&mut whole, &mut head] {
+            digest.part(target);
+        }
+        for pair in &query {
+            whole.part(pair);
+            head.part(pair.split(|byte| *byte == b'=').next().unwrap_or_default());
+        }
+        whole.part(b"fields");
+        head.part(b"fields");
+        let ranges = self.range_out.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
+        let mut fields: Vec<(Vec<u8>, &[u8])> = lines
+            .chain(ranges)
+            .filter_map(|line| {
+                let colon = memchr::memchr(b':', line)?;
+                let (name, value) = line.split_at_checked(colon)?;
+                Some((name.to_ascii_lowercase(), value))
+            })
+            .filter(|(name, _)| !is_volatile(name))
+            .collect();
+        fields.sort_by(|(one, _), (other, _)| one.cmp(other));
+        for (name, value) in &fields {
+            whole.part(name);
+            whole.part(value);
+            // The length is one of the literals.
+            if name != b"content-length" {
+                head.part(name);
+                head.part(value);
+            }
+        }
+        whole.part(b"body");
+        whole.part(&self.held);
+        (whole.finish(), head.finish())
+    }
+
+    /// The request in its masked form, as far as it has room.
+    fn summary<J: Journal>(
+        &mut self,
+        plan: &Arc<Plan>,
+        snapshot: &Snapshot,
+        worker: &mut Worker<J>,
+    ) -> Result<Box<str>, Refusal> {
+        let mut text = Vec::new();
+        clear_head(plan, &self.head_out, &mut text).map_err(|_| Refusal::Denied)?;
+        let line = text.iter().position(|byte| *byte == b'\r').unwrap_or(text.len());
+        text.truncate(line);
+        if let Some(end) = text.strip_suffix(b" HTTP/1.1").map(<[u8]>::len) {
+            text.truncate(end);
+        }
+        if !self.held.is_empty() {
+            text.extend_from_slice(b"\n");
+            text.extend_from_slice(&self.content_type);
+            text.extend_from_slice(b"\n\n");
+            let shape = self.resource().and_then(|id| snapshot.resource(id));
+            let shape = shape.map_or(Shape::Plain, |view| view.shape);
+            let content = Content::of(&self.content_type, shape);
+            let filter = worker.take_filter(plan, content, &snapshot.limits);
+            let mut filter = filter.map_err(|_| Refusal::UnsupportedBody)?;
+            self.stage.clear();
+            let masked = filter.push(&self.held, true, &mut self.stage);
+            let masked = masked.map_err(|_| Refusal::UnsupportedBody)?;
+            let body = masked.into_pieces().to_vec(&self.held);
+            worker.give_filter(Some(filter));
+            text.extend_from_slice(&body);
+        }
+        Ok(bounded(&String::from_utf8_lossy(&text)))
+    }
+}
+
+/// A text of the caller in its masked form.
+fn cleared(plan: &Plan, text: &[u8]) -> Result<Box<str>, Refusal> {
+    let mut masked = Vec::new();
+    clear_value(plan, text, &mut masked).map_err(|_| Refusal::Denied)?;
+    Ok(String::from_utf8_lossy(&masked).into())
+}
+
+/// Cuts a summary to its room and says so.
+fn bounded(text: &str) -> Box<str> {
+    const CUT: &str = "\n[cut here: the rest is in the record of the request]";
+    if text.len() <= SUMMARY_MAX {
+        return text.into();
+    }
+    let end = text.floor_char_boundary(SUMMARY_MAX - CUT.len());
+    let kept = text.split_at_checked(end).map_or("", |(kept, _)| kept);
+    [kept, CUT].concat().into()
+}
+
+/// Method and path of a request line, and the pairs of its query in the order of their names; pairs
+/// of one name keep theirs.
+fn target_of(line: &[u8]) -> (&[u8], Vec<&[u8]>) {
+    let line = line.strip_suffix(b" HTTP/1.1").unwrap_or(line);
+    let mark = memchr::memchr(b'?', line).unwrap_or(line.len());
+    let (target, query) = line.split_at_checked(mark).unwrap_or((line, b""));
+    let query = query.strip_prefix(b"?").unwrap_or_default();
+    let mut pairs: Vec<&[u8]> =
+        query.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).collect();
+    let name = |pair: &&[u8]| pair.split(|byte| *byte == b'=').next().unwrap_or_default().to_vec();
+    pairs.sort_by_key(name);
+    (target, pairs)
+}
+
+/// Fields that differ between two tries of one request and change nothing of what is done.
+fn is_volatile(name: &[u8]) -> bool {
+    let fixed: [&[u8]; 8] = [
+        b"user-agent",
+        b"traceparent",
+        b"tracestate",
+        b"baggage",
+        b"x-request-id",
+        b"x-client-request-id",
+        b"date",
+        b"prefer",
+    ];
+    fixed.contains(&name) || name.starts_with(b"x-stainless-")
+}
+
+fn heartbeat_of(agent: &[u8]) -> Option<&'static [u8]> {
+    let agent = agent.to_ascii_lowercase();
+    let names = |list: &[&[u8]]| list.iter().any(|name| agent.starts_with(name));
+    if names(&[b"python-requests/"]) {
+        // It takes any other interim answer for the final one.
+        return Some(b"HTTP/1.1 100 Continue\r\n\r\n");
+    }
+    let takes: [&[u8]; 12] = [
+        b"python-httpx",
+        b"openai/",
+        b"asyncopenai/",
+        b"azureopenai/",
+        b"asyncazureopenai/",
+        b"anthropic/",
+        b"asyncanthropic/",
+        b"python/",
+        b"curl/",
+        b"undici",
+        b"node",
+        b"langchain",
+    ];
+    names(&takes).then_some(b"HTTP/1.1 102 Processing\r\n\r\n")
+}
+
+/// The longest that a caller may ask to be held.
+const HOLD_MS_MAX: u64 = 300_000;
+const FIRST_BEAT_MS: u64 = 2_000;
+const BEAT_MS: u64 = 5_000;
