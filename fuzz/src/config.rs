@@ -12,7 +12,8 @@ use weirgate::config::{self, Config, Source};
 use weirgate::identity::dev::DevKey;
 use weirgate::identity::{Principal, Verifier};
 use weirgate::policy::{
-    Action, Asserted, Attr, Columns, Decision, Effect, Functions, STATEMENTS, Sql, SqlFunction,
+    Action, Asserted, Attr, Columns, Decision, Effect, Functions, Parameters, STATEMENTS, Sql,
+    SqlFunction,
 };
 
 struct Memory<'a> {
@@ -123,7 +124,23 @@ fn check(config: &Config, source: &dyn Source) {
                 let (statement, functions) = (statement.as_bytes(), Functions::Known(calls));
                 let named = [Box::from("public.orders.id")];
                 let columns = if write { Columns::Unreadable } else { Columns::Known(&named) };
-                let sql = Sql { statement, table, write, columns, functions, missing_where: write };
+                let read = [(1, Box::from(&b"eu-1"[..]))];
+                let parameters = match place % 3 {
+                    0 => Parameters::Pending,
+                    1 => Parameters::Known { count: 2, read: &read },
+                    _ => Parameters::NONE,
+                };
+                let sql = Sql {
+                    statement,
+                    table,
+                    write,
+                    columns,
+                    parents: &[],
+                    functions,
+                    missing_where: write,
+                    multi_statement: write,
+                    parameters,
+                };
                 decided(&statement_on(resource, sql));
             }
         }

@@ -386,6 +386,12 @@ struct Explain {
     /// It changes or deletes without a WHERE.
     #[arg(long)]
     missing_where: bool,
+    /// Its text has more than one statement.
+    #[arg(long)]
+    multi_statement: bool,
+    /// A value that it is run with, by the number of the parameter; may be given several times.
+    #[arg(long = "parameter", value_name = "NUMBER=VALUE")]
+    parameters: Vec<String>,
     /// Ask about a recorded request, by its id: who and what are taken from the record.
     #[arg(long, value_name = "ID")]
     request: Option<String>,
@@ -574,6 +580,8 @@ fn run_policy(act: PolicyAct) -> u8 {
                 columns: ask.columns,
                 functions: ask.functions,
                 missing_where: ask.missing_where,
+                multi_statement: ask.multi_statement,
+                parameters: ask.parameters,
                 json: ask.json,
                 ..policy::Explain::default()
             };

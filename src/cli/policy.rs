@@ -3,7 +3,8 @@
 use super::check::print_one;
 use crate::config::{Config, Diagnostic, Protocol, Source, load};
 use crate::policy::{
-    Case, CaseAction, CaseSql, CaseWho, DenialKind, Expect, Explanation, STATEMENTS, Who,
+    Case, CaseAction, CaseParameters, CaseSql, CaseWho, DenialKind, Effect, Expect, Explanation,
+    Parameter, STATEMENTS, Who,
 };
 use crate::session::postgres::asked;
 use crate::sql::SqlLimits;
@@ -54,6 +55,10 @@ pub struct Explain {
     pub functions: Vec<String>,
     /// A `WHERE` is missing.
     pub missing_where: bool,
+    /// The text has more than one statement.
+    pub multi_statement: bool,
+    /// Values of parameters, as `1=eu-1`.
+    pub parameters: Vec<String>,
     /// Text of a recorded statement, which is asked about in the place of all that.
     pub recorded: Option<String>,
     /// What a part of it does.
@@ -112,6 +117,11 @@ fn explain_text(
         Ok(asked) => asked,
         Err(why) => return finish(writeln!(out, "deny: {why}"), 1, errors),
     };
+    let parameters = match values(&options.parameters) {
+        Ok(values) if values.is_empty() => CaseParameters::Pending,
+        Ok(values) => CaseParameters::Known(values),
+        Err(message) => return finish(writeln!(errors, "error: {message}"), 2, errors),
+    };
     let mut code = 0;
     for one in asked {
         let harmless = one.harmless;
@@ -122,6 +132,12 @@ fn explain_text(
         (sql.functions, sql.functions_unreadable) = (one.functions, false);
         sql.columns_unreadable = one.columns.is_none();
         sql.columns = one.columns.unwrap_or_default();
+        sql.multi_statement = one.multi_statement;
+        sql.parameters = match one.prepares {
+            true => CaseParameters::Pending,
+            false => parameters.clone(),
+        };
+        let pending = sql.parameters == CaseParameters::Pending;
         let about = Explain { asked: Some(sql), recorded: None, ..options.clone() };
         let case = match question(&about, config) {
             Ok(case) => case,
@@ -151,7 +167,13 @@ fn explain_text(
                 if harmless && no_rule {
                     return writeln!(out, "allow: it has no effect beyond its session");
                 }
-                print_explanation(config, &case, &explanation, out)
+                print_explanation(config, &case, &explanation, out)?;
+                match pending && asks_for_values(config, &explanation) {
+                    true => {
+                        writeln!(out, "  as it is prepared; its values count: --parameter 1=VALUE")
+                    }
+                    false => Ok(()),
+                }
             })
         };
         if explanation.outcome.is_err() && !(harmless && no_rule) {
@@ -162,6 +184,15 @@ fn explain_text(
         }
     }
     code
+}
+
+/// Whether a rule that could decide names values of parameters.
+fn asks_for_values(config: &Config, explanation: &Explanation) -> bool {
+    let mut rules = config.table.rules();
+    rules.any(|(id, rule)| {
+        let counts = explanation.matched.contains(&id) || rule.effect == Effect::Deny;
+        counts && !rule.what.parameters.is_empty()
+    })
 }
 
 /// Runs all cases and prints. Returns 0: all hold; 1: one fails; 2: it could not run.
@@ -259,8 +290,11 @@ fn statement(options: &Explain) -> Result<Option<CaseSql>, String> {
             || options.access.is_some()
             || !options.columns.is_empty()
             || !options.functions.is_empty()
-            || options.missing_where;
-        let fault = "--table, --access, --column, --function and --missing-where need --statement";
+            || options.missing_where
+            || options.multi_statement
+            || !options.parameters.is_empty();
+        let fault = "--table, --access, --column, --function, --missing-where, --multi-statement and \
+                     --parameter need --statement";
         return if more { Err(fault.to_owned()) } else { Ok(None) };
     };
     let known = || STATEMENTS.join(", ");
@@ -286,7 +320,25 @@ fn statement(options: &Explain) -> Result<Option<CaseSql>, String> {
         sql.functions_unreadable = false;
     }
     sql.missing_where = options.missing_where;
+    sql.multi_statement = options.multi_statement;
+    if !options.parameters.is_empty() {
+        sql.parameters = CaseParameters::Known(values(&options.parameters)?);
+    }
     Ok(Some(sql))
+}
+
+/// `1=eu-1` for each parameter.
+fn values(options: &[String]) -> Result<Vec<Parameter>, String> {
+    let value = |option: &String| {
+        let (number, value) = option.split_once('=')?;
+        let number = number.trim_start_matches('$').parse::<u16>().ok().filter(|one| *one > 0)?;
+        Some((number, value.as_bytes().into()))
+    };
+    let read = |option| {
+        value(option)
+            .ok_or_else(|| format!("`{option}` is no parameter: write --parameter 1=VALUE"))
+    };
+    options.iter().map(read).collect()
 }
 
 fn print_explanation(
@@ -483,6 +535,42 @@ what = { statement = ["select"], column = ["public.people.name"] }
         let mut config = load(&path, &System).unwrap();
         config.resources[0].protocol = Protocol::Postgres;
         (dir, config)
+    }
+
+    #[test]
+    fn values_of_parameters_are_given_or_to_come() {
+        let (_dir, mut config) = database();
+        let eu = crate::policy::Pattern::new("eu-*");
+        let mut rules: Vec<_> = config.table.rules().map(|(_, rule)| rule.clone()).collect();
+        for rule in &mut rules {
+            rule.what.parameters = vec![(1, vec![eu.clone()])];
+        }
+        config.table = crate::policy::Table::compile(rules, 1, 1).unwrap();
+        let text = |parameters: &[&str]| {
+            let options = Explain {
+                groups: vec!["analysts".to_owned()],
+                resource: "llm".to_owned(),
+                parameters: parameters.iter().map(|one| (*one).to_owned()).collect(),
+                ..Explain::default()
+            };
+            let (mut out, mut errors) = (Vec::new(), Vec::new());
+            let query = "select a from public.orders where a = $1";
+            let code = explain_text(query, &options, &config, &mut out, &mut errors);
+            out.append(&mut errors);
+            (code, String::from_utf8(out).unwrap())
+        };
+        let (code, said) = text(&[]);
+        assert!(code == 0 && said.contains("as it is prepared; its values count"), "{said}");
+        let (code, said) = text(&["1=eu-1"]);
+        assert!(code == 0 && !said.contains("prepared"), "{said}");
+        let (code, said) = text(&["$1=us-1"]);
+        assert!(code == 1, "{said}");
+        assert!(
+            said.contains("what.parameters: the rule wants $1 = eu-*; there is $1 = us-1"),
+            "{said}"
+        );
+        let (code, said) = text(&["eu-1"]);
+        assert!(code == 2 && said.contains("`eu-1` is no parameter"), "{said}");
     }
 
     #[test]

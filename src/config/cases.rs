@@ -3,8 +3,8 @@
 use super::report::{Diagnostic, Place};
 use super::types::Config;
 use crate::policy::{
-    Action, Attr, Columns, DenialKind, Dimension, Explanation, Functions, RecordLevel, RuleSpec,
-    Sql, Who,
+    Action, Attr, Columns, DenialKind, Dimension, Explanation, Functions, Parameters, RecordLevel,
+    RuleSpec, Sql, Who,
 };
 
 impl Config {
@@ -145,6 +145,13 @@ impl Config {
                 (wants, sql(functions_of))
             }
             Dimension::Where => ("missing".to_owned(), sql(where_of)),
+            Dimension::MultiStatement => ("a text of several".to_owned(), sql(multi_of)),
+            Dimension::Parameters => {
+                let wants = rule.what.parameters.iter().map(|(number, patterns)| {
+                    format!("${number} = {}", list(&Some(patterns.clone())))
+                });
+                (wants.collect::<Vec<_>>().join("; "), sql(parameters_of))
+            }
         };
         failed
             .iter()
@@ -212,4 +219,21 @@ fn functions_of(sql: &Sql<'_>) -> String {
 fn where_of(sql: &Sql<'_>) -> String {
     let unknown = sql.statement == Sql::UNREADABLE.statement;
     if unknown { "unreadable" } else { "nothing missing" }.to_owned()
+}
+
+fn multi_of(sql: &Sql<'_>) -> String {
+    let unknown = sql.statement == Sql::UNREADABLE.statement;
+    if unknown { "unreadable" } else { "one statement" }.to_owned()
+}
+
+/// The values that a statement is run with.
+fn parameters_of(sql: &Sql<'_>) -> String {
+    let Parameters::Known { count, read } = sql.parameters else { return "to come".to_owned() };
+    let values = read.iter().map(|(number, text)| format!("${number} = {}", lossy(text)));
+    let values = values.collect::<Vec<_>>().join("; ");
+    match (count, read.is_empty()) {
+        (0, _) => "none".to_owned(),
+        (_, true) => "unreadable".to_owned(),
+        (_, false) => values,
+    }
 }

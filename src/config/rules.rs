@@ -3,6 +3,7 @@
 mod approval;
 mod case;
 mod enforce;
+mod parameters;
 mod sql;
 
 #[cfg(test)]

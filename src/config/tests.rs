@@ -132,7 +132,7 @@ fn the_reference_config_compiles_and_its_cases_hold() {
     );
     let cases: Vec<_> = config.cases.iter().map(|(case, _)| case.clone()).collect();
     assert_eq!(config.table.run(&cases), []);
-    assert_eq!(config.table.len(), 12);
+    assert_eq!(config.table.len(), 14);
     let openai = &config.resources[config.resource_id("openai").unwrap().index()];
     assert_eq!(openai.limits, Limits { body_max: 32 << 20, ..Limits::default() });
     assert_eq!(openai.tls.as_ref().unwrap().server_name, "api.openai.com");

@@ -2,7 +2,8 @@
 
 use super::asserted::Asserted;
 use super::explain::Explanation;
-use super::sql::{Columns, Functions, STATEMENTS, Sql, SqlFunction};
+use super::parameters::{Parameter, Parameters};
+use super::sql::{Columns, Functions, Parent, STATEMENTS, Sql, SqlFunction};
 use super::table::{Action, Attr, Table};
 use super::who::Who;
 use crate::base::{IssuerId, ResourceId};
@@ -84,12 +85,42 @@ pub struct CaseSql {
     pub columns: Vec<Box<str>>,
     /// Which columns there are cannot be found out; `columns` is not looked at.
     pub columns_unreadable: bool,
+    /// Tables that the table is a partition or an inheritance child of.
+    pub parents: Vec<Parent>,
     /// Functions, and whether each is plain.
     pub functions: Vec<(String, bool)>,
     /// Which functions there are cannot be found out; `functions` is not looked at.
     pub functions_unreadable: bool,
     /// Every row is changed or deleted.
     pub missing_where: bool,
+    /// The text has more than one statement.
+    pub multi_statement: bool,
+    /// The values that it is run with.
+    pub parameters: CaseParameters,
+}
+
+/// The values of a statement's parameters, owned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CaseParameters {
+    /// They come later: the statement is only prepared.
+    Pending,
+    /// None of them can be read.
+    Unreadable,
+    /// The values by their numbers; those below the highest that are not there cannot be read.
+    Known(Vec<Parameter>),
+}
+
+impl CaseParameters {
+    fn lend(&self) -> Parameters<'_> {
+        match self {
+            Self::Pending => Parameters::Pending,
+            Self::Unreadable => Parameters::UNREADABLE,
+            Self::Known(read) => {
+                let count = read.iter().map(|(number, _)| *number).max().unwrap_or(0);
+                Parameters::Known { count, read }
+            }
+        }
+    }
 }
 
 impl CaseSql {
@@ -107,9 +138,15 @@ impl CaseSql {
             write: unknown || writes.contains(&statement),
             columns: Vec::new(),
             columns_unreadable: unknown,
+            parents: Vec::new(),
             functions: Vec::new(),
             functions_unreadable: unknown,
             missing_where: false,
+            multi_statement: false,
+            parameters: match unknown {
+                true => CaseParameters::Unreadable,
+                false => CaseParameters::Known(Vec::new()),
+            },
         })
     }
 
@@ -132,8 +169,11 @@ impl CaseSql {
             table,
             write: self.write,
             columns,
+            parents: &self.parents,
             functions,
             missing_where: self.missing_where,
+            multi_statement: self.multi_statement,
+            parameters: self.parameters.lend(),
         }
     }
 }

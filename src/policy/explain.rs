@@ -3,6 +3,7 @@
 use super::asserted;
 use super::case::Expect;
 use super::decision::{Decision, Denial, Obligations};
+use super::parameters;
 use super::pattern::Pattern;
 use super::rule::{Effect, RuleSpec};
 use super::sql::{self, Sql};
@@ -56,11 +57,15 @@ pub enum Dimension {
     Function,
     /// `what.where`
     Where,
+    /// `what.multi_statement`
+    MultiStatement,
+    /// `what.parameters`
+    Parameters,
 }
 
 impl Dimension {
     /// All of them, who before what.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Iss,
         Self::Sub,
         Self::Groups,
@@ -81,6 +86,8 @@ impl Dimension {
         Self::Column,
         Self::Function,
         Self::Where,
+        Self::MultiStatement,
+        Self::Parameters,
     ];
 
     /// The key in a rule.
@@ -107,6 +114,8 @@ impl Dimension {
             Self::Column => "what.column",
             Self::Function => "what.function",
             Self::Where => "what.where",
+            Self::MultiStatement => "what.multi_statement",
+            Self::Parameters => "what.parameters",
         }
     }
 
@@ -158,6 +167,8 @@ impl Dimension {
             Self::Column => statement(what.column.is_some(), sql::column),
             Self::Function => statement(what.function.is_some(), sql::function),
             Self::Where => statement(what.missing_where, sql::missing_where),
+            Self::MultiStatement => statement(what.multi_statement, parameters::multi_statement),
+            Self::Parameters => statement(!what.parameters.is_empty(), parameters::parameters),
         }
     }
 }

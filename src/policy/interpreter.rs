@@ -107,6 +107,8 @@ pub(super) fn matches(rule: &RuleSpec, who: &Who<'_>, action: &Action<'_>) -> bo
                 lists.iter().all(|list| list.is_none())
                     && what.function.is_none()
                     && !what.missing_where
+                    && !what.multi_statement
+                    && what.parameters.is_empty()
             }
         }
 }
@@ -141,10 +143,10 @@ fn matches_sql(rule: &RuleSpec, sql: &Sql<'_>) -> bool {
             all.iter().any(|one| !outside(one)) && !all.iter().any(|one| !one.plain && outside(one))
         }
     };
-    let column = match (effect, &what.column, sql.columns) {
+    let column_of = |table, columns| match (effect, &what.column, columns) {
         (_, None, _) => true,
         (Effect::Allow, Some(_), Columns::Unreadable) => false,
-        (_, Some(list), Columns::Unreadable) => match sql.table {
+        (_, Some(list), Columns::Unreadable) => match table {
             Attr::Value(table) => list.iter().any(|one| could_be(one.text(), table)),
             _ => true,
         },
@@ -156,10 +158,37 @@ fn matches_sql(rule: &RuleSpec, sql: &Sql<'_>) -> bool {
             inside > 0 && inside == all.len()
         }
     };
+    // What is denied of a table is denied of its partitions, and what is allowed is not.
+    let mut column = column_of(sql.table, sql.columns);
+    for parent in sql.parents.iter().filter(|_| *effect != Effect::Allow) {
+        let columns = match &parent.columns {
+            Some(columns) => Columns::Known(columns),
+            None => Columns::Unreadable,
+        };
+        column |= column_of(Attr::Value(parent.table.as_bytes()), columns);
+    }
     let missing = match (what.missing_where, unknown) {
         (false, _) => true,
         (true, true) => *effect != Effect::Allow,
         (true, false) => sql.missing_where,
+    };
+    let multi = match (what.multi_statement, unknown) {
+        (false, _) => true,
+        (true, true) => *effect != Effect::Allow,
+        (true, false) => sql.multi_statement,
+    };
+    let value = |number: u16| match sql.parameters {
+        Parameters::Pending => Attr::Absent,
+        Parameters::Known { count, .. } if count < number => Attr::Absent,
+        Parameters::Known { read, .. } => read
+            .iter()
+            .find(|one| one.0 == number)
+            .map_or(Attr::Unreadable, |(_, text)| Attr::Value(text)),
+    };
+    // Values that are still to come may be those that permit, and are none that deny.
+    let values = match (sql.parameters, effect) {
+        (Parameters::Pending, Effect::Allow) => true,
+        _ => what.parameters.iter().all(|(number, list)| attr(rule, Some(list), value(*number))),
     };
     statement
         && attr(rule, what.table.as_ref(), sql.table)
@@ -168,6 +197,8 @@ fn matches_sql(rule: &RuleSpec, sql: &Sql<'_>) -> bool {
         && column
         && function
         && missing
+        && multi
+        && values
 }
 
 /// Whether a pattern may be about columns of this table, by what stands before its first wildcard.
@@ -281,6 +312,7 @@ const MODELS: &[&str] = &["gpt-4", "gpt-4-mini", "gpt-5", "claude", ""];
 const COLUMNS: &[&str] = &["public.orders.id", "public.orders.ssn", "secret.cards.ssn"];
 const TABLES: &[&str] = &["public.orders", "public.items", "secret.cards", "pg_catalog.pg_class"];
 const FUNCTIONS: &[&str] = &["lower", "pg_sleep", "lo_get", "public.pay", "secret.open"];
+const VALUES: &[&str] = &["eu-1", "us-1", "1", ""];
 const SAID: &[&str] = &["plan", "act", "act-2", "t1"];
 const SAID_PATTERNS: &[&str] = &["*", "act*", "plan", "?1"];
 const PATTERNS: &[&str] = &[
@@ -333,6 +365,7 @@ const SQL_PATTERNS: &[&str] = &[
     "lo_*",
     "lower",
 ];
+const VALUE_PATTERNS: &[&str] = &["*", "eu-*", "??-1", "1", "us-1"];
 
 pub(super) fn random_rules(dice: &mut Dice, count: usize) -> Vec<RuleSpec> {
     (0..count)
@@ -368,6 +401,8 @@ pub(super) fn random_rules(dice: &mut Dice, count: usize) -> Vec<RuleSpec> {
                 rule.what.model = dice.patterns(4, PATTERNS);
             }
             if effect == Effect::RequireApproval {
+                // Nothing that has values is held.
+                rule.what.parameters.clear();
                 rule.then.approval = Some(random_terms(dice));
             }
             if !deny {
@@ -377,7 +412,8 @@ pub(super) fn random_rules(dice: &mut Dice, count: usize) -> Vec<RuleSpec> {
                 if dice.one_in(2) {
                     rule.then.record = RecordLevel::Meta;
                 }
-                if dice.one_in(10) && !rule.who.names_asserted() {
+                let later = rule.who.names_asserted() || !rule.what.parameters.is_empty();
+                if dice.one_in(10) && !later {
                     rule.then.credential = Some(CredentialId(dice.below(2) as u16));
                 }
                 if dice.one_in(10) {
@@ -419,6 +455,27 @@ fn random_sql(dice: &mut Dice, what: &mut What) {
     what.column = dice.patterns(4, SQL_PATTERNS);
     what.function = dice.patterns(4, SQL_PATTERNS);
     what.missing_where = dice.one_in(6);
+    what.multi_statement = dice.one_in(8);
+    for number in 1..=3 {
+        let list = dice.patterns(5, VALUE_PATTERNS);
+        what.parameters.extend(list.map(|list| (number, list)));
+    }
+}
+
+fn random_values(dice: &mut Dice) -> CaseParameters {
+    match dice.below(8) {
+        0 => CaseParameters::Pending,
+        1 => CaseParameters::Unreadable,
+        _ => {
+            let mut read = Vec::new();
+            for number in 1..=3 {
+                if dice.one_in(2) {
+                    read.push((number, dice.pick(VALUES).as_bytes().into()));
+                }
+            }
+            CaseParameters::Known(read)
+        }
+    }
 }
 
 fn random_statement(dice: &mut Dice) -> CaseSql {
@@ -428,10 +485,17 @@ fn random_statement(dice: &mut Dice) -> CaseSql {
     sql.write = dice.one_in(2);
     sql.columns = (0..dice.below(3)).map(|_| dice.pick(COLUMNS).into()).collect();
     sql.columns_unreadable = dice.one_in(5);
+    if dice.one_in(4) {
+        let columns = (0..dice.below(3)).map(|_| dice.pick(COLUMNS).into()).collect();
+        let columns = (!dice.one_in(3)).then_some(columns);
+        sql.parents = vec![Parent { table: dice.pick(TABLES).into(), columns }];
+    }
     sql.functions =
         (0..dice.below(3)).map(|_| (dice.pick(FUNCTIONS).to_owned(), dice.one_in(2))).collect();
     sql.functions_unreadable = dice.one_in(5);
     sql.missing_where = dice.one_in(3);
+    sql.multi_statement = dice.one_in(3);
+    sql.parameters = random_values(dice);
     sql
 }
 
@@ -632,6 +696,39 @@ mod tests {
                 assert!(!widened, "seed {SEED:#x}");
             }
         });
+    }
+
+    /// A statement is prepared before its values are known: that refuses none that some values
+    /// permit, and owes every mask that they could owe.
+    #[test]
+    fn what_some_values_permit_may_be_prepared() {
+        let (mut met, mut run) = (0, 0);
+        for_each(120, 40, |dice, rules, case| {
+            let Some(sql) = &case.action.sql else { return };
+            let with = |parameters| {
+                let sql = Some(CaseSql { parameters, ..sql.clone() });
+                Case { action: CaseAction { sql, ..case.action.clone() }, ..case.clone() }
+            };
+            let table = Table::compile(rules.to_vec(), RESOURCES, 1).unwrap();
+            let prepared = said(&table, &with(CaseParameters::Pending));
+            for _ in 0..4 {
+                let Ok((owed, terms)) = said(&table, &with(random_values(dice))) else { continue };
+                let (before, asked) = prepared.clone().expect("what is run was prepared");
+                assert_eq!(before.masks.union(owed.masks), before.masks, "seed {SEED:#x}");
+                assert_eq!(before.credential, owed.credential, "seed {SEED:#x}");
+                run += 1;
+                met += usize::from((before, asked) != (owed, terms));
+            }
+            // Where no rule names values, they change nothing.
+            case.lend(|who, action| {
+                let row = table.row_of(who);
+                if !table.reads_parameters(&row, action.resource) {
+                    let other = said(&table, &with(random_values(dice)));
+                    assert_eq!(other, said(&table, &case), "seed {SEED:#x}");
+                }
+            });
+        });
+        assert!(run > 200 && met > 10, "{run} {met}");
     }
 
     #[test]

@@ -73,6 +73,15 @@ impl<'r> Layout<'r> {
         row
     }
 
+    /// The numbers of the parameters that some rule names, each once, in rising order.
+    pub(super) fn parameters(&self) -> Vec<u16> {
+        let named = self.rules.iter().flat_map(|rule| &rule.what.parameters);
+        let mut numbers: Vec<u16> = named.map(|(number, _)| *number).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers
+    }
+
     /// One row for each issuer that some rule names.
     pub(super) fn issuers(&self) -> BTreeMap<IssuerId, Vec<u64>> {
         let mut rows = BTreeMap::new();
@@ -110,6 +119,11 @@ fn feed_approval(terms: &Terms, mut feed: impl FnMut(&[u8])) {
 
 /// Tag of `where = "missing"`, far behind those of the lists of patterns.
 const MISSING_WHERE: u8 = 0x80;
+/// The same of `multi_statement`.
+const MULTI_STATEMENT: u8 = 0x81;
+/// The same of a number in `parameters`, and of each pattern behind it.
+const PARAMETER: u8 = 0x82;
+const PARAMETER_PATTERN: u8 = 0x83;
 
 /// Every field is tagged and has its length, so that no two policies feed the same bytes.
 pub(super) fn digest(rules: &[RuleSpec]) -> [u8; 32] {
@@ -146,6 +160,13 @@ pub(super) fn digest(rules: &[RuleSpec]) -> [u8; 32] {
         }
         if rule.what.missing_where {
             feed(&mut context, MISSING_WHERE, &[]);
+        }
+        if rule.what.multi_statement {
+            feed(&mut context, MULTI_STATEMENT, &[]);
+        }
+        for (number, list) in &rule.what.parameters {
+            feed(&mut context, PARAMETER, &number.to_le_bytes());
+            list.iter().for_each(|pattern| feed(&mut context, PARAMETER_PATTERN, pattern.text()));
         }
     }
     let mut digest = [0; 32];

@@ -31,6 +31,7 @@ mod fragment;
 mod hold;
 mod index;
 mod layout;
+mod parameters;
 mod pattern;
 mod rule;
 mod sql;
@@ -44,15 +45,16 @@ mod interpreter;
 mod tests;
 
 pub use asserted::Asserted;
-pub use case::{Case, CaseAction, CaseFailure, CaseSql, CaseWho, Expect};
+pub use case::{Case, CaseAction, CaseFailure, CaseParameters, CaseSql, CaseWho, Expect};
 pub use decision::{Decision, Denial, DenialKind, Grant, Need, Obligations};
 pub use explain::{Dimension, Explanation, Nearest};
 pub use hold::{Hold, Holds};
+pub use parameters::{Parameter, Parameters};
 pub use pattern::Pattern;
 pub use rule::{
     APPROVER_GROUPS_MAX, Durable, Effect, PATTERN_LEN_MAX, RULES_MAX, RecordLevel, RuleError,
     RuleFault, RuleSpec, Then, What, WhoRule,
 };
-pub use sql::{Columns, Functions, STATEMENTS, Sql, SqlFunction};
+pub use sql::{Columns, Functions, Parent, STATEMENTS, Sql, SqlFunction};
 pub use table::{Action, Attr, Row, Table};
 pub use who::Who;

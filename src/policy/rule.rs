@@ -108,6 +108,11 @@ pub struct What {
     pub function: Option<Vec<Pattern>>,
     /// `where = "missing"`: a statement that changes or deletes every row.
     pub missing_where: bool,
+    /// A text of more than one statement.
+    pub multi_statement: bool,
+    /// Values that a statement is run with, by the number of the parameter: each must match one of
+    /// its patterns.
+    pub parameters: Vec<(u16, Vec<Pattern>)>,
 }
 
 impl What {
@@ -116,7 +121,10 @@ impl What {
     pub fn names_sql(&self) -> bool {
         let lists =
             [&self.statement, &self.table, &self.reads, &self.writes, &self.column, &self.function];
-        self.missing_where || lists.iter().any(|list| list.is_some())
+        self.missing_where
+            || self.multi_statement
+            || !self.parameters.is_empty()
+            || lists.iter().any(|list| list.is_some())
     }
 
     /// Whether it names anything that only requests have.
@@ -207,6 +215,17 @@ impl RuleSpec {
                 faults.push(RuleFault::PatternTooLong(key));
             }
         }
+        for (number, list) in &self.what.parameters {
+            if *number == 0 {
+                faults.push(RuleFault::NoParameter);
+            }
+            if list.is_empty() {
+                faults.push(RuleFault::EmptyList("parameters"));
+            }
+            if list.iter().any(|pattern| pattern.text().len() > PATTERN_LEN_MAX) {
+                faults.push(RuleFault::PatternTooLong("parameters"));
+            }
+        }
         if self.who.iss.as_ref().is_some_and(Vec::is_empty) {
             faults.push(RuleFault::EmptyList("iss"));
         }
@@ -235,6 +254,9 @@ impl RuleSpec {
         }
         if self.who.names_asserted() && self.then.credential.is_some() {
             faults.push(RuleFault::AssertedCredential);
+        }
+        if !self.what.parameters.is_empty() && self.then.credential.is_some() {
+            faults.push(RuleFault::ParameterCredential);
         }
         faults
     }
@@ -284,6 +306,10 @@ pub enum RuleFault {
     Approval(TermsFault),
     /// More than [`APPROVER_GROUPS_MAX`] different groups approve.
     TooManyApprovers,
+    /// A credential by values that come when the statement is prepared already.
+    ParameterCredential,
+    /// Parameters are counted from 1.
+    NoParameter,
     /// More than [`RULES_MAX`] rules.
     TooMany,
 }
@@ -320,6 +346,11 @@ impl fmt::Display for RuleFault {
             Self::TooManyApprovers => {
                 write!(f, "the rules name more than {APPROVER_GROUPS_MAX} groups of approvers")
             }
+            Self::ParameterCredential => f.write_str(
+                "the rule names `parameters` and a credential, but a statement is prepared, by a \
+                 credential, before its values are known",
+            ),
+            Self::NoParameter => f.write_str("parameters are counted from 1"),
             Self::TooMany => write!(f, "more than {RULES_MAX} rules"),
         }
     }

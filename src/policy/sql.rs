@@ -9,6 +9,7 @@
 //! allow rule that names it does not, and nothing but the whole word `unknown` allows a statement
 //! that nobody understands.
 
+use super::parameters::{self, Parameters};
 use super::pattern::Pattern;
 use super::rule::{Effect, RuleSpec};
 use super::table::Attr;
@@ -47,11 +48,26 @@ pub struct Sql<'a> {
     pub write: bool,
     /// The columns that the statement may read or write in the table.
     pub columns: Columns<'a>,
+    /// Tables whose rows hold those of the table: rules that deny columns are about them, too.
+    pub parents: &'a [Parent],
     /// The functions of the whole statement.
     pub functions: Functions<'a>,
     /// An `UPDATE` or `DELETE` of the whole statement has no `WHERE`. Nobody can tell of an
     /// `unknown` statement, of which this is not looked at.
     pub missing_where: bool,
+    /// The text has more than one statement.
+    pub multi_statement: bool,
+    /// The values that the statement is run with.
+    pub parameters: Parameters<'a>,
+}
+
+/// A table that the one in hand is a partition or an inheritance child of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parent {
+    /// `schema.name`
+    pub table: Box<str>,
+    /// The columns that the statement names, as those of this table; `None`: not to be told.
+    pub columns: Option<Box<[Box<str>]>>,
 }
 
 /// The columns of a table that a statement names.
@@ -89,11 +105,14 @@ impl Sql<'_> {
         table: Attr::Unreadable,
         write: true,
         columns: Columns::Unreadable,
+        parents: &[],
         functions: Functions::Unreadable,
         missing_where: true,
+        multi_statement: true,
+        parameters: Parameters::UNREADABLE,
     };
 
-    fn is_unknown(&self) -> bool {
+    pub(super) fn is_unknown(&self) -> bool {
         self.statement == UNKNOWN.as_bytes()
     }
 }
@@ -107,6 +126,8 @@ pub(super) fn fits(rule: &RuleSpec, sql: &Sql<'_>) -> bool {
         && column(rule, sql)
         && function(rule, sql)
         && missing_where(rule, sql)
+        && parameters::multi_statement(rule, sql)
+        && parameters::parameters(rule, sql)
 }
 
 /// `what.statement`. No allow rule meets `unknown` by a wildcard or by saying nothing.
@@ -141,13 +162,22 @@ fn access(rule: &RuleSpec, list: Option<&[Pattern]>, sql: &Sql<'_>, write: bool)
 }
 
 /// `what.column`: of a deny rule, any column; of an allow rule every one, and there is one. Where it
-/// is not known which, a deny rule is met by what could be a column of the table.
+/// is not known which, a deny rule is met by what could be a column of the table. What a deny rule
+/// says of a table it says of partitions and children by their own names, too.
 pub(super) fn column(rule: &RuleSpec, sql: &Sql<'_>) -> bool {
+    let of_parent = |parent: &Parent| {
+        let columns = parent.columns.as_deref().map_or(Columns::Unreadable, Columns::Known);
+        column_of(rule, Attr::Value(parent.table.as_bytes()), columns)
+    };
+    column_of(rule, sql.table, sql.columns)
+        || rule.effect != Effect::Allow && sql.parents.iter().any(of_parent)
+}
+
+fn column_of(rule: &RuleSpec, table: Attr<'_>, columns: Columns<'_>) -> bool {
     let Some(list) = rule.what.column.as_deref() else { return true };
-    let Columns::Known(columns) = sql.columns else {
+    let Columns::Known(columns) = columns else {
         let could = |table| list.iter().any(|pattern| could_be_of(pattern, table));
-        return rule.effect.is_strict()
-            && !matches!(sql.table, Attr::Value(table) if !could(table));
+        return rule.effect.is_strict() && !matches!(table, Attr::Value(table) if !could(table));
     };
     let named = |column: &str| list.iter().any(|pattern| pattern.matches(column.as_bytes()));
     match rule.effect {
@@ -226,8 +256,11 @@ mod tests {
         table: Attr::Value(b"public.orders"),
         write: false,
         columns: Columns::Known(&[]),
+        parents: &[],
         functions: Functions::Known(&[]),
         missing_where: false,
+        multi_statement: false,
+        parameters: Parameters::NONE,
     };
 
     fn compiled(rules: Vec<RuleSpec>) -> (Table, Row) {
@@ -358,6 +391,37 @@ mod tests {
     }
 
     #[test]
+    fn a_partition_by_its_own_name_meets_what_denies_columns_of_its_parent() {
+        let what = What { column: list(&["public.orders.card"]), ..What::default() };
+        let says = |columns: Option<&[&str]>| {
+            let names = |table: &str| -> Option<Box<[Box<str>]>> {
+                let name = |column: &&str| format!("{table}.{column}").into();
+                Some(columns?.iter().map(name).collect())
+            };
+            let own = names("public.orders_1");
+            let parents =
+                [Parent { table: "public.orders".into(), columns: names("public.orders") }];
+            let sql = Sql {
+                table: Attr::Value(b"public.orders_1"),
+                columns: own.as_deref().map_or(Columns::Unreadable, Columns::Known),
+                ..SELECT
+            };
+            assert_eq!(meets(&what, sql), (false, false));
+            meets(&what, Sql { parents: &parents, ..sql })
+        };
+        assert_eq!(says(Some(&["card"])), (false, true));
+        assert_eq!(says(Some(&["id"])), (false, false));
+        assert_eq!(says(Some(&[])), (false, false));
+        assert_eq!(says(None), (false, true));
+        // What is allowed of the parent is not allowed by another name, nor the other way round.
+        let allow = What { column: list(&["public.orders_1.card"]), ..What::default() };
+        let names: [Box<str>; 1] = ["public.orders_1.card".into()];
+        let parents = [Parent { table: "public.orders".into(), columns: None }];
+        let columns = Columns::Known(&names);
+        assert!(meets(&allow, Sql { columns, parents: &parents, ..SELECT }).0);
+    }
+
+    #[test]
     fn a_missing_where_is_met_by_the_rule_that_asks() {
         let what = What { missing_where: true, ..What::default() };
         assert_eq!(meets(&what, SELECT), (false, false));
@@ -374,7 +438,7 @@ mod tests {
             sql: None,
             asserted: Asserted::NONE,
         };
-        let changes: [fn(&mut What); 7] = [
+        let changes: [fn(&mut What); 11] = [
             |what| what.statement = list(&["*"]),
             |what| what.table = list(&["*"]),
             |what| what.reads = list(&["*"]),
@@ -382,6 +446,10 @@ mod tests {
             |what| what.column = list(&["*"]),
             |what| what.function = list(&["*"]),
             |what| what.missing_where = true,
+            |what| what.multi_statement = true,
+            |what| what.parameters = vec![(1, list(&["*"]).unwrap())],
+            |what| what.parameters = vec![(2, list(&["*"]).unwrap())],
+            |what| what.parameters = vec![(1, list(&["a*"]).unwrap())],
         ];
         let mut digests = vec![compiled(vec![rule("r", Effect::Deny, What::default())]).0.digest()];
         for change in changes {

@@ -124,6 +124,11 @@ pub struct Table {
     asks: Vec<u64>,
     asking: Vec<Option<Asking>>,
     approvers: Approvers,
+    /// Rules that name values of parameters, and which numbers they name.
+    names_parameters: Vec<u64>,
+    parameters: Vec<u16>,
+    /// Rules that do not allow and name columns.
+    denies_columns: Vec<u64>,
     generation: u64,
     digest: [u8; 32],
 }
@@ -174,6 +179,10 @@ impl Table {
             asks: layout.naming(|rule| rule.effect == Effect::RequireApproval),
             asking: Asking::of(&rules, strict, &approvers),
             approvers,
+            names_parameters: layout.naming(|rule| !rule.what.parameters.is_empty()),
+            parameters: layout.parameters(),
+            denies_columns: layout
+                .naming(|rule| rule.effect != Effect::Allow && rule.what.column.is_some()),
             generation,
             digest: digest(&rules),
             rules,
@@ -206,6 +215,9 @@ impl Table {
             asks: Vec::new(),
             asking: Vec::new(),
             approvers: Approvers::default(),
+            names_parameters: Vec::new(),
+            parameters: Vec::new(),
+            denies_columns: Vec::new(),
             generation: 0,
             digest: digest(&[]),
         }
@@ -422,6 +434,36 @@ impl Table {
         let at = |row: &[u64], place: usize| row.get(place).copied().unwrap_or(0);
         let mut strict = resource.iter().take_while(|(place, _)| *place < self.strict_words);
         strict.any(|(place, about)| about & at(&row.words, *place) & at(&self.asks, *place) != 0)
+    }
+
+    /// The numbers of the parameters whose values some rule names, in rising order.
+    #[must_use]
+    pub fn parameters(&self) -> &[u16] {
+        &self.parameters
+    }
+
+    /// Whether some rule that may match for this caller and resource names values of parameters, so
+    /// that a statement is decided anew with each set of them.
+    #[must_use]
+    pub fn reads_parameters(&self, row: &Row, resource: ResourceId) -> bool {
+        !self.parameters.is_empty() && self.meets(&self.names_parameters, row, resource)
+    }
+
+    /// Whether some rule that may match for this caller and resource, and does not allow, names
+    /// columns: then it must be known whose partitions and children tables are.
+    #[must_use]
+    pub fn denies_columns(&self, row: &Row, resource: ResourceId) -> bool {
+        self.meets(&self.denies_columns, row, resource)
+    }
+
+    /// Whether some rule of a row may match for this caller and resource. A row of another table
+    /// could meet all.
+    fn meets(&self, rules: &[u64], row: &Row, resource: ResourceId) -> bool {
+        let fresh = row.generation == self.generation && row.words.len() == self.words;
+        let at = |row: &[u64], place: usize| row.get(place).copied().unwrap_or(0);
+        let own = |place| if fresh { at(&row.words, place) } else { u64::MAX };
+        let about = self.resources.get(resource.index()).map(Vec::as_slice).unwrap_or_default();
+        about.iter().any(|(place, about)| about & own(*place) & at(rules, *place) != 0)
     }
 
     /// The masks of all rules that this caller could meet on the resource, or on any: what

@@ -172,6 +172,9 @@ pub enum Act {
     Execute {
         /// The statement's name.
         name: Box<str>,
+        /// What it is run with: the texts of literals that are strings, whole numbers or booleans;
+        /// `None` for anything else.
+        arguments: Box<[Option<Box<str>>]>,
     },
     /// DEALLOCATE; without a name ALL.
     Deallocate {

@@ -136,8 +136,8 @@ fn acts() {
         ("SHOW Search_Path", Act::Show { name: some("search_path") }),
         ("SHOW ALL", Act::Show { name: None }),
         ("PREPARE P AS SELECT 1", Act::Prepare { name: "p".into() }),
-        ("EXECUTE p", Act::Execute { name: "p".into() }),
-        ("EXPLAIN EXECUTE p", Act::Execute { name: "p".into() }),
+        ("EXECUTE p", Act::Execute { name: "p".into(), arguments: [].into() }),
+        ("EXPLAIN EXECUTE p", Act::Execute { name: "p".into(), arguments: [].into() }),
         ("DEALLOCATE PREPARE p", Act::Deallocate { name: some("p") }),
         ("DEALLOCATE ALL", Act::Deallocate { name: None }),
         ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", Act::Declare { name: "c".into(), hold: true }),
@@ -627,6 +627,10 @@ fn a_column_is_of_the_table_that_stands_before_it() {
         ("COPY t (a, b) TO STDOUT", "t.a t.b"),
         ("COPY (SELECT t.a FROM t) TO STDOUT", "t.a"),
         ("EXPLAIN SELECT t.a FROM t", "t.a"),
+        ("ANALYZE s.t (a, b), u (c)", "s.t.a s.t.b u.c"),
+        ("VACUUM (FULL, ANALYZE) t (a)", "t.a"),
+        ("VACUUM t", ""),
+        ("VACUUM (ANALYZE off) t", ""),
         ("SELECT v.x FROM (VALUES (1)) AS v (x)", ""),
     ] {
         let mut wanted: Vec<&str> = found.split_whitespace().collect();
@@ -658,6 +662,12 @@ fn a_column_is_of_the_table_that_stands_before_it() {
         "MERGE INTO t USING u ON true WHEN NOT MATCHED THEN INSERT VALUES (1)",
         "COPY t FROM STDIN",
         "COPY t TO STDOUT",
+        "ANALYZE t",
+        "ANALYZE t (a), u",
+        "VACUUM ANALYZE t",
+        "VACUUM (ANALYZE true) t",
+        "ANALYZE",
+        "VACUUM ANALYZE",
     ] {
         assert!(one(text).columns.unnamed, "{text}");
     }
@@ -666,4 +676,27 @@ fn a_column_is_of_the_table_that_stands_before_it() {
     let text = format!("SELECT {} FROM {} x", list("x.c").join(","), list("t").join(" x,"));
     let columns = one(&text).columns;
     assert!(columns.unnamed && columns.named.is_empty());
+}
+
+#[test]
+fn arguments_of_execute_are_texts_where_they_are_literals() {
+    let arguments = |text: &str| match one(text).act {
+        Act::Execute { arguments, .. } => arguments
+            .iter()
+            .map(|argument| argument.as_deref().unwrap_or("?").to_owned())
+            .collect::<Vec<_>>()
+            .join("|"),
+        other => panic!("{other:?}"),
+    };
+    for (text, expected) in [
+        ("EXECUTE p('it''s', E'\\x41', $$b$$, U&'\\0043')", "it's|A|b|C"),
+        ("EXECUTE p(7, -7, 007, 3000000000, -3000000000)", "7|-7|7|3000000000|-3000000000"),
+        ("EXECUTE p(true, FALSE)", "true|false"),
+        ("EXECUTE p(NULL, 1.5, 1e3, B'1', X'1f')", "?|?|?|?|?"),
+        ("EXECUTE p('a'::text, text 'a', 'a' || 'b', f(), $1, (SELECT 'a'))", "?|?|?|?|?|?"),
+        ("EXPLAIN ANALYZE EXECUTE p('a')", "a"),
+        ("CREATE TABLE x AS EXECUTE p('a')", "a"),
+    ] {
+        assert_eq!(arguments(text), expected, "{text}");
+    }
 }

@@ -95,7 +95,7 @@ fn case_what(
     let resource = resource.and_then(|text| around.resource_names.refer(text, report));
     let mut unreadable = Vec::new();
     for text in table.texts("unreadable", report).unwrap_or_default() {
-        let words = ["model", "table", "column", "function"].map(|word| (word, word));
+        let words = ["model", "table", "column", "function", "parameters"].map(|word| (word, word));
         unreadable.extend(choose("attribute", text, &words, report));
     }
     let mut here = |keys: &[&'static str]| -> Vec<&'static str> {
@@ -103,7 +103,16 @@ fn case_what(
         keys.iter().copied().filter(named).collect()
     };
     let http = here(&["method", "path", "model"]);
-    let statement = here(&["statement", "table", "access", "column", "function", "where"]);
+    let statement = here(&[
+        "statement",
+        "table",
+        "access",
+        "column",
+        "function",
+        "where",
+        "multi_statement",
+        "parameters",
+    ]);
     let found = resource.and_then(|id| around.resources.get(usize::from(id))?.as_ref());
     if let Some(found) = found {
         let database = found.protocol == Protocol::Postgres;

@@ -89,6 +89,8 @@ fn keys(what: &What) -> impl Iterator<Item = (&'static str, Protocol)> {
         ("column", Protocol::Postgres, what.column.is_some()),
         ("function", Protocol::Postgres, what.function.is_some()),
         ("where", Protocol::Postgres, what.missing_where),
+        ("multi_statement", Protocol::Postgres, what.multi_statement),
+        ("parameters", Protocol::Postgres, !what.parameters.is_empty()),
     ];
     keys.into_iter().filter(|(_, _, named)| *named).map(|(key, of, _)| (key, of))
 }

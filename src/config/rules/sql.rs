@@ -2,7 +2,7 @@
 //!
 //! A word or a name that can match nothing is an error: in a deny rule it would be a hole.
 
-use super::patterns;
+use super::{parameters, patterns};
 use crate::config::reader::{Section, Text, choose};
 use crate::config::report::{Report, suggestion};
 use crate::policy::{CaseSql, Effect, Pattern, STATEMENTS, What};
@@ -37,6 +37,8 @@ pub(super) fn rule(table: &mut Section<'_>, effect: Effect, report: &mut Report)
         column: patterns(column),
         function: patterns(function),
         missing_where: missing_where(table, report),
+        multi_statement: multi_statement(table, report),
+        parameters: parameters::rule(table, report),
         ..What::default()
     }
 }
@@ -54,6 +56,9 @@ pub(super) fn case(
         .and_then(|text| choose("`access`", text, &[("read", false), ("write", true)], report));
     let functions = table.texts("function", report);
     let missing_where = missing_where(table, report);
+    let multi_statement = multi_statement(table, report);
+    let values = table.has("parameters");
+    let parameters = parameters::case(table, unreadable.contains(&"parameters"), report);
     let columns = table.texts("column", report);
     for key in ["reads", "writes"] {
         if let Some(field) = table.field(key) {
@@ -65,7 +70,9 @@ pub(super) fn case(
         }
     }
     let Some(statement) = statement else {
-        for key in ["table", "access", "column", "function", "where"] {
+        let keys =
+            ["table", "access", "column", "function", "where", "multi_statement", "parameters"];
+        for key in keys {
             if let Some(field) = table.field(key) {
                 report.error(
                     field.spot,
@@ -112,6 +119,10 @@ pub(super) fn case(
     sql.columns_unreadable |= unreadable.contains(&"column");
     sql.functions_unreadable |= unreadable.contains(&"function");
     sql.missing_where = missing_where;
+    sql.multi_statement = multi_statement;
+    if values || unreadable.contains(&"parameters") {
+        sql.parameters = parameters;
+    }
     Some(sql)
 }
 
@@ -186,4 +197,13 @@ fn function_fault(text: &str) -> Option<&'static str> {
 fn missing_where(table: &mut Section<'_>, report: &mut Report) -> bool {
     let text = table.text("where", report);
     text.is_some_and(|text| choose("`where`", text, &[("missing", ())], report).is_some())
+}
+
+fn multi_statement(table: &mut Section<'_>, report: &mut Report) -> bool {
+    let spot = table.spot_of("multi_statement");
+    let flag = table.flag("multi_statement", report);
+    if flag == Some(false) {
+        report.error(spot, "`multi_statement = false` says nothing", "leave it out");
+    }
+    flag == Some(true)
 }

@@ -372,3 +372,71 @@ fn what_a_caller_only_says_may_narrow_and_nothing_else() {
     let broken = format!("{rules}{}{}", case("tool:rm", "allow"), case("plan", "deny"));
     assert_eq!(errors(&broken).len(), 2);
 }
+
+#[test]
+fn values_of_parameters_and_texts_of_several_statements_are_rules_and_cases() {
+    let none: &[&str] = &[];
+    let rule = |effect: &str, what: &str| {
+        format!(
+            "[[rule]]\nid = \"r\"\neffect = \"{effect}\"\nwho = {{}}\n\
+             what = {{ resource = [\"orders\"], {what} }}\n"
+        )
+    };
+    for (what, expected) in [
+        (r#"parameters = { "1" = ["eu-*", "ch"], "12" = "x" }"#, none),
+        ("multi_statement = true", none),
+        ("multi_statement = false", &["`multi_statement = false` says nothing"][..]),
+        ("multi_statement = \"yes\"", &["must be true or false"]),
+        ("parameters = {}", &["`parameters` names none"]),
+        ("parameters = [\"eu-*\"]", &["`parameters` must be a table"]),
+        (r#"parameters = { "0" = ["x"] }"#, &["`0` is no number of a parameter"]),
+        (r#"parameters = { "01" = ["x"] }"#, &["`01` is no number of a parameter"]),
+        (r#"parameters = { "$1" = ["x"] }"#, &["`$1` is no number of a parameter"]),
+        (r#"parameters = { "65536" = ["x"] }"#, &["`65536` is no number of a parameter"]),
+        (r#"parameters = { "1" = [] }"#, &["`parameters` says nothing of $1", "an empty list"]),
+        (r#"parameters = { "1" = [1] }"#, &["`1` must be a list of strings"]),
+        (
+            r#"path = ["/x"], parameters = { "1" = ["x"] }"#,
+            &["has no `path`", "would match nothing"],
+        ),
+    ] {
+        let found = errors(&rule("deny", what));
+        let each = expected.iter().all(|part| found.iter().any(|error| error.contains(part)));
+        assert!(found.len() == expected.len() && each, "{what}\n{found:#?}");
+    }
+    let bound = r#"parameters = { "1" = ["x"] }"#;
+    let found = errors(&(rule("allow", bound) + "then = { credential = \"writer\" }\n"));
+    assert!(
+        found.len() == 1 && found.concat().contains("before its values are known"),
+        "{found:#?}"
+    );
+    let case = |what: &str, expect: &str| {
+        format!("[[case]]\nwhat = {{ resource = \"orders\", {what} }}\nexpect = \"{expect}\"\n")
+    };
+    let rules = rule("allow", r#"parameters = { "2" = ["eu-*"] }"#)
+        + &rule("deny", "multi_statement = true").replace("\"r\"", "\"one\"");
+    let held = [
+        (r#"statement = "select""#, "deny"),
+        (r#"statement = "select", parameters = { "2" = "eu-1" }"#, "allow"),
+        (r#"statement = "select", parameters = { "1" = "eu-1" }"#, "deny"),
+        (r#"statement = "select", parameters = { "2" = "us-1" }"#, "deny"),
+        (r#"statement = "select", unreadable = ["parameters"]"#, "deny"),
+        (r#"statement = "select", multi_statement = true, parameters = { "2" = "eu-1" }"#, "deny"),
+    ];
+    let cases = |turn: bool| -> String {
+        let turned = |expect| if turn == (expect == "allow") { "deny" } else { "allow" };
+        held.iter().map(|(what, expect)| case(what, turned(*expect))).collect()
+    };
+    assert_eq!(errors(&format!("{rules}{}", cases(false))), Vec::<String>::new());
+    assert_eq!(errors(&format!("{rules}{}", cases(true))).len(), held.len());
+    for (what, expected) in [
+        (r#"statement = "select", parameters = { "1" = ["a", "b"] }"#, "$1 of a case is one value"),
+        (r#"parameters = { "1" = "a" }"#, "`parameters` needs `statement`"),
+    ] {
+        let found = errors(&case(what, "deny"));
+        assert!(found.iter().any(|error| error.contains(expected)), "{what}\n{found:#?}");
+    }
+    let http =
+        "[[case]]\nwhat = { resource = \"llm\", multi_statement = true }\nexpect = \"deny\"\n";
+    assert!(errors(http).iter().any(|error| error.contains("the case asks for `multi_statement`")));
+}

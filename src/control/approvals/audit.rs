@@ -1,7 +1,7 @@
 //! What happens to requests, in the record: [`Kind::Admin`] entries under the request's id.
 
-use crate::base::{ConnectionId, ExchangeId, Now};
-use crate::policy::approval::{Act, Ask, By, Entry, Request};
+use crate::base::{ApprovalId, ConnectionId, ExchangeId, Now};
+use crate::policy::approval::{Act, ActFault, Ask, By, Entry, Party, Request};
 use crate::record::fields::{Tag, Writer};
 use crate::record::{EntryMeta, Full, Journal, Kind};
 use crate::runtime::map::RingJournal;
@@ -27,9 +27,25 @@ impl Audit {
     ) -> Result<(), Full> {
         let Some(journal) = &mut self.journal else { return Ok(()) };
         fields(entry, request, &mut Writer::new(&mut self.fields));
-        let meta = EntryMeta::new(Kind::Admin, ConnectionId(0), ExchangeId(entry.id.0));
-        journal.append(meta, std::iter::once(self.fields.as_slice()), now).map(drop)
+        append(journal, entry.id, &self.fields, now)
     }
+
+    /// Records what a person tried and may not. It takes no effect, so that it need not be there.
+    pub(super) fn refused(&mut self, id: ApprovalId, who: &Party, fault: ActFault, now: Now) {
+        let Some(journal) = &mut self.journal else { return };
+        let mut into = Writer::new(&mut self.fields);
+        into.text(Tag::Approval, &id.to_string()).text(Tag::Note, "refused");
+        operator(Some((&who.iss, &who.sub)), &mut into);
+        into.text(Tag::Refusal, fault.label());
+        if append(journal, id, &self.fields, now).is_err() {
+            tracing::warn!(approval = %id, "a refused act was not recorded: there is no room");
+        }
+    }
+}
+
+fn append(journal: &mut RingJournal, id: ApprovalId, fields: &[u8], now: Now) -> Result<(), Full> {
+    let meta = EntryMeta::new(Kind::Admin, ConnectionId(0), ExchangeId(id.0));
+    journal.append(meta, std::iter::once(fields), now).map(drop)
 }
 
 fn fields(entry: &Entry, request: Option<&Request>, into: &mut Writer<'_>) {

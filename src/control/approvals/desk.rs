@@ -179,7 +179,7 @@ impl Desk {
         self.call(|reply| Message::Show { id, reply }).await
     }
 
-    /// Those that are wanted, the newest first, [`LISTED_MAX`](super::owner::LISTED_MAX) at most.
+    /// Those that are wanted, the newest first, 1,000 at most.
     ///
     /// # Errors
     /// [`ActFault::Unavailable`].

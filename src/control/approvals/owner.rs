@@ -7,8 +7,8 @@ use super::numbers::Numbers;
 use crate::base::{ApprovalId, Now};
 use crate::control::drain::Storage;
 use crate::policy::approval::{
-    Act, ActFault, Book, Bounds, By, Entry, Refused, Request, Staged, State, Synced, TakenBack,
-    Verdict,
+    Act, ActFault, Book, Bounds, By, Entry, Party, Refused, Request, Staged, State, Synced,
+    TakenBack, Verdict,
 };
 use crate::runtime::{self, map::RingJournal};
 use ahash::AHashMap;
@@ -120,6 +120,8 @@ enum Effect {
     Answer(Waiter, Staged<Verdict>),
     News(ApprovalId, News),
     Reply(Box<dyn FnOnce(Option<Synced>) + Send>),
+    /// What a person did, which is recorded also where it does not count.
+    Person(ApprovalId, Box<Party>, Box<Staged<Result<Request, ActFault>>>, Reply<Request>),
     /// What runs under it is told that it was revoked.
     Cut(ApprovalId),
     CutAll(Staged<Result<TakenBack, ActFault>>, Reply<TakenBack>),
@@ -269,10 +271,12 @@ impl Owner {
                 Effect::Cut(id)
             }
             Message::Vote { id, person, ballot, reply } => {
-                replied(self.book.vote(id, &person, ballot, now_ns), reply)
+                let staged = self.book.vote(id, &person, ballot, now_ns);
+                Effect::Person(id, person, Box::new(staged), reply)
             }
             Message::Review { id, person, reason, reply } => {
-                replied(self.book.review(id, &person, reason, now_ns), reply)
+                let staged = self.book.review(id, &person, reason, now_ns);
+                Effect::Person(id, person, Box::new(staged), reply)
             }
             Message::Cancel { id, who, reply } => {
                 let own = |request: &&Request| request.ask.who.is_same_caller(&who);
@@ -407,6 +411,14 @@ impl Owner {
             }
             Effect::News(id, news) => self.news(id, &news),
             Effect::Reply(reply) => reply(Some(synced)),
+            Effect::Person(id, person, staged, reply) => {
+                let answer = staged.open(synced).unwrap_or(Err(ActFault::Unavailable));
+                if let Err(fault) = &answer {
+                    self.audit.refused(id, &person, *fault, runtime::now());
+                }
+                // Whoever asked may be gone.
+                let _ = reply.send(answer);
+            }
             Effect::Cut(id) => self.cut(id),
             Effect::CutAll(staged, reply) => {
                 let taken = staged.open(synced).unwrap_or(Err(ActFault::Unavailable));
@@ -428,6 +440,7 @@ impl Owner {
             }
             Effect::Answer(waiter, _) => (waiter.tell)(UNAVAILABLE),
             Effect::Reply(reply) => reply(None),
+            Effect::Person(.., reply) => drop(reply.send(Err(ActFault::Unavailable))),
             Effect::CutAll(_, reply) => drop(reply.send(Err(ActFault::Unavailable))),
             // To end what runs is right also where it cannot be written down.
             Effect::Cut(id) => self.cut(id),

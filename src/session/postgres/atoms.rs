@@ -2,7 +2,7 @@
 
 use super::judge::is_of_session;
 use super::settings::SEARCH_PATH;
-use crate::sql::{self, Function, Kind, Statement};
+use crate::sql::{self, Act, Function, Kind, Statement};
 use std::rc::Rc;
 
 /// One way in which a statement touches something.
@@ -18,12 +18,17 @@ pub(super) struct Atom {
 /// About what the memory of a statement is: names and what is made of them.
 pub(super) fn weight(statement: &Statement) -> usize {
     let columns = statement.columns.named.len();
+    let arguments = match &statement.act {
+        Act::Execute { arguments, .. } => arguments.len(),
+        _ => 0,
+    };
     let names = 2 * (statement.accesses.len() + statement.functions.len())
         + statement.columns.used.len()
         + columns
         + (columns * statement.accesses.len()).min(CANDIDATES_MAX)
         + statement.types.len()
-        + statement.settings.len();
+        + statement.settings.len()
+        + arguments;
     size_of::<Statement>() + names * NAME_COST
 }
 
@@ -48,7 +53,12 @@ pub(super) fn atoms(statement: &Statement) -> Vec<Atom> {
             _ => false,
         };
         if !seen && !beside {
-            let columns = (kind != Kind::Unknown).then(|| Rc::from([]));
+            // ANALYZE without a table reads the columns of all.
+            let all = kind == Kind::Utility
+                && statement.columns.unnamed
+                && statement.accesses.is_empty()
+                && !is_of_session(&statement.act);
+            let columns = (kind != Kind::Unknown && !all).then(|| Rc::from([]));
             atoms.push(Atom { kind, table: None, write: false, columns });
         }
     }

@@ -215,7 +215,8 @@ impl Session {
                 if !self.is_at((portal, name), message, now, worker, out) {
                     return;
                 }
-                self.queue.push(Expect::Describe);
+                let of = if portal { None } else { self.described(name, worker) };
+                self.queue.push(Expect::Describe { of });
                 self.pass(message, now, worker, out);
             }
             Frontend::Close { portal, name } => {

@@ -16,6 +16,7 @@
 //! holds a [`Columns`] reads it again after DDL.
 //! OIDs count up to 2^32 and from 16384 again then; a database that old tells less by its newest one.
 
+use super::kin::Kin;
 use crate::mask::{ColumnName, ColumnRule};
 use crate::session::relations::Spot;
 use crate::wire::postgres::{Cells, WireError};
@@ -144,6 +145,8 @@ pub(in crate::session) struct Columns {
     /// Relations with rewrite rules, by OID and by both forms of their name; sorted.
     ruled: Vec<u32>,
     ruled_names: Vec<Box<[u8]>>,
+    /// Where it was asked for: which tables belong to others.
+    pub(super) kin: Kin,
     newest: u32,
     /// How many rules were asked about.
     rules: usize,
@@ -162,6 +165,7 @@ impl Default for Columns {
             widths: Vec::new(),
             ruled: Vec::new(),
             ruled_names: Vec::new(),
+            kin: Kin::default(),
             newest: u32::MAX,
             rules: 0,
         }
@@ -374,6 +378,10 @@ impl<'r> Reading<'r> {
             ) => {
                 self.columns.widths.push((relation, width, kind == b"width"));
             }
+            (Some(b"child"), None, None, None, Some(schema), Some(name), Some(ancestor)) => {
+                let added = self.columns.kin.add(schema, name, ancestor);
+                added.ok_or(CatalogError::Unexpected)?;
+            }
             (Some(b"text"), None, Some(kind), None, None, None, None) => {
                 self.columns.texts.push(kind)
             }
@@ -394,7 +402,11 @@ impl<'r> Reading<'r> {
     /// among those that are masked.
     pub(super) fn finish(self) -> Result<Columns, CatalogError> {
         let Self { rules, mut columns, told, newest, .. } = self;
-        columns.newest = newest.ok_or(CatalogError::Unexpected)?;
+        columns.newest = match newest {
+            None if rules.is_empty() => u32::MAX,
+            newest => newest.ok_or(CatalogError::Unexpected)?,
+        };
+        columns.kin.sort();
         columns.rules = rules.len();
         for (rule, told) in told.into_iter().enumerate() {
             let (table, number) = told.ok_or(CatalogError::Unexpected)?;

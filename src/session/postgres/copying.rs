@@ -5,6 +5,7 @@
 //! error that comes back is told in our words. What the caller still sends for it is dropped: it cannot
 //! know so far.
 
+use super::bound::Bound;
 use super::judge::Verdict;
 use super::refuse::Denied;
 use super::seat::About;
@@ -68,7 +69,9 @@ impl Session {
             return false;
         }
         let Some((analysis, place)) = self.queue.copying().filter(|_| !judged) else { return true };
-        let denied = match self.judge((&analysis, place), About::Runs, worker) {
+        // No value is bound to a COPY.
+        let what = (&analysis, place);
+        let denied = match self.judge(what, About::Runs, &Bound::NOTHING, worker) {
             Verdict::Permit(_) => return true,
             Verdict::Deny(denied) => denied,
             Verdict::Open => Denied::of(Refusal::Denied, "What it runs is not known any more."),

@@ -10,13 +10,15 @@
 //! without tables) is permitted wherever connecting is, unless a rule denies it.
 
 use super::atoms::{Atom, atoms, functions, is_set_config, weight};
+use super::bound::{Bound, Kinds};
+use super::kin::Kin;
 use super::queue::Named;
 use super::refuse::Denied;
 use super::settings::{self, Setting};
 use super::texts::ENTRY_COST;
 use crate::base::{ResourceId, RuleId};
 use crate::policy::{
-    self, Action, Attr, Columns, Decision, DenialKind, Functions, Grant, Need, Row, Sql,
+    self, Action, Attr, Columns, Decision, DenialKind, Functions, Grant, Need, Parent, Row, Sql,
     SqlFunction, Table,
 };
 use crate::session::asserted::Asserted;
@@ -48,12 +50,38 @@ pub(super) struct Prepared {
     pub(super) place: usize,
     /// What its own comment says of the work that it is for.
     pub(super) said: Asserted,
+    /// The name is of Parse: it stands for the statement itself, also where that is a PREPARE.
+    pub(super) parsed: bool,
+    /// Of its parameters, where rules ask for their values.
+    pub(super) kinds: Kinds,
+    /// What a portal runs it with.
+    pub(super) bound: Bound,
 }
 
 impl Prepared {
-    /// A statement without a comment of its own.
+    /// What a PREPARE holds.
     pub(super) fn new(analysis: Rc<Analysis>, place: usize) -> Rc<Self> {
-        Rc::new(Self { analysis, place, said: Asserted::default() })
+        Self::declared(analysis, place, Bound::Later)
+    }
+
+    /// A statement without a comment of its own that runs with these values: that of a DECLARE.
+    pub(super) fn declared(analysis: Rc<Analysis>, place: usize, bound: Bound) -> Rc<Self> {
+        let (said, kinds) = (Asserted::default(), Kinds::default());
+        Rc::new(Self { analysis, place, said, parsed: false, kinds, bound })
+    }
+
+    /// The same for a portal that runs it with `bound`.
+    pub(super) fn with(&self, bound: Bound) -> Rc<Self> {
+        let (analysis, said) = (Rc::clone(&self.analysis), self.said.clone());
+        let (place, parsed, kinds) = (self.place, self.parsed, Kinds::default());
+        Rc::new(Self { analysis, place, said, parsed, kinds, bound })
+    }
+
+    /// What counts of the values that it is run with: a PREPARE that was parsed is run without any,
+    /// and what it holds is not run by that.
+    pub(super) fn runs_with(&self, bound: Bound) -> Bound {
+        let prepares = |statement: &Statement| matches!(statement.act, Act::Prepare { .. });
+        if self.parsed && self.statement().is_some_and(prepares) { Bound::Later } else { bound }
     }
 
     pub(super) fn statement(&self) -> Option<&Statement> {
@@ -126,14 +154,27 @@ pub(super) struct Court<'s> {
     pub(super) connect: &'s Rc<Grant>,
     /// What the caller says of the work that the statement is for.
     pub(super) asserted: policy::Asserted<'s>,
+    /// The text in hand has more than one statement.
+    pub(super) multi_statement: bool,
+    /// Which tables belong to others, where rules ask for that.
+    pub(super) kin: Option<&'s Kin>,
+}
+
+/// A statement that runs, by itself or by its name, and what it runs with.
+pub(super) struct Part {
+    pub(super) analysis: Rc<Analysis>,
+    pub(super) place: usize,
+    bound: Bound,
 }
 
 impl Court<'_> {
-    /// Judges all statements of a text, or one of them, with what they run by its name.
+    /// Judges all statements of a text, or one of them, with what they run by its name. `bound`: the
+    /// values that the text is run with.
     pub(super) fn judge<S, P>(
         &self,
         analysis: &Rc<Analysis>,
         place: Option<usize>,
+        bound: &Bound,
         names: &Names<S, P>,
     ) -> Verdict
     where
@@ -144,39 +185,54 @@ impl Court<'_> {
             return self.judge_unread(error);
         }
         let range = place.map_or(0..analysis.statements.len(), |place| place..place + 1);
-        let mut parts: Vec<(Rc<Analysis>, usize)> = Vec::new();
-        for place in range {
-            if let Err(verdict) = collect(analysis, place, names, 0, &mut parts) {
+        let mut collector = Collector { names, named: self.policy.parameters(), parts: Vec::new() };
+        for at in range {
+            // What a PREPARE in a text holds is run later, with the values of then.
+            let later = place.is_none() && analysis.prepares_at(at);
+            let bound = if later { &Bound::Later } else { bound };
+            if let Err(verdict) = collector.collect(analysis, at, bound, 0) {
                 return verdict;
             }
         }
+        let parts = collector.parts;
         // What only touches the session needs no rule of its own; rules that deny are heard.
         let mut judged = Vec::with_capacity(parts.len());
         let mut found = None;
         for part in &parts {
-            match self.decide(std::slice::from_ref(&part)) {
+            match self.decide(std::slice::from_ref(&part), None) {
                 Decision::Permit(grant) => {
                     found = Some(grant);
                     judged.push(part);
                 }
                 Decision::Hold(need) => return Verdict::Deny(unasked(&need)),
                 Decision::Deny(denial) => {
-                    let harmless = part.0.is_harmless(part.1);
+                    let harmless = part.analysis.is_harmless(part.place);
                     if denial.kind != DenialKind::NoRule || !harmless {
-                        return Verdict::Deny(denied(denial.rule));
+                        let denied = denied(denial.rule);
+                        return Verdict::Deny(self.for_its_values(denied, part));
                     }
                 }
             }
         }
         // The obligations of several parts unite.
         if judged.len() > 1 {
-            match self.decide(&judged) {
+            match self.decide(&judged, None) {
                 Decision::Permit(grant) => found = Some(grant),
                 Decision::Hold(need) => return Verdict::Deny(unasked(&need)),
                 Decision::Deny(denial) => return Verdict::Deny(denied(denial.rule)),
             }
         }
         Verdict::Permit(found.map_or_else(|| Rc::clone(self.connect), Rc::new))
+    }
+
+    /// Says that the values of a part are why it is refused, where that is so.
+    fn for_its_values(&self, denied: Denied, part: &Part) -> Denied {
+        let asked = !self.policy.parameters().is_empty() && part.bound != Bound::Later;
+        if asked && matches!(self.decide(&[part], Some(&Bound::Later)), Decision::Permit(_)) {
+            let detail = "It is refused for the values of its parameters.";
+            return Denied { detail, ..denied };
+        }
+        denied
     }
 
     fn judge_unread(&self, error: &SqlError) -> Verdict {
@@ -195,25 +251,47 @@ impl Court<'_> {
         }
     }
 
-    fn decide(&self, parts: &[&(Rc<Analysis>, usize)]) -> Decision {
+    /// Decides what the parts do; with `bound` in the place of the values that each has.
+    fn decide(&self, parts: &[&Part], bound: Option<&Bound>) -> Decision {
         let functions: Vec<Vec<SqlFunction<'_>>> =
-            parts.iter().map(|part| part.0.named_functions(part.1)).collect();
+            parts.iter().map(|part| part.analysis.named_functions(part.place)).collect();
+        let parents = self.parents(parts);
+        let mut parents = parents.iter();
         let actions = parts.iter().zip(&functions).flat_map(|(part, functions)| {
+            let (analysis, place) = (&part.analysis, part.place);
             let missing_where =
-                part.0.statements.get(part.1).is_some_and(|statement| statement.missing_where);
-            let atoms = part.0.atoms.get(part.1).map(Vec::as_slice).unwrap_or_default();
-            atoms.iter().map(move |atom| {
+                analysis.statements.get(place).is_some_and(|statement| statement.missing_where);
+            let atoms = analysis.atoms.get(place).map(Vec::as_slice).unwrap_or_default();
+            let parameters = bound.unwrap_or(&part.bound).lend();
+            // Of each thing that is done, in order; none where rules do not ask.
+            let parents = atoms.iter().map(|_| parents.next()).collect::<Vec<_>>();
+            atoms.iter().zip(parents).map(move |(atom, parents)| {
                 self.action(Sql {
                     statement: atom.kind.label().as_bytes(),
                     table: atom.table.as_deref().map_or(Attr::Absent, Attr::Value),
                     write: atom.write,
                     columns: atom.columns.as_deref().map_or(Columns::Unreadable, Columns::Known),
+                    parents: parents.map(Vec::as_slice).unwrap_or_default(),
                     functions: Functions::Known(functions),
                     missing_where,
+                    multi_statement: self.multi_statement,
+                    parameters,
                 })
             })
         });
         gate::decide_all(self.policy, self.principal, self.row, actions)
+    }
+
+    /// For each thing that the parts do the tables that its table belongs to; nothing at all where
+    /// rules do not ask.
+    fn parents(&self, parts: &[&Part]) -> Vec<Vec<Parent>> {
+        let Some(kin) = self.kin.filter(|kin| !kin.is_empty()) else { return Vec::new() };
+        let atoms = parts.iter().flat_map(|part| part.analysis.atoms.get(part.place)).flatten();
+        let of = |atom: &Atom| match &atom.table {
+            Some(table) => kin.parents(table, atom.columns.as_deref()),
+            None => Vec::new(),
+        };
+        atoms.map(of).collect()
     }
 
     fn action<'a>(&'a self, sql: Sql<'a>) -> Action<'a> {
@@ -233,59 +311,77 @@ pub(super) fn parts<S, P>(
     analysis: &Rc<Analysis>,
     place: usize,
     names: &Names<S, P>,
-) -> Option<Vec<(Rc<Analysis>, usize)>>
+) -> Option<Vec<Part>>
 where
     S: Fn(&[u8]) -> Named,
     P: Fn(&[u8]) -> Named,
 {
-    let mut parts = Vec::new();
-    collect(analysis, place, names, 0, &mut parts).is_ok().then_some(parts)
+    let mut collector = Collector { names, named: &[], parts: Vec::new() };
+    collector.collect(analysis, place, &Bound::Later, 0).is_ok().then_some(collector.parts)
 }
 
-/// Writes down a statement behind what it runs by its name, and what that runs.
-fn collect<S, P>(
-    analysis: &Rc<Analysis>,
-    place: usize,
-    names: &Names<S, P>,
-    depth: u32,
-    parts: &mut Vec<(Rc<Analysis>, usize)>,
-) -> Result<(), Verdict>
+/// Writes down what a statement runs.
+struct Collector<'n, S, P> {
+    names: &'n Names<S, P>,
+    /// Parameters whose values count.
+    named: &'n [u16],
+    parts: Vec<Part>,
+}
+
+impl<S, P> Collector<'_, S, P>
 where
     S: Fn(&[u8]) -> Named,
     P: Fn(&[u8]) -> Named,
 {
-    let refuse = |detail| Err(Verdict::Deny(Denied::of(Refusal::Denied, detail)));
-    let Some(statement) = analysis.statements.get(place) else { return Ok(()) };
-    if depth > RUNS_MAX {
-        return refuse("A name stands for what runs a name, too often.");
-    }
-    own_rules(statement).map_err(Verdict::Deny)?;
-    let found = match &statement.act {
-        Act::Execute { name } => {
-            let earlier = analysis.prepared_before(place, name.as_bytes());
-            match earlier.map_or_else(|| (names.statement)(name.as_bytes()), Named::Is) {
-                Named::Nothing => {
-                    return refuse("EXECUTE of a statement that this session has not prepared.");
-                }
-                found => found,
-            }
+    /// Writes down a statement behind what it runs by its name, and what that runs.
+    fn collect(
+        &mut self,
+        analysis: &Rc<Analysis>,
+        place: usize,
+        bound: &Bound,
+        depth: u32,
+    ) -> Result<(), Verdict> {
+        let refuse = |detail| Err(Verdict::Deny(Denied::of(Refusal::Denied, detail)));
+        let Some(statement) = analysis.statements.get(place) else { return Ok(()) };
+        if depth > RUNS_MAX {
+            return refuse("A name stands for what runs a name, too often.");
         }
-        // A cursor that is not known was opened by a function, which was judged when it was called.
-        Act::Fetch { name, .. } => match analysis.declared_before(place, name.as_bytes()) {
-            Some(found) => Named::Is(found),
-            None => (names.portal)(name.as_bytes()),
-        },
-        _ => Named::Nothing,
-    };
-    match found {
-        Named::Open => return Err(Verdict::Open),
-        // A portal that fetches from itself, which fails.
-        Named::Is(found) if Rc::ptr_eq(&found.analysis, analysis) && found.place == place => {}
-        Named::Is(found) => collect(&found.analysis, found.place, names, depth + 1, parts)?,
-        Named::Nothing => {}
+        own_rules(statement).map_err(Verdict::Deny)?;
+        let mut inner = Bound::NOTHING;
+        let found = match &statement.act {
+            Act::Execute { name, arguments } => {
+                inner = Bound::of_arguments(arguments, self.named);
+                let earlier = analysis.prepared_before(place, name.as_bytes());
+                match earlier.map_or_else(|| (self.names.statement)(name.as_bytes()), Named::Is) {
+                    Named::Nothing => {
+                        return refuse(
+                            "EXECUTE of a statement that this session has not prepared.",
+                        );
+                    }
+                    found => found,
+                }
+            }
+            // A cursor that is not known was opened by a function, which was judged when it was called.
+            Act::Fetch { name, .. } => {
+                let earlier = analysis.declared_before(place, name.as_bytes(), bound);
+                let found = earlier.map_or_else(|| (self.names.portal)(name.as_bytes()), Named::Is);
+                if let Named::Is(found) = &found {
+                    inner = found.bound.of_portal();
+                }
+                found
+            }
+            _ => Named::Nothing,
+        };
+        match found {
+            Named::Open => return Err(Verdict::Open),
+            // A portal that fetches from itself, which fails.
+            Named::Is(found) if Rc::ptr_eq(&found.analysis, analysis) && found.place == place => {}
+            Named::Is(found) => self.collect(&found.analysis, found.place, &inner, depth + 1)?,
+            Named::Nothing => {}
+        }
+        self.parts.push(Part { analysis: Rc::clone(analysis), place, bound: bound.clone() });
+        Ok(())
     }
-    parts.push((Rc::clone(analysis), place));
-    Ok(())
 }
 
 /// So many times a statement may run another one by its name, which only Parse can bring about.
@@ -311,12 +407,22 @@ impl Analysis {
     }
 
     /// A DECLARE of that name that stands before `place` in the same text.
-    fn declared_before(self: &Rc<Self>, place: usize, name: &[u8]) -> Option<Rc<Prepared>> {
+    fn declared_before(
+        self: &Rc<Self>,
+        place: usize,
+        name: &[u8],
+        bound: &Bound,
+    ) -> Option<Rc<Prepared>> {
         let before = self.statements.get(..place)?;
         let found = before.iter().rposition(
             |statement| matches!(&statement.act, Act::Declare { name: made, .. } if made.as_bytes() == name),
         )?;
-        Some(Prepared::new(Rc::clone(self), found))
+        Some(Prepared::declared(Rc::clone(self), found, bound.clone()))
+    }
+
+    fn prepares_at(&self, place: usize) -> bool {
+        let statement = self.statements.get(place);
+        statement.is_some_and(|statement| matches!(statement.act, Act::Prepare { .. }))
     }
 
     /// Whether names of statements or portals come to be.
@@ -430,6 +536,10 @@ pub struct Asked {
     pub functions: Vec<(String, bool)>,
     /// It changes or deletes every row.
     pub missing_where: bool,
+    /// The text has more statements.
+    pub multi_statement: bool,
+    /// It is a PREPARE: what it holds runs later.
+    pub prepares: bool,
     /// It has no effect beyond its session: no rule need allow it.
     pub harmless: bool,
 }
@@ -457,6 +567,8 @@ pub fn asked(text: &[u8], limits: &SqlLimits) -> Result<Vec<Asked>, String> {
             columns: atom.columns.as_ref().map(|columns| columns.to_vec()),
             functions: functions.clone(),
             missing_where: statement.missing_where,
+            multi_statement: analysis.statements.len() > 1,
+            prepares: analysis.prepares_at(place),
             harmless: analysis.is_harmless(place),
         }));
     }
@@ -514,6 +626,9 @@ mod tests {
         assert_eq!(asked("select * from t"), ["?"]);
         assert_eq!(asked("create view v as select t.a from t"), ["public.t.a", "?"]);
         assert_eq!(asked("alter table t add check (a > 1)"), ["?"]);
+        assert_eq!(asked("analyze t (a, b)"), ["public.t.a public.t.b"]);
+        assert_eq!([asked("analyze t"), asked("analyze")], [["?"], ["?"]]);
+        assert_eq!([asked("explain select * from f()"), asked("vacuum")], [[""], [""]]);
         let many = |count: usize| {
             let names: Vec<_> = (0..count).map(|name| format!("c{name}")).collect();
             asked(&format!("select {} from t, u", names.join(",")))

@@ -8,6 +8,7 @@
 
 use super::columns::{Before, CatalogError, Columns, Reading};
 use super::judge::Analysis;
+use super::kin;
 use super::passage::Passage;
 use super::rows::{RowMask, RowPlan};
 use crate::base::{ExchangeId, Now};
@@ -21,6 +22,9 @@ use std::sync::Arc;
 pub(super) struct Masking {
     pub(super) plan: Arc<Plan>,
     pub(super) columns: Columns,
+    /// Rules that deny columns ask which tables belong to others; and whether that was read.
+    asks_kin: bool,
+    has_kin: bool,
     /// The catalog may have changed since it was read.
     stale: bool,
     /// A definition went since it was read.
@@ -46,19 +50,22 @@ pub(super) struct Refresh {
     failed: bool,
     /// Where the columns were found before.
     known: Vec<Before>,
+    pub(super) asks_kin: bool,
     /// What the caller is told when it was read for the first time.
     pub(super) first: Option<(Vec<u8>, TxStatus)>,
 }
 
 impl Masking {
-    pub(super) fn new(plan: Arc<Plan>) -> Self {
+    pub(super) fn new(plan: Arc<Plan>, asks_kin: bool) -> Self {
         Self {
-            stale: plan.has_columns(),
+            stale: plan.has_columns() || asks_kin,
             rows_by: Arc::clone(&plan),
             plan,
             columns: Columns::default(),
             defined: false,
             open: false,
+            asks_kin,
+            has_kin: false,
             read_ns: 0,
             refresh: None,
             rows: None,
@@ -68,13 +75,24 @@ impl Masking {
         }
     }
 
-    /// Another plan is in force: its columns are not known yet.
-    pub(super) fn replace(&mut self, plan: Arc<Plan>) {
-        if !Arc::ptr_eq(&self.plan, &plan) {
-            self.stale = plan.has_columns();
+    /// Another plan is in force, or other rules: what they need of the catalog is not known yet.
+    pub(super) fn replace(&mut self, plan: Arc<Plan>, asks_kin: bool) {
+        if !Arc::ptr_eq(&self.plan, &plan) || asks_kin && !self.has_kin {
+            self.stale = plan.has_columns() || asks_kin;
             self.columns = Columns::default();
+            self.has_kin = false;
             self.plan = plan;
         }
+        self.asks_kin = asks_kin;
+    }
+
+    fn asks_catalog(&self) -> bool {
+        self.plan.has_columns() || self.asks_kin
+    }
+
+    /// Whether what rules that deny columns ask for is known.
+    pub(super) fn knows_kin(&self) -> bool {
+        self.has_kin || !self.asks_kin
     }
 
     /// The statement may change what the catalog says.
@@ -83,7 +101,7 @@ impl Masking {
         let kinds = changes.into_iter().any(|kind| statement.kinds.contains(kind));
         let undoes = matches!(statement.act, Act::RollbackTo { .. }) && self.open;
         if kinds || undoes || statement.functions.iter().any(|function| !function.plain) {
-            self.stale = self.plan.has_columns();
+            self.stale = self.asks_catalog();
         }
     }
 
@@ -100,7 +118,7 @@ impl Masking {
     /// Whether the catalog is to be read.
     pub(super) fn is_due(&self, now: Now) -> bool {
         let old = now.mono_ns.saturating_sub(self.read_ns) > READ_NS;
-        self.plan.has_columns() && (self.stale || old) && self.refresh.is_none()
+        self.asks_catalog() && (self.stale || old) && self.refresh.is_none()
     }
 
     /// Begins to read the catalog of the database at `place`: the text that asks it.
@@ -111,9 +129,16 @@ impl Masking {
         relations: &Relations,
     ) -> Option<String> {
         let known = before(&self.plan, place, relations);
-        let text = super::columns::query(self.plan.columns(), &known)?;
-        self.refresh = Some(Refresh { rows: Vec::new(), bytes: 0, failed: false, known, first });
-        Some(text)
+        let asks_kin = self.asks_kin;
+        let columns = super::columns::query(self.plan.columns(), &known);
+        let kin = asks_kin.then(kin::query);
+        let texts: Vec<_> = columns.into_iter().chain(kin).collect();
+        if texts.is_empty() {
+            return None;
+        }
+        let rows = Vec::new();
+        self.refresh = Some(Refresh { rows, bytes: 0, failed: false, known, asks_kin, first });
+        Some(texts.join(";\n"))
     }
 
     /// Takes the rows that were read over. What an open transaction says is not kept for others, for
@@ -141,6 +166,7 @@ impl Masking {
             let found = self.columns.spots(rule);
             relations.learn(place, &column.name().to_string(), &asked, found);
         }
+        self.has_kin = refresh.asks_kin;
         Ok(())
     }
 

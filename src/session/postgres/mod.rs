@@ -21,6 +21,7 @@
 mod atoms;
 mod attribution;
 mod beside;
+mod bound;
 mod caller;
 mod cancel;
 mod catalog;
@@ -29,6 +30,7 @@ mod copying;
 mod cycle;
 mod denial;
 mod judge;
+mod kin;
 mod leg;
 mod literals;
 mod login;

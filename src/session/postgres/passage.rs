@@ -304,11 +304,15 @@ impl Session {
     }
 
     /// What becomes of a whole message behind a row that was refused: the caller heard of it.
-    pub(super) fn fate_refused(&mut self, message: &[u8]) -> Result<Fate, OutOfOrder> {
+    pub(super) fn fate_refused(
+        &mut self,
+        message: &[u8],
+        named: &[u16],
+    ) -> Result<Fate, OutOfOrder> {
         let body = message.get(FRAME_HEAD..).unwrap_or_default();
         match message.first() {
             Some(b'D') => self.running().map(|()| Fate::Swallow),
-            Some(b'C' | b'I' | b's') => self.fate_plain(message).map(|_| Fate::Swallow),
+            Some(b'C' | b'I' | b's') => self.fate_plain(message, named).map(|_| Fate::Swallow),
             Some(b'E') => match backend(b'E', body) {
                 Ok(Backend::Error(fields))
                     if fields.get(b'V').is_some_and(|v| v == b"ERROR" || v == b"LOG") =>
@@ -320,13 +324,13 @@ impl Session {
                     }
                     Ok(Fate::Swallow)
                 }
-                _ => self.fate_plain(message),
+                _ => self.fate_plain(message, named),
             },
             Some(b'Z') => match backend(b'Z', body) {
                 Ok(Backend::Ready(status)) => self.ready_refused(status),
                 _ => Err(OutOfOrder),
             },
-            _ => self.fate_plain(message),
+            _ => self.fate_plain(message, named),
         }
     }
 

@@ -10,6 +10,7 @@
 //!
 //! In COPY FROM STDIN the server reads past Sync, so none may be sent while it may be in one.
 
+use super::bound::Bound;
 use super::judge::{Analysis, Prepared};
 use super::refuse::Denied;
 use crate::sql::{Act, Statement};
@@ -23,8 +24,9 @@ pub(super) enum Expect {
     Parse { name: Box<[u8]>, prepared: Rc<Prepared> },
     /// Of Bind: the portal runs this statement.
     Bind { name: Box<[u8]>, prepared: Rc<Prepared> },
-    /// Of Describe of a statement (its parameters come first) or portal.
-    Describe,
+    /// Of Describe of a statement (its parameters come first) or portal; the statement, where rules
+    /// ask for values of parameters.
+    Describe { of: Option<Rc<Prepared>> },
     /// Of a Describe of the gateway's own, of the portal that is executed next.
     OwnDescribe { prepared: Rc<Prepared> },
     /// Of Execute; whether its rows are masked.
@@ -65,6 +67,7 @@ impl Expect {
         match self {
             Self::Parse { prepared, name } => prepared.analysis.weight + name.len(),
             Self::Simple { analysis, .. } => analysis.weight,
+            Self::Bind { prepared, .. } => prepared.bound.weight(),
             _ => 0,
         }
     }
@@ -122,6 +125,8 @@ pub(super) struct Queue {
     portals: AHashMap<Box<[u8]>, Rc<Prepared>>,
     /// What the texts of the statements weigh.
     names_weight: usize,
+    /// Of the values that portals run with.
+    portals_weight: usize,
     copying: Option<Copying>,
     /// Simple queries that the server skips up to the next ready for query.
     skipped: usize,
@@ -230,7 +235,7 @@ impl Queue {
     pub(super) fn names_full(&self) -> bool {
         self.statements.len() >= NAMES_MAX
             || self.portals.len() >= NAMES_MAX
-            || self.names_weight >= NAMES_WEIGHT_MAX
+            || self.names_weight + self.portals_weight >= NAMES_WEIGHT_MAX
     }
 
     /// The statement that `name` stands for.
@@ -249,7 +254,7 @@ impl Queue {
             },
             Expect::Execute { prepared, .. } => match prepared.statement().map(|one| &one.act) {
                 Some(Act::Prepare { name: made }) if made.as_bytes() == name => {
-                    Change::Is(Rc::clone(prepared))
+                    Change::Is(Prepared::new(Rc::clone(&prepared.analysis), prepared.place))
                 }
                 Some(Act::Deallocate { name: None }) => Change::Gone,
                 Some(Act::Deallocate { name: Some(gone) }) if gone.as_bytes() == name => {
@@ -270,10 +275,12 @@ impl Queue {
     /// The statement that the portal runs.
     pub(super) fn portal(&self, name: &[u8]) -> Named {
         let name = key(name);
-        let of = |statement: &Statement, made: &Rc<Analysis>, place| match &statement.act {
+        let of = |statement: &Statement, made: &Rc<Analysis>, place, bound: &Bound| match &statement
+            .act
+        {
             Act::Declare { name: new, .. } if new.as_bytes() == name => {
                 let analysis = Rc::clone(made);
-                Change::Is(Prepared::new(analysis, place))
+                Change::Is(Prepared::declared(analysis, place, bound.clone()))
             }
             Act::ClosePortal { name: None } => Change::Gone,
             Act::ClosePortal { name: Some(gone) } if gone.as_bytes() == name => Change::Gone,
@@ -285,12 +292,13 @@ impl Queue {
                 Change::Is(Rc::clone(prepared))
             }
             Expect::Close { portal: true, name: gone } if **gone == *name => Change::Gone,
-            Expect::Execute { prepared, .. } => prepared
-                .statement()
-                .map_or(Change::None, |one| of(one, &prepared.analysis, prepared.place)),
+            Expect::Execute { prepared, .. } => prepared.statement().map_or(Change::None, |one| {
+                of(one, &prepared.analysis, prepared.place, &prepared.bound)
+            }),
             Expect::Simple { analysis, .. } => {
                 let changes = analysis.statements.iter().enumerate().rev();
-                let mut changes = changes.map(|(place, one)| of(one, analysis, place));
+                let mut changes =
+                    changes.map(|(place, one)| of(one, analysis, place, &Bound::NOTHING));
                 changes.find(|change| !matches!(change, Change::None)).unwrap_or(Change::None)
             }
             _ => Change::None,
@@ -326,18 +334,18 @@ impl Queue {
     pub(super) fn confirm(&mut self, expect: Expect) {
         match expect {
             Expect::Parse { name, prepared } => self.prepare(name, prepared),
-            Expect::Bind { name, prepared } => {
-                self.portals.insert(name, prepared);
-            }
+            Expect::Bind { name, prepared } => self.open_portal(name, prepared),
             Expect::Close { portal: true, name } => {
                 self.portals.remove(&name);
+                self.weigh_portals();
             }
             Expect::Close { portal: false, name } => {
                 self.deallocate(&name);
             }
             Expect::Execute { prepared, .. } => {
                 if let Some(statement) = prepared.statement() {
-                    self.effect(&statement.act, &prepared.analysis, prepared.place);
+                    let (analysis, place) = (&prepared.analysis, prepared.place);
+                    self.effect(&statement.act, analysis, place, &prepared.bound);
                 }
             }
             _ => {}
@@ -350,7 +358,7 @@ impl Queue {
         let (analysis, place) = (Rc::clone(analysis), *complete);
         *complete += 1;
         if let Some(statement) = analysis.statements.get(place) {
-            self.effect(&statement.act, &analysis, place);
+            self.effect(&statement.act, &analysis, place, &Bound::NOTHING);
         }
     }
 
@@ -392,6 +400,21 @@ impl Queue {
             let act = prepared.statement().map(|statement| &statement.act);
             matches!(act, Some(Act::Declare { hold: true, .. }))
         });
+        self.weigh_portals();
+    }
+
+    fn open_portal(&mut self, name: Box<[u8]>, prepared: Rc<Prepared>) {
+        self.portals_weight += prepared.bound.weight();
+        let before = self.portals.insert(name, prepared);
+        let weight = before.map_or(0, |before| before.bound.weight());
+        self.portals_weight = self.portals_weight.saturating_sub(weight);
+    }
+
+    /// Some portals are gone: most hold nothing.
+    fn weigh_portals(&mut self) {
+        if self.portals_weight > 0 {
+            self.portals_weight = self.portals.values().map(|one| one.bound.weight()).sum();
+        }
     }
 
     fn prepare(&mut self, name: Box<[u8]>, prepared: Rc<Prepared>) {
@@ -412,7 +435,7 @@ impl Queue {
         self.names_weight = self.names_weight.saturating_sub(before.analysis.weight + name_len);
     }
 
-    fn effect(&mut self, act: &Act, analysis: &Rc<Analysis>, place: usize) {
+    fn effect(&mut self, act: &Act, analysis: &Rc<Analysis>, place: usize, bound: &Bound) {
         let this = || Prepared::new(Rc::clone(analysis), place);
         match act {
             Act::Prepare { name } => self.prepare(name.as_bytes().into(), this()),
@@ -422,12 +445,17 @@ impl Queue {
                 self.names_weight = 0;
             }
             Act::Declare { name, .. } => {
-                self.portals.insert(name.as_bytes().into(), this());
+                let declared = Prepared::declared(Rc::clone(analysis), place, bound.clone());
+                self.open_portal(name.as_bytes().into(), declared);
             }
             Act::ClosePortal { name: Some(name) } => {
                 self.portals.remove(name.as_bytes());
+                self.weigh_portals();
             }
-            Act::ClosePortal { name: None } => self.portals.clear(),
+            Act::ClosePortal { name: None } => {
+                self.portals.clear();
+                self.portals_weight = 0;
+            }
             Act::Commit { .. } | Act::Rollback { .. } => self.end_transaction(),
             _ => {}
         }

@@ -28,14 +28,16 @@ impl Session {
     /// Makes ready what the connection may owe.
     pub(super) fn arm(&mut self, snapshot: &Held) {
         let masks = self.connect.as_ref().map(|grant| grant.masks()).unwrap_or_default();
-        if masks.is_empty() {
+        let row = self.who.as_ref().map(|(_, known)| &known.row).zip(self.resource);
+        let asks_kin = row.is_some_and(|(row, of)| snapshot.policy.denies_columns(row, of));
+        if masks.is_empty() && !asks_kin {
             self.masking = None;
             return;
         }
         let plan = snapshot.plans.united(masks);
         match &mut self.masking {
-            Some(masking) => masking.replace(plan),
-            None => self.masking = Some(Box::new(Masking::new(plan))),
+            Some(masking) => masking.replace(plan, asks_kin),
+            None => self.masking = Some(Box::new(Masking::new(plan, asks_kin))),
         }
     }
 
@@ -90,7 +92,7 @@ impl Session {
             let runs = matches!(statement.act, Act::Execute { .. } | Act::Fetch { .. });
             let parts = if runs { judge::parts(analysis, at, names) } else { Some(Vec::new()) };
             let Some(parts) = parts else { return Some(untold) };
-            let mut run = parts.iter().filter_map(|(of, at)| of.statements.get(*at));
+            let mut run = parts.iter().filter_map(|part| part.analysis.statements.get(part.place));
             run.find_map(|part| masking.forbids(part)).or_else(|| masking.forbids(statement))
         })
     }
@@ -233,13 +235,17 @@ impl Session {
         let Some(masking) = &mut self.masking else { return };
         let kept = (place.as_str(), status == TxStatus::Idle);
         let read = masking.finish(&refresh, now, kept, &relations);
+        if refresh.asks_kin {
+            // What was permitted before may be of a table that belongs to another now.
+            self.verdicts.clear();
+        }
         let gone = masking.columns.missing().iter().any(|missing| missing.table);
         let lost = read.is_ok() && masking.is_lost(&place, &relations);
         masking.warn(self.link);
         // A column that goes by another name would be given out unmasked.
         if read.is_err() || gone || lost {
             let detail = if read.is_err() {
-                "What is to be masked cannot be read from the catalog."
+                "What masks and rules by column need cannot be read from the catalog."
             } else if gone {
                 "A masked column is not in its table any more: the masks must be looked at."
             } else {

@@ -152,7 +152,7 @@ impl Session {
                     self.is_free(true, name.as_bytes(), target)?;
                     continue;
                 }
-                Act::Execute { name } | Act::Deallocate { name: Some(name) } => (false, name),
+                Act::Execute { name, .. } | Act::Deallocate { name: Some(name) } => (false, name),
                 Act::Fetch { name, .. } | Act::ClosePortal { name: Some(name) } => (true, name),
                 _ => continue,
             };

@@ -3,6 +3,7 @@
 use super::Session;
 use super::attribution;
 use super::beside::{self, Wanted};
+use super::bound::{Bound, Kinds};
 use super::caller::Bytes;
 use super::cycle::Told;
 use super::denial::Nameless;
@@ -44,7 +45,7 @@ impl Session {
         } else if analysis.makes_names() && self.queue.names_full() {
             Verdict::Deny(Denied::of(Refusal::Overloaded, NAMES_FULL))
         } else {
-            self.judge((&analysis, None), About::Text, worker)
+            self.judge((&analysis, None), About::Text, &Bound::NOTHING, worker)
         };
         match verdict {
             Verdict::Permit(grant) => {
@@ -84,13 +85,16 @@ impl Session {
         }
         let (analysis, said) = self.read(text, worker);
         self.speak(&said);
-        let prepared = Rc::new(Prepared { analysis: Rc::clone(&analysis), place: 0, said });
+        let kinds = Kinds::declared(types, self.asked(worker));
+        let (place, parsed, bound) = (0, true, Bound::Later);
+        let text_of = Rc::clone(&analysis);
+        let prepared = Rc::new(Prepared { analysis: text_of, place, said, parsed, kinds, bound });
         let verdict = if let Some(denied) = self.cannot_stand(text, &analysis) {
             Verdict::Deny(denied)
         } else if self.queue.names_full() {
             Verdict::Deny(Denied::of(Refusal::Overloaded, NAMES_FULL))
         } else {
-            self.judge((&analysis, None), About::Makes(name), worker)
+            self.judge((&analysis, None), About::Makes(name), &Bound::Later, worker)
         };
         match verdict {
             Verdict::Permit(grant) => {
@@ -137,6 +141,11 @@ impl Session {
             let denied = Denied::of(Refusal::Overloaded, NAMES_FULL);
             return self.refuse_extended(denied, &prepared, POISON_NAME, now, worker, out);
         }
+        let named = self.asked(worker);
+        let prepared = match named.is_empty() {
+            true => prepared,
+            false => prepared.with(Bound::of(bind, &prepared.kinds, named)),
+        };
         if let Some(grant) = self.decide_prepared(&prepared, lives, message, now, worker, out) {
             let shown = self
                 .owes_mask(&grant)
@@ -179,8 +188,32 @@ impl Session {
         }
     }
 
-    /// Decides, by the rules of now, a statement that was read before, and notes it. `None`: it
-    /// was refused, or waits.
+    /// The statement that a Describe is about, where rules ask for values of its parameters: the
+    /// server tells their types.
+    pub(super) fn described<J: Journal>(
+        &self,
+        name: &[u8],
+        worker: &Worker<J>,
+    ) -> Option<Rc<Prepared>> {
+        match self.queue.statement(name) {
+            Named::Is(prepared) if !self.asked(worker).is_empty() => Some(prepared),
+            _ => None,
+        }
+    }
+
+    /// The parameters whose values count for this caller.
+    fn asked<'w, J: Journal>(&self, worker: &'w Worker<J>) -> &'w [u16] {
+        let policy = &worker.snapshot.policy;
+        match (&self.who, self.resource) {
+            (Some((_, known)), Some(resource)) if policy.reads_parameters(&known.row, resource) => {
+                policy.parameters()
+            }
+            _ => &[],
+        }
+    }
+
+    /// Decides, by the rules of now, a statement that was read before, with the values that its portal
+    /// runs it with, and notes it. `None`: it was refused, or waits.
     fn decide_prepared<J: Journal>(
         &mut self,
         prepared: &Rc<Prepared>,
@@ -199,9 +232,10 @@ impl Session {
         }
         self.speak(&prepared.said);
         let what = (&prepared.analysis, Some(prepared.place));
+        let bound = prepared.runs_with(prepared.bound.of_portal());
         let verdict = match self.cannot_resolve(&prepared.analysis) {
             Some(denied) => Verdict::Deny(denied),
-            None => self.judge(what, About::Lives(lives), worker),
+            None => self.judge(what, About::Lives(lives), &bound, worker),
         };
         match verdict {
             Verdict::Permit(grant) => {
@@ -252,6 +286,7 @@ impl Session {
         &mut self,
         (analysis, place): (&Rc<Analysis>, Option<usize>),
         about: About<'_>,
+        bound: &Bound,
         worker: &Worker<J>,
     ) -> Verdict {
         if let Some(denied) = self.failed.take() {
@@ -263,6 +298,11 @@ impl Session {
         else {
             return nobody();
         };
+        let masking = self.masking.as_deref();
+        if masking.is_some_and(|masking| !masking.knows_kin()) {
+            let detail = "Which tables belong to others is not read yet: send it again.";
+            return Verdict::Deny(Denied::of(refuse::DENIED, detail));
+        }
         let court = Court {
             policy: &worker.snapshot.policy,
             row: &known.row,
@@ -270,9 +310,12 @@ impl Session {
             resource,
             connect,
             asserted: self.saying.lend(),
+            multi_statement: place.is_none() && analysis.statements.len() > 1,
+            kin: masking.map(|masking| &masking.columns.kin),
         };
-        // What is kept was judged by what the caller said at the start.
-        let kept = !self.saying_own || !court.policy.reads_asserted();
+        // What is kept was judged by what the caller said at the start, and holds for all values.
+        let kept = (!self.saying_own || !court.policy.reads_asserted())
+            && !court.policy.reads_parameters(court.row, resource);
         let names = Names {
             statement: |name: &[u8]| beside::find((&self.queue, &self.beside), false, name).0,
             portal: |name: &[u8]| beside::find((&self.queue, &self.beside), true, name).0,
@@ -281,14 +324,14 @@ impl Session {
         let verdict = match found {
             Some(grant) => Verdict::Permit(grant),
             None => {
-                let verdict = court.judge(analysis, place, &names);
+                let verdict = court.judge(analysis, place, bound, &names);
                 if let (true, Verdict::Permit(grant)) = (kept, &verdict) {
                     self.verdicts.keep(analysis, place, grant);
                 }
                 verdict
             }
         };
-        let alone = |at: usize| match court.judge(analysis, Some(at), &names) {
+        let alone = |at: usize| match court.judge(analysis, Some(at), bound, &names) {
             Verdict::Permit(grant) => grant.credential(),
             Verdict::Deny(_) | Verdict::Open => None,
         };

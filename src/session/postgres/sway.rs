@@ -77,8 +77,8 @@ impl Session {
                 };
                 let parts = judge::parts(analysis, at, &names);
                 sways.settings |= parts.is_none();
-                for (of, at) in parts.iter().flatten() {
-                    if let Some(statement) = of.statements.get(*at) {
+                for part in parts.iter().flatten() {
+                    if let Some(statement) = part.analysis.statements.get(part.place) {
                         self.notice_one(statement, &mut sways);
                     }
                 }

@@ -148,7 +148,7 @@ impl Session {
                 self.on_refresh(&parsed, now, worker, out);
                 continue;
             }
-            let Ok(fate) = self.fate(message) else {
+            let Ok(fate) = self.fate(message, worker.snapshot.policy.parameters()) else {
                 return self.out_of_order(bytes, run..at, now, worker, out);
             };
             if !matches!(fate, Fate::Masked) {
@@ -270,15 +270,15 @@ impl Session {
         Ok((used, waits))
     }
 
-    /// What becomes of a whole message, and what it answers.
-    fn fate(&mut self, message: &[u8]) -> Result<Fate, OutOfOrder> {
+    /// What becomes of a whole message, and what it answers. `named`: parameters that rules ask for.
+    fn fate(&mut self, message: &[u8], named: &[u16]) -> Result<Fate, OutOfOrder> {
         match self.way() {
-            Way::Drop => self.fate_refused(message),
-            _ => self.fate_plain(message),
+            Way::Drop => self.fate_refused(message, named),
+            _ => self.fate_plain(message, named),
         }
     }
 
-    pub(super) fn fate_plain(&mut self, message: &[u8]) -> Result<Fate, OutOfOrder> {
+    pub(super) fn fate_plain(&mut self, message: &[u8], named: &[u16]) -> Result<Fate, OutOfOrder> {
         let tag = message.first().copied().unwrap_or_default();
         let body = message.get(FRAME_HEAD..).unwrap_or_default();
         // The most frequent ones need no look inside.
@@ -305,9 +305,14 @@ impl Session {
                 self.forget_rows();
                 Ok(Fate::Swallow)
             }
-            Backend::NoData => answered(self, |e| matches!(e, Expect::Describe)),
-            Backend::Parameters(_) => match self.queue.front() {
-                Some(Expect::Describe) => Ok(Fate::Pass),
+            Backend::NoData => answered(self, |e| matches!(e, Expect::Describe { .. })),
+            Backend::Parameters(types) => match self.queue.front() {
+                Some(Expect::Describe { of }) => {
+                    if let Some(prepared) = of {
+                        prepared.kinds.tell(types, named);
+                    }
+                    Ok(Fate::Pass)
+                }
                 _ => Err(OutOfOrder),
             },
             Backend::RowDescription(columns) if self.is_own_describe() => {
@@ -329,7 +334,9 @@ impl Session {
                     masking.plan_rows(columns, analysis.statements.get(place), runs);
                     Ok(Fate::Pass)
                 }
-                Some(Expect::Describe) => answered(self, |e| matches!(e, Expect::Describe)),
+                Some(Expect::Describe { .. }) => {
+                    answered(self, |e| matches!(e, Expect::Describe { .. }))
+                }
                 Some(Expect::Simple { .. }) => Ok(Fate::Pass),
                 _ => Err(OutOfOrder),
             },
@@ -428,7 +435,7 @@ impl Session {
     fn executed(&self, analysis: &Rc<Analysis>, place: usize) -> Option<Rc<Prepared>> {
         let mut runs = Prepared::new(Rc::clone(analysis), place);
         for _ in 0..RUNS_MAX {
-            let Some(Act::Execute { name }) = runs.statement().map(|one| &one.act) else {
+            let Some(Act::Execute { name, .. }) = runs.statement().map(|one| &one.act) else {
                 return Some(runs);
             };
             let name = name.as_bytes();

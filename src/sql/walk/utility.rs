@@ -3,7 +3,7 @@
 //! Definitions are in `ddl`, settings and transactions in `set`.
 
 use super::{Act, Done, Kind, Node, Walk, nodes};
-use pg_raw_parse::raw;
+use pg_raw_parse::{ConstValue, raw};
 
 impl<'a> Walk<'a> {
     pub(super) fn utility(&mut self, node: Node<'a>) -> Done {
@@ -32,7 +32,8 @@ impl<'a> Walk<'a> {
             }
             Node::ExecuteStmt(execute) => self.within(Kind::Utility, |walk| {
                 walk.each(execute.params())?;
-                walk.found.act = Act::Execute { name: text(execute.name()) };
+                let arguments = execute.params().into_iter().map(argument).collect();
+                walk.found.act = Act::Execute { name: text(execute.name()), arguments };
                 Ok(())
             }),
             Node::DeallocateStmt(deallocate) => {
@@ -160,10 +161,36 @@ impl<'a> Walk<'a> {
     fn vacuum(&mut self, vacuum: &'a nodes::VacuumStmt) -> Done {
         self.found.kinds.insert(Kind::Utility);
         self.found.act = Act::Other;
+        // What is analyzed is read: all columns, where the text names none.
+        let on =
+            |option: &nodes::DefElem| option.defname() == Some("analyze") && is_on(option.arg());
+        let analyzes = !vacuum.is_vacuumcmd || vacuum.options().into_iter().any(on);
         for table in vacuum.rels() {
             self.target(table.relation(), Kind::Utility);
+            if analyzes {
+                self.name_targets(table.relation(), table.va_cols());
+            }
         }
+        self.found.columns.unnamed |= analyzes && vacuum.rels().is_empty();
         Ok(())
+    }
+}
+
+/// A literal that has the same text whatever the type is that it is taken for.
+fn argument(node: Node<'_>) -> Option<Box<str>> {
+    let Node::A_Const(literal) = node else { return None };
+    match literal.val()? {
+        ConstValue::String(text) => Some(text.into()),
+        ConstValue::Integer(number) => Some(number.to_string().into()),
+        // A whole number that is longer than an `int4`.
+        ConstValue::Float(number) => {
+            let digits = number.strip_prefix('-').unwrap_or(number);
+            let whole =
+                !digits.starts_with('0') && digits.bytes().all(|byte| byte.is_ascii_digit());
+            whole.then(|| number.into())
+        }
+        ConstValue::Boolean(flag) => Some(if flag { "true" } else { "false" }.into()),
+        _ => None,
     }
 }
 

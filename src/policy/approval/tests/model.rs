@@ -147,7 +147,7 @@ impl Model {
     }
 }
 
-/// Xorshift; a failure prints the seed that makes it again.
+/// Xorshift; a failure prints the seed that it had.
 struct Random(u64);
 
 impl Random {
@@ -298,11 +298,9 @@ impl Run {
 
 #[test]
 fn the_book_does_what_a_list_would() {
-    let first = std::env::var("APPROVAL_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seeds = first.map_or(1..=60, |seed: u64| seed..=seed);
     let mut spent = 0;
-    for seed in seeds {
-        println!("APPROVAL_SEED={seed}");
+    for seed in 1..=60u64 {
+        println!("seed {seed}");
         let wide =
             Bounds { open_max: 10_000, caller_max: 10_000, kept_max: 10_000, kept_ns: u64::MAX };
         let mut run = Run {
@@ -319,5 +317,5 @@ fn the_book_does_what_a_list_would() {
         run.restored();
         spent += run.spent.values().sum::<u32>();
     }
-    assert!(first.is_some() || spent > 500, "runs in which nothing is spent show nothing");
+    assert!(spent > 500, "runs in which nothing is spent show nothing");
 }

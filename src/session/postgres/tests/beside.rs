@@ -41,20 +41,20 @@ fn login() -> Line {
     line
 }
 
-fn forget(line: &mut Line) {
+pub(super) fn forget(line: &mut Line) {
     (line.up, line.down, line.acts) = (Vec::new(), Vec::new(), Vec::new());
 }
 
-fn told(line: &Line) -> String {
+pub(super) fn told(line: &Line) -> String {
     String::from_utf8_lossy(&line.down).into_owned()
 }
 
-fn said(line: &Line) -> String {
+pub(super) fn said(line: &Line) -> String {
     String::from_utf8_lossy(&line.up).into_owned()
 }
 
 /// The login of another session, up to where its statement goes.
-fn let_in(line: &mut Line) {
+pub(super) fn let_in(line: &mut Line) {
     assert!(matches!(line.acts[..], [Act::Beside { .. }]), "{:?}", line.acts);
     line.tell(Input::Connected(line.exchange, None));
     line.server(&message(write::auth_cleartext));
@@ -68,14 +68,14 @@ fn let_in(line: &mut Line) {
 }
 
 /// Says that the session that is turned to is in hand.
-fn turned(line: &mut Line) {
+pub(super) fn turned(line: &mut Line) {
     assert!(matches!(line.acts[..], [.., Act::Resume { .. }]), "{:?}", line.acts);
     line.acts.clear();
     line.tell(Input::Connected(line.exchange, None));
     line.caller(b"");
 }
 
-fn done(tag: &[u8]) -> Vec<u8> {
+pub(super) fn done(tag: &[u8]) -> Vec<u8> {
     message(|to| {
         write::complete(tag, to);
         write::ready(TxStatus::Idle, to);

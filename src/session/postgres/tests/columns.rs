@@ -19,11 +19,34 @@ fn login() -> Line {
     line
 }
 
+/// The catalog: `public.f_1` is a partition of `public.free`.
+fn catalog() -> Vec<u8> {
+    let text = |text: &'static str| Some(text.as_bytes());
+    message(|to| {
+        write::row_description(&[], to);
+        let child =
+            [text("child"), None, None, None, text("public"), text("g"), text("public.free")];
+        write::data_row(&child, to);
+        write::complete(b"SELECT 1", to);
+        write::ready(TxStatus::Idle, to);
+    })
+}
+
+/// Answers for the catalog, which is read before a statement is decided.
+fn read_catalog(line: &mut Line) {
+    assert_eq!(tags(&line.up), "Q");
+    assert!(String::from_utf8_lossy(&line.up).contains("pg_inherits"));
+    line.up.clear();
+    line.server(&catalog());
+    line.caller(b"");
+}
+
 fn goes(text: &str) -> bool {
     let mut line = login();
     line.up.clear();
     line.down.clear();
     line.caller(&query(text));
+    read_catalog(&mut line);
     let told = String::from_utf8_lossy(&line.down).into_owned();
     match tags(&line.up).as_str() {
         "Q" => true,
@@ -81,4 +104,49 @@ fn every_column_must_be_allowed() {
     ] {
         assert!(!goes(text), "{text}");
     }
+}
+
+#[test]
+fn a_partition_by_its_own_name_is_denied_what_its_parent_is() {
+    let rules = |line: &mut Line, deny: bool, generation| {
+        let mut rules = vec![RuleSpec::new("all", Effect::Allow)];
+        if deny {
+            let mut pins = RuleSpec::new("no-pins", Effect::Deny);
+            pins.what.column = patterns(&["public.free.pin"]);
+            rules.push(pins);
+        }
+        line.worker.reload(Arc::new(snapshot(rules, generation)));
+    };
+    let mut line = Line::login(&["readers"]);
+    rules(&mut line, true, 2);
+    line.caller(&query("select g.id from g"));
+    read_catalog(&mut line);
+    assert_eq!(tags(&line.up), "Q");
+    line.server(&[rows(1), ready(TxStatus::Idle)].concat());
+    for text in ["select g.pin from g", "select * from g", "analyze g (pin)", "analyze"] {
+        line.up.clear();
+        line.down.clear();
+        line.caller(&query(text));
+        assert!(line.up.is_empty(), "{text}");
+        assert!(String::from_utf8_lossy(&line.down).contains("no-pins"), "{text}");
+    }
+    // Where no rule asks, nothing is read.
+    rules(&mut line, false, 3);
+    line.caller(&query("select g.pin from g"));
+    assert!(!String::from_utf8_lossy(&line.up).contains("pg_inherits"));
+    line.server(&[rows(1), ready(TxStatus::Idle)].concat());
+    // In a pipeline that began before, nobody can tell.
+    line.up.clear();
+    line.down.clear();
+    line.caller(&parse("", "select g.id from g"));
+    rules(&mut line, true, 4);
+    line.caller(&[parse("", "select g.id from g"), sync()].concat());
+    line.server(&message(write::parse_done));
+    line.server(&[syntax_error(), ready(TxStatus::Idle)].concat());
+    let told = String::from_utf8_lossy(&line.down).into_owned();
+    assert!(told.contains("send it again"), "{told} {}", tags(&line.up));
+    line.up.clear();
+    line.caller(&query("select g.id from g"));
+    read_catalog(&mut line);
+    assert_eq!(tags(&line.up), "Q");
 }

@@ -6,6 +6,7 @@ mod columns;
 mod long;
 mod masked;
 mod moved;
+mod parameters;
 mod refused;
 mod said;
 mod split;
