@@ -3,6 +3,7 @@
 mod attack;
 mod beside;
 mod columns;
+mod elsewhere;
 mod long;
 mod masked;
 mod moved;
