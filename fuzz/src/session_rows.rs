@@ -209,7 +209,7 @@ fn heard(
         caller: ([192, 0, 2, 1], 9).into(),
         secure: false,
         principal: None,
-        random: Some([7; 56]),
+        random: Some([7; weirgate::session::postgres::RANDOM_LEN]),
         cancels: None,
     };
     let mut line = Line {

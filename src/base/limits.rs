@@ -97,6 +97,8 @@ pub struct Limits {
     pub idle_ms: u64,
     /// A database session of a caller between two statements; a pool keeps sessions for hours.
     pub session_idle_ms: u64,
+    /// Upstream sessions by rules' own credentials that one database session may have.
+    pub session_credentials_max: u32,
     /// How long after its token has expired a database session still takes statements.
     pub token_grace_ms: u64,
     /// How long an approval request that has ended is still shown.
@@ -175,6 +177,7 @@ impl Default for Limits {
             exchange_ms: 3_600_000,
             idle_ms: 60_000,
             session_idle_ms: 28_800_000,
+            session_credentials_max: 4,
             token_grace_ms: 0,
             approvals_kept_ms: 604_800_000,
             upstream_idle_ms: 30_000,

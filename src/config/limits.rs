@@ -91,6 +91,7 @@ limits! {
     exchange_ms 1 .. 30 * DAY_MS;
     idle_ms 1 .. DAY_MS;
     session_idle_ms 1 .. 30 * DAY_MS;
+    session_credentials_max 0 .. 1_000;
     token_grace_ms 0 .. DAY_MS;
     approvals_kept_ms 0 .. 366 * DAY_MS;
     upstream_idle_ms 0 .. DAY_MS;

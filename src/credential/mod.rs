@@ -18,7 +18,7 @@ pub use error::ScramError;
 pub use methods::{AuthMethod, AuthMethods};
 pub use operator::OperatorLogin;
 pub use scram::{
-    ITERATIONS_MAX, ITERATIONS_MIN, NONCE_LEN, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, Scram,
+    ITERATIONS_MAX, ITERATIONS_MIN, NONCE_LEN, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, Scram, nonce_of,
 };
 
 use crate::base::Secret;

@@ -271,6 +271,17 @@ fn message(bytes: &[u8]) -> Result<&str, ScramError> {
     std::str::from_utf8(bytes).map_err(|_| ScramError::Malformed)
 }
 
+/// The nonce of login number `number` of those that share a `seed` of random bytes, which nobody
+/// hears of: each login must have its own (RFC 5802, section 5.1).
+#[must_use]
+pub fn nonce_of(seed: &[u8], number: u64) -> [u8; NONCE_LEN] {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, seed);
+    let made = hmac::sign(&key, &number.to_be_bytes());
+    let mut nonce = [0; NONCE_LEN];
+    nonce.iter_mut().zip(made.as_ref()).for_each(|(to, from)| *to = *from);
+    nonce
+}
+
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests;

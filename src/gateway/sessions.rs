@@ -141,7 +141,7 @@ impl<F: Format<Snapshot = KeySnapshot>> runtime::Sessions for Sessions<F> {
                 )))
             }
             Some((Protocol::Postgres, rules)) => {
-                let mut random = [0; 56];
+                let mut random = [0; session::postgres::RANDOM_LEN];
                 let random = SystemRandom::new().fill(&mut random).ok().map(|()| random);
                 let opened = session::postgres::Opened {
                     listener,

@@ -115,7 +115,7 @@ pub(super) async fn serve<S: Session>(shared: Rc<Shared>, mut seat: Seat<S>) -> 
     let mut turns = 0u32;
     let mut heard = None;
     loop {
-        connection.advance(now);
+        connection.advance(&mut slots.upstream_read, now);
         if connection.may_park(slots.caller_read.is_some()) {
             connection.finish();
             return Some(connection.park(slots.caller_read));

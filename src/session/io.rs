@@ -96,7 +96,31 @@ pub enum Act {
         /// Only a fresh connection will do (a retry after a pooled one died).
         fresh: bool,
     },
-    /// The exchange is done with its upstream connection.
+    /// Make one beside the connection in hand, which is kept aside as it stands: nothing of it is
+    /// shown until [`Act::Resume`]. Nothing may be under way on that one.
+    Beside {
+        /// What the other connection is known by from here on.
+        exchange: ExchangeId,
+        /// Where to.
+        resource: ResourceId,
+        /// Whose it is.
+        credential: CredentialId,
+        /// See [`Act::Connect`].
+        generation: u64,
+    },
+    /// Go on with the connection that was kept aside for this exchange; the one in hand is kept
+    /// aside in its place. What came meanwhile is shown first, then [`Input::Connected`] says that
+    /// it is in hand.
+    Resume {
+        /// The exchange.
+        exchange: ExchangeId,
+    },
+    /// End the connection that is kept aside for this exchange.
+    EndAside {
+        /// The exchange.
+        exchange: ExchangeId,
+    },
+    /// The exchange is done with its upstream connection, which is in hand.
     Release {
         /// The exchange.
         exchange: ExchangeId,
@@ -265,7 +289,8 @@ impl Out {
 
     pub(super) fn act(&mut self, act: Act) {
         // What an exchange that ends had left for its upstream must never reach another's.
-        if matches!(act, Act::Connect { .. } | Act::Release { .. }) {
+        let other = matches!(act, Act::Connect { .. } | Act::Beside { .. } | Act::Resume { .. });
+        if other || matches!(act, Act::Release { .. }) {
             self.upstream.clear();
         }
         self.acts.push(act);

@@ -86,6 +86,7 @@ impl<S: Session> Connection<S> {
     pub(in crate::runtime) fn is_quiet_to_upstream(&self) -> bool {
         !self.is_ending()
             && !self.up.awaits_write()
+            && self.next.is_none()
             && self.upstream.as_ref().is_some_and(is_sealed_whole)
             && is_drained(&self.caller)
     }
@@ -150,7 +151,7 @@ impl<S: Session> Connection<S> {
     }
 
     pub(in crate::runtime) fn on_upstream_read(&mut self, done: ReadDone) {
-        self.upstream_reading = false;
+        (self.upstream_reading, self.hears) = (false, false);
         let ReadDone { half, buffer, result, .. } = done;
         let Some(upstream) = self.upstream.as_mut() else {
             // It was released meanwhile; the half closes with this drop.

@@ -4,6 +4,7 @@
 //! is to be started; the `on_*` calls take what came of it. A direction's buffer is shown again
 //! only after what was made of it is written, and that is the back-pressure.
 
+mod aside;
 mod deadlines;
 mod jobs;
 
@@ -19,6 +20,7 @@ use super::sys::Gather;
 use super::{Disk, Session, side, sys};
 use crate::base::{CredentialId, ExchangeId, Now, ResourceId};
 use crate::session::io::{Act, Ending, Input, Interest, Out, UpstreamFault};
+use aside::{Aside, Next};
 use std::rc::Rc;
 
 /// How the caller's connection is to end.
@@ -67,6 +69,13 @@ pub(in crate::runtime) struct Connection<S> {
     connect_job: Option<ConnectJob>,
     connecting: bool,
     connected: Option<Socket>,
+    /// Upstream connections that are not in hand, and which one is to be.
+    aside: Vec<Aside>,
+    next: Option<Next>,
+    /// One was taken up again, and the session is to hear so.
+    resumed: bool,
+    /// It has bytes or an end that were not read.
+    hears: bool,
     /// Operations on the upstream that are in flight, also of one that was released.
     upstream_reading: bool,
     upstream_writing: bool,
@@ -106,6 +115,10 @@ impl<S: Session> Connection<S> {
             connect_job: None,
             connecting: false,
             connected: None,
+            aside: Vec::new(),
+            next: None,
+            resumed: false,
+            hears: false,
             upstream_reading: false,
             upstream_writing: false,
             lap: Lap::default(),
@@ -125,8 +138,9 @@ impl<S: Session> Connection<S> {
         self.over
     }
 
-    /// Shows the session everything that it can take.
-    pub(in crate::runtime) fn advance(&mut self, now: Now) {
+    /// Shows the session everything that it can take. `reading` is the read of the upstream in
+    /// flight: it stays with its connection where another one is taken in hand.
+    pub(in crate::runtime) fn advance(&mut self, reading: &mut Option<Reading>, now: Now) {
         self.check_signal(now);
         self.check_deadlines(now);
         while !self.over {
@@ -136,10 +150,12 @@ impl<S: Session> Connection<S> {
             }
             let moved = self.tell_durable(now)
                 || self.tell_called(now)
+                || self.step_aside(reading, now)
                 || self.step_connect(now)
                 || self.show_upstream(now)
                 || self.show_caller(now)
                 || self.tell_upstream_end(now)
+                || self.tell_resumed(now)
                 || self.tell_caller_end(now);
             if !moved {
                 break;
@@ -250,7 +266,8 @@ impl<S: Session> Connection<S> {
         let Some(exchange) = self.exchange.filter(|_| self.upstream.is_some()) else {
             return false;
         };
-        if !self.interest.upstream || !self.down.fresh || !self.down.is_idle() {
+        let leaves = self.next.is_some();
+        if leaves || !self.interest.upstream || !self.down.fresh || !self.down.is_idle() {
             return false;
         }
         let Some(buffer) = self.down.buffer.as_mut().filter(|buffer| !buffer.is_empty()) else {
@@ -268,7 +285,8 @@ impl<S: Session> Connection<S> {
         let (Some(upstream), Some(exchange)) = (self.upstream.as_ref(), self.exchange) else {
             return false;
         };
-        let Some(ending) = self.down.end.filter(|_| !self.down.told && !self.down.lent) else {
+        let fits = !self.down.told && !self.down.lent && self.next.is_none();
+        let Some(ending) = self.down.end.filter(|_| fits) else {
             return false;
         };
         let opened = upstream.tls.as_ref().map_or(0, |tls| tls.opened());
@@ -358,6 +376,8 @@ impl<S: Session> Connection<S> {
         }
         let mut sound = true;
         if !self.out.upstream().list().is_empty() {
+            // It would go to the connection that is to be kept aside.
+            sound &= self.next.is_none();
             let out = &mut self.out;
             sound &= self.up.take(up_base, &self.shared, |to| out.swap_upstream(to));
             if self.exchange.is_none() {
@@ -392,11 +412,17 @@ impl<S: Session> Connection<S> {
                 self.exchange = Some(exchange);
                 self.want = Some(Want { resource, credential, generation, fresh });
             }
+            Act::Beside { exchange, resource, credential, generation } => {
+                let want = Want { resource, credential, generation, fresh: true };
+                self.next = Some(Next::Connect(exchange, want));
+            }
+            Act::Resume { exchange } => self.next = Some(Next::Resume(exchange)),
             Act::Release { exchange, reuse } => {
                 if self.exchange == Some(exchange) {
                     self.release(reuse, now);
                 }
             }
+            Act::EndAside { exchange } => self.drop_aside(|aside| aside == exchange),
             Act::EndUpstream { exchange } => {
                 if self.exchange == Some(exchange) && self.up.half_close == HalfClose::Open {
                     self.up.half_close = HalfClose::Wanted;
@@ -440,6 +466,7 @@ impl<S: Session> Connection<S> {
     /// Ends the bond of exchange and upstream connection.
     fn release(&mut self, reuse: bool, now: Now) {
         self.exchange = None;
+        (self.resumed, self.hears) = (false, false);
         self.want = None;
         self.connect_job = None;
         self.connecting = false;
@@ -519,6 +546,9 @@ impl<S: Session> Connection<S> {
         if self.closing.is_some() && (self.upstream.is_some() || self.exchange.is_some()) {
             self.release(false, now);
         }
+        if self.closing.is_some() {
+            self.drop_aside(|_| true);
+        }
         if self.down.dead && self.closing.is_some() {
             self.over = true;
             return;
@@ -569,6 +599,7 @@ impl<S: Session> Connection<S> {
     pub(in crate::runtime) fn hang_up(&mut self, now: Now) {
         self.over = true;
         self.release(false, now);
+        self.drop_aside(|_| true);
         sys::shutdown_both(self.caller.fd);
     }
 
@@ -577,6 +608,8 @@ impl<S: Session> Connection<S> {
     pub(in crate::runtime) fn may_park(&self, reading: bool) -> bool {
         let quiet = self.interest.idle && !self.hot;
         let nothing_to_do = self.exchange.is_none()
+            && self.aside.is_empty()
+            && self.next.is_none()
             && self.closing.is_none()
             && self.up.end.is_none()
             && self.up.rest().is_empty()

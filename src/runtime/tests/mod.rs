@@ -2,6 +2,7 @@
 
 #![expect(clippy::indexing_slicing, reason = "tests")]
 
+mod aside;
 mod attacks;
 mod duplex;
 mod ends;

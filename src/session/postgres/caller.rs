@@ -138,6 +138,10 @@ impl Session {
         if let Some(message) = self.parked.take() {
             self.on_whole(Bytes::Kept(&message), now, worker, out);
             self.asked &= self.parked.is_some();
+            if self.parked.is_none() {
+                // It was about this message, whatever that was refused for.
+                self.failed = None;
+            }
         }
     }
 
@@ -153,6 +157,15 @@ impl Session {
         out: &mut Out,
     ) {
         self.on_message_whole(message, now, worker, out);
+        if std::mem::take(&mut self.settles) && matches!(self.phase, Phase::Ready) {
+            self.queue.push(Expect::OwnSync);
+            return self.say_up(write::sync, now, worker, out);
+        }
+        if let Some(wanted) = self.wanted.take()
+            && matches!(self.phase, Phase::Ready)
+        {
+            return self.turn(wanted, now, worker, out);
+        }
         // The answers that are due may stand in a buffer of the server's.
         if matches!(self.phase, Phase::Ready) && self.queue.is_full() && self.parked.is_none() {
             self.flush(out);
@@ -161,9 +174,9 @@ impl Session {
 
     /// Asks the server for the answers that it has.
     fn flush(&mut self, out: &mut Out) {
-        if let Some(grant) = &self.connect {
+        if let Some((grant, _)) = self.opener() {
             let flush = b"H\0\0\0\x04";
-            out.push_upstream(gate::admit_framing(grant, &mut self.stage, flush));
+            out.push_upstream(gate::admit_framing(&grant, &mut self.stage, flush));
         }
     }
 
@@ -199,11 +212,17 @@ impl Session {
                 self.on_execute(portal, message, now, worker, out);
             }
             Frontend::Describe { portal, name } => {
+                if !self.is_at((portal, name), message, now, worker, out) {
+                    return;
+                }
                 let of = if portal { None } else { self.described(name, worker) };
                 self.queue.push(Expect::Describe { of });
                 self.pass(message, now, worker, out);
             }
             Frontend::Close { portal, name } => {
+                if !self.is_at((portal, name), message, now, worker, out) {
+                    return;
+                }
                 self.queue.push(Expect::Close { portal, name: key(name).into() });
                 self.pass(message, now, worker, out);
             }
@@ -297,6 +316,7 @@ impl Session {
                     self.tell(|to| write::ready(status, to), now, worker, out);
                     self.finish_cycle(false, now, worker);
                     self.end_if_drained(now, worker, out);
+                    self.go_home(now, worker, out);
                 }
             }
             Frontend::Terminate => {
@@ -319,16 +339,20 @@ impl Session {
         worker: &mut Worker<J>,
         out: &mut Out,
     ) {
-        let grant = self.connect.clone();
-        let (Some(grant), Phase::Ready) = (grant, &self.phase) else {
-            return self.end(true, now, worker, out);
+        // What is turned to hears of it when it is in hand.
+        self.caller_ended |= matches!(self.phase, Phase::Turning);
+        let (Some((grant, _)), Phase::Ready) = (self.opener(), &self.phase) else {
+            if !matches!(self.phase, Phase::Turning) {
+                self.end(true, now, worker, out);
+            }
+            return;
         };
         self.caller_ended = true;
         // In the middle of a message it would be read as a part of that.
         if !self.up.is_within() {
             out.push_upstream(gate::admit_framing(&grant, &mut self.stage, b"X\0\0\0\x04"));
         }
-        out.act(Act::EndUpstream { exchange: self.link });
+        out.act(Act::EndUpstream { exchange: self.serves.exchange });
         self.wait_for_end(now, worker);
     }
 

@@ -4,6 +4,7 @@
 //! connection cancels what its session has in hand, and nothing else: the server hears of it by a
 //! connection beside the session's, with the key that it gave the gateway.
 
+use super::refuse::Denied;
 use super::{Phase, Session};
 use crate::base::Now;
 use crate::record::fields::{Tag, Writer};
@@ -11,6 +12,7 @@ use crate::record::{Journal, Kind};
 use crate::session::cancels::SECRET_LEN;
 use crate::session::gate;
 use crate::session::io::{Act, Out};
+use crate::session::refusal::Refusal;
 use crate::session::worker::Worker;
 use crate::wire::postgres::write;
 
@@ -24,11 +26,7 @@ impl Session {
         if self.upstream_key.is_none() {
             return;
         }
-        // Behind the bytes of the nonce.
-        let Some((near, secret)) = random.get(NONCE..).and_then(<[u8]>::split_first_chunk::<4>)
-        else {
-            return;
-        };
+        let Some((near, secret)) = random.split_first_chunk::<4>() else { return };
         let Some(secret) = secret.first_chunk::<SECRET_LEN>() else { return };
         let len = if self.minor >= 2 { SECRET_LEN } else { SHORT_LEN };
         let key = cancels.give(u32::from_be_bytes(*near), *secret, len, *name);
@@ -63,6 +61,12 @@ impl Session {
         worker: &mut Worker<J>,
         out: &mut Out,
     ) {
+        // It waits for a session of its own.
+        if self.parked.is_some() && !self.is_home() && !matches!(self.phase, Phase::Ready) {
+            let detail = "The statement was canceled before it was sent";
+            let denied = Denied { code: Some("57014"), ..Denied::of(Refusal::BadRequest, detail) };
+            return self.beside_failed(denied, now, worker, out);
+        }
         if !matches!(self.phase, Phase::Ready) || self.cycles.is_empty() {
             return;
         }
@@ -77,12 +81,10 @@ impl Session {
         });
         if let Ok(admitted) = said {
             out.push_side(admitted);
-            out.act(Act::Cancel { exchange: self.link });
+            out.act(Act::Cancel { exchange: self.serves.exchange });
         }
     }
 }
 
-/// Bytes of the session's random ones that the login's nonce takes.
-const NONCE: usize = 18;
 /// Bytes of a secret in protocol 3.0.
 const SHORT_LEN: usize = 4;

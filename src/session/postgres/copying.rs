@@ -8,6 +8,7 @@
 use super::bound::Bound;
 use super::judge::Verdict;
 use super::refuse::Denied;
+use super::seat::About;
 use super::{Phase, Session};
 use crate::base::Now;
 use crate::record::fields::{Tag, Writer};
@@ -39,6 +40,13 @@ impl Ended {
         self.drops && !matches!(parsed, Frontend::Flush)
     }
 
+    /// The server's session ended, in the middle of a COPY or not: its error does not come, and what
+    /// the caller still sends for it has nowhere to go.
+    pub(super) fn cut(&mut self, copies: bool) {
+        self.denied = None;
+        self.drops |= copies;
+    }
+
     /// An error came: the refusal that it stands for.
     pub(super) fn told(&mut self, code: &[u8]) -> Option<Denied> {
         self.denied.take().filter(|_| code == CANCELED)
@@ -62,7 +70,8 @@ impl Session {
         }
         let Some((analysis, place)) = self.queue.copying().filter(|_| !judged) else { return true };
         // No value is bound to a COPY.
-        let denied = match self.judge(&analysis, place, &Bound::NOTHING, worker) {
+        let what = (&analysis, place);
+        let denied = match self.judge(what, About::Runs, &Bound::NOTHING, worker) {
             Verdict::Permit(_) => return true,
             Verdict::Deny(denied) => denied,
             Verdict::Open => Denied::of(Refusal::Denied, "What it runs is not known any more."),

@@ -4,6 +4,7 @@ use super::judge::Analysis;
 use super::refuse::Denied;
 use super::{Session, refuse};
 use crate::base::{ExchangeId, Now};
+use crate::credential::Credential;
 use crate::policy::{Durable, Grant, RecordLevel};
 use crate::record::fields::{Tag, Writer};
 use crate::record::{Full, Journal, Kind};
@@ -23,6 +24,8 @@ pub(super) struct Cycle {
     complete: bool,
     /// Something of it went up.
     pub(super) begun: bool,
+    /// Something of it was bound: more than names went up.
+    pub(super) bound: bool,
     /// So many Executes and simple queries of it went up.
     pub(super) runs: u32,
     /// What of it may change what stands behind it.
@@ -44,6 +47,7 @@ impl Cycle {
             started_ns: now.mono_ns,
             complete: false,
             begun: false,
+            bound: false,
             runs: 0,
             sways: Sways::default(),
             noted: None,
@@ -95,6 +99,33 @@ impl Cycles {
     /// Whether the upstream is where it was at the last ready for query, as far as it was sent to.
     pub(super) fn is_quiet(&self) -> bool {
         self.0.iter().all(|cycle| !cycle.complete && !cycle.begun)
+    }
+
+    /// Whether the one that the caller's next message belongs to is begun.
+    pub(super) fn is_begun(&self) -> bool {
+        self.0.back().is_some_and(|cycle| cycle.begun && !cycle.complete)
+    }
+
+    /// What went up of it is over.
+    pub(super) fn settled(&mut self) {
+        if let Some(cycle) = self.0.back_mut() {
+            cycle.begun = false;
+        }
+    }
+
+    /// Whether that one has more than names.
+    pub(super) fn has_run(&self) -> bool {
+        self.0.back().is_some_and(|cycle| !cycle.complete && (cycle.bound || cycle.runs > 0))
+    }
+
+    /// Whether no ready for query is due, so that what the last one said is where the server is.
+    pub(super) fn is_known(&self) -> bool {
+        self.0.iter().all(|cycle| !cycle.complete)
+    }
+
+    /// Whether what ends the one that is answered went up; `None`: nothing is under way.
+    pub(super) fn answered_is_complete(&self) -> Option<bool> {
+        self.0.front().map(|cycle| cycle.complete)
     }
 
     /// Whether one that is to be answered may change what a message in the next one means.
@@ -224,6 +255,9 @@ impl Session {
             }
         };
         writer.maybe(Tag::Rule, rule.map(|rule| snapshot.policy.rule_name(rule)));
+        if let (Told::Permit(_), Some(other)) = (told, self.serves.credential) {
+            writer.maybe(Tag::Credential, snapshot.credential(other).map(Credential::name));
+        }
         writer.bytes(Tag::PolicyDigest, &snapshot.policy.digest());
         let subject = self.subject(true);
         gate::note(subject, kind, &self.facts, shows, worker.books(), now)
@@ -262,6 +296,7 @@ impl Session {
         if !std::mem::take(&mut self.noted) {
             return;
         }
+        self.close_books_beside(cut, now, worker);
         let subject = self.link_subject();
         self.facts.clear();
         let mut writer = Writer::new(&mut self.facts);

@@ -7,7 +7,9 @@ use super::refuse::Denied;
 use super::start::Start;
 use super::{Phase, Session, settings};
 use crate::base::{Now, Secret};
-use crate::credential::{AuthMethod, AuthMethods, Credential, Scram, server_end_point};
+use crate::credential::{
+    AuthMethod, AuthMethods, Credential, NONCE_LEN, Scram, nonce_of, server_end_point,
+};
 use crate::policy::Grant;
 use crate::record::Journal;
 use crate::record::fields::{Tag, Writer};
@@ -23,6 +25,8 @@ pub(super) struct Login {
     methods: AuthMethods,
     /// The certificate that the server showed.
     certificate: Option<Vec<u8>>,
+    /// Of this login alone (RFC 5802, section 5.1).
+    nonce: [u8; NONCE_LEN],
     step: Step,
     /// Settings that the server reported and callers may hear, as messages.
     statuses: Vec<u8>,
@@ -59,7 +63,7 @@ impl Session {
         };
         match self.begin_login(&start, certificate, now, worker, out) {
             Ok(login) => self.phase = Phase::Login(Box::new(login)),
-            Err(denied) => self.refuse_all(&denied, now, worker, out),
+            Err(denied) => self.refuse_login(denied, now, worker, out),
         }
     }
 
@@ -73,13 +77,15 @@ impl Session {
     ) -> Result<Login, Denied> {
         let unreachable = || Denied::of(Refusal::Unreachable, "");
         let snapshot = self.snapshot.clone().ok_or_else(unreachable)?;
-        let grant = self.connect.clone().ok_or_else(unreachable)?;
-        self.opened.random.ok_or_else(unreachable)?;
-        let credential = snapshot.credential(self.credential).ok_or_else(unreachable)?;
+        let (grant, credential) = self.opener().ok_or_else(unreachable)?;
+        let random = self.opened.random.ok_or_else(unreachable)?;
+        let nonce = nonce_of(random.get(SEED..).unwrap_or_default(), self.logins);
+        self.logins += 1;
+        let credential = snapshot.credential(credential).ok_or_else(unreachable)?;
         let view = self.resource.and_then(|id| snapshot.resource(id)).ok_or_else(unreachable)?;
         self.facts.clear();
         Writer::new(&mut self.facts).text(Tag::Credential, credential.name());
-        let subject = self.link_subject();
+        let subject = self.opening_subject();
         let opened = gate::open(&grant, subject, &self.facts, worker.books(), now)
             .map_err(|_| Denied::of(Refusal::Unrecordable, ""))?;
         let user = credential.user().ok_or_else(unreachable)?;
@@ -102,6 +108,7 @@ impl Session {
             opened,
             methods: view.auth,
             certificate: certificate.map(<[u8]>::to_vec),
+            nonce,
             step: Step::Asked,
             statuses: Vec::new(),
             key: None,
@@ -116,7 +123,7 @@ impl Session {
         worker: &mut Worker<J>,
         out: &mut Out,
     ) -> usize {
-        let mut at = 0;
+        let (mut at, opener) = (0, self.opener());
         while let Phase::Login(login) = &mut self.phase {
             let rest = bytes.get(at..).unwrap_or_default();
             let head = match frame(rest) {
@@ -133,15 +140,12 @@ impl Session {
             let told = match backend(head.tag, body) {
                 Err(_) => Err(Fault("a malformed message")),
                 Ok(Backend::Auth(auth)) => {
-                    let grant = self.connect.clone();
                     let snapshot = self.snapshot.clone();
-                    let opened = grant.as_ref().zip(
-                        snapshot.as_ref().and_then(|snapshot| snapshot.credential(self.credential)),
-                    );
-                    let random = self.opened.random.as_ref();
-                    let seed = random.and_then(|bytes| bytes.get(..NONCE_LEN)).unwrap_or_default();
-                    let answer = match opened {
-                        Some((grant, credential)) => login.answer(&auth, grant, credential, seed),
+                    let credential = opener
+                        .as_ref()
+                        .and_then(|(grant, id)| Some((grant, snapshot.as_ref()?.credential(*id)?)));
+                    let answer = match credential {
+                        Some((grant, credential)) => login.answer(&auth, grant, credential),
                         None => Err(Fault("the credential is gone")),
                     };
                     answer.and_then(|text| {
@@ -214,7 +218,22 @@ impl Session {
     ) {
         tracing::warn!(request = %self.link, fault = fault.0, "no login to the resource");
         let denied = Denied::of(Refusal::Unreachable, "The resource did not accept the gateway.");
-        self.refuse_all(&denied, now, worker, out);
+        self.refuse_login(denied, now, worker, out);
+    }
+
+    /// Without home there is no connection; without another session its statement is refused.
+    pub(super) fn refuse_login<J: Journal>(
+        &mut self,
+        denied: Denied,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        if self.is_home() {
+            self.refuse_all(&denied, now, worker, out);
+        } else {
+            self.beside_failed(denied, now, worker, out);
+        }
     }
 
     /// Tells the caller that it is in.
@@ -229,6 +248,10 @@ impl Session {
         self.tx = status;
         let Login { opened, statuses, key, .. } = *login;
         (self.login, self.upstream_key) = (Some(opened), key);
+        if !self.is_home() {
+            // The caller has its key and its settings, which are those of home.
+            return self.on_in_hand(now, worker, out);
+        }
         if !self.refresh_first(&statuses, status, now, worker, out) {
             self.tell_in(&statuses, status, now, worker, out);
         }
@@ -276,10 +299,9 @@ impl Login {
         auth: &Auth<'_>,
         grant: &Grant,
         credential: &Credential,
-        nonce: &[u8],
     ) -> Result<Secret, Fault> {
         let mut text = Vec::new();
-        let told = self.write_answer(auth, grant, credential, nonce, &mut text);
+        let told = self.write_answer(auth, grant, credential, &mut text);
         let text = Secret::new(text);
         told.map(|()| text)
     }
@@ -289,7 +311,6 @@ impl Login {
         auth: &Auth<'_>,
         grant: &Grant,
         credential: &Credential,
-        nonce: &[u8],
         to: &mut Vec<u8>,
     ) -> Result<(), Fault> {
         match (auth, &mut self.step) {
@@ -318,7 +339,7 @@ impl Login {
                 let binding = self.certificate.as_deref().map(server_end_point);
                 let binding =
                     binding.transpose().map_err(|_| Fault("a certificate without binding"))?;
-                let scram = Scram::new(binding, plus, nonce);
+                let scram = Scram::new(binding, plus, &self.nonce);
                 let mut first = Vec::new();
                 scram.first(&mut first);
                 write::sasl_initial(scram.mechanism(), &first, to);
@@ -366,5 +387,5 @@ pub(super) fn is_told(name: &[u8]) -> bool {
 
 /// The longest message of a login, and all its settings: they and challenges are short.
 const LOGIN_LEN_MAX: usize = 64 << 10;
-/// Random bytes of a nonce: 24 letters in base64.
-const NONCE_LEN: usize = 18;
+/// Where the random bytes begin that only nonces are made of.
+const SEED: usize = 36;

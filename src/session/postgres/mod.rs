@@ -2,7 +2,8 @@
 //!
 //! The caller shows its token as the password, the gateway logs in to the server by itself, and
 //! every statement is decided before it goes. One caller connection has one upstream connection
-//! for its life, since a session of PostgreSQL has state that others must not see.
+//! for its life, since a session of PostgreSQL has state that others must not see, and another one
+//! for each credential that a rule asks for by itself (`beside`).
 //!
 //! ```text
 //! Opening --start-up packet--> Token --password--> Connecting --link--> Login --ready--> Ready
@@ -19,6 +20,7 @@
 
 mod atoms;
 mod attribution;
+mod beside;
 mod bound;
 mod caller;
 mod cancel;
@@ -41,6 +43,7 @@ mod queue;
 mod refresh;
 mod refuse;
 mod rows;
+mod seat;
 mod settings;
 mod standing;
 mod start;
@@ -73,6 +76,7 @@ use crate::identity::Principal;
 use crate::policy::{Durable, Grant, RecordLevel};
 use crate::record::{Journal, Position};
 use crate::wire::postgres::TxStatus;
+use beside::{Beside, Serves, Wanted};
 use copying::Ended;
 use core::net::SocketAddr;
 use cycle::Cycles;
@@ -94,6 +98,8 @@ enum Phase {
     Connecting(Start),
     Login(Box<Login>),
     Ready,
+    /// Another of its upstream sessions is taken in hand.
+    Turning,
     /// The caller said that it is done, and so does the gateway to the server; until it ends.
     Ending,
     Closed,
@@ -120,12 +126,15 @@ pub struct Opened {
     pub secure: bool,
     /// Who its client certificate says that it is.
     pub principal: Option<Principal>,
-    /// Random bytes: of the login's nonce, and the key that cancels. Without them nobody gets in.
-    pub random: Option<[u8; 56]>,
+    /// Random bytes: of the key that cancels, and the logins' nonces. Without them nobody gets in.
+    pub random: Option<[u8; RANDOM_LEN]>,
     /// Where keys that cancel are known, and what this session is called there: its worker and its
     /// id.
     pub cancels: Option<(Arc<Cancels>, (u32, u64))>,
 }
+
+/// How many random bytes a session is made with.
+pub const RANDOM_LEN: usize = 68;
 
 /// One caller connection.
 pub struct Session {
@@ -150,6 +159,17 @@ pub struct Session {
     resource: Option<ResourceId>,
     credential: CredentialId,
     connect: Option<Rc<Grant>>,
+    /// The upstream session in hand, and those that are not.
+    serves: Serves,
+    beside: Vec<Beside>,
+    /// The session that what is parked is to go to, and why that cannot be had.
+    wanted: Option<Wanted>,
+    failed: Option<Denied>,
+    /// What is parked waits for names to be settled.
+    settles: bool,
+    /// Settings of the start, for each session.
+    settings: Vec<(Vec<u8>, Vec<u8>)>,
+    logins: u64,
     /// What is owed to statements that owe a mask.
     masking: Option<Box<Masking>>,
     /// What the caller said of its work at the start.
@@ -176,6 +196,8 @@ pub struct Session {
     passing: bool,
     up: Leg,
     down: Leg,
+    /// Home said its last word: the caller heard so, and nothing goes on.
+    fatal: bool,
     draining: bool,
     caller_ended: bool,
     stage: Pieces,
@@ -206,6 +228,13 @@ impl Session {
             resource: None,
             credential: CredentialId(0),
             connect: None,
+            serves: Serves::home(ExchangeId(0)),
+            beside: Vec::new(),
+            wanted: None,
+            failed: None,
+            settles: false,
+            settings: Vec::new(),
+            logins: 0,
             masking: None,
             said: Asserted::default(),
             saying: Asserted::default(),
@@ -223,6 +252,7 @@ impl Session {
             passing: false,
             up: Leg::default(),
             down: Leg::default(),
+            fatal: false,
             draining: false,
             caller_ended: false,
             stage: Pieces::new(),
@@ -291,26 +321,33 @@ impl Session {
                 return self.on_caller(bytes, now, worker, out);
             }
             Input::Upstream(id, bytes) => {
-                if id != self.link {
+                if id != self.serves.exchange {
                     return bytes.len();
                 }
                 // A login has its time, however much is said in it.
                 if !matches!(self.phase, Phase::Login(_)) {
                     self.last_ns = now.mono_ns;
                 }
+                if matches!(self.phase, Phase::Turning) {
+                    return self.on_turning(bytes, now, worker, out);
+                }
                 return self.on_upstream(bytes, now, worker, out);
             }
             Input::CallerEnd => self.on_caller_end(now, worker, out),
             Input::CallerGone => self.end(true, now, worker, out),
-            Input::Connected(id, certificate) if id == self.link => {
-                self.on_connected(certificate, now, worker, out);
+            Input::Connected(id, certificate) if id == self.serves.exchange => {
+                if matches!(self.phase, Phase::Turning) {
+                    self.on_in_hand(now, worker, out);
+                } else {
+                    self.on_connected(certificate, now, worker, out);
+                }
             }
-            Input::ConnectFailed(id, fault) if id == self.link => {
+            Input::ConnectFailed(id, fault) if id == self.serves.exchange => {
                 tracing::warn!(request = %id, ?fault, "the resource cannot be reached");
                 let denied = Denied::of(Refusal::Unreachable, "");
-                self.refuse_all(&denied, now, worker, out);
+                self.refuse_login(denied, now, worker, out);
             }
-            Input::UpstreamEnd(id, ending) if id == self.link => {
+            Input::UpstreamEnd(id, ending) if id == self.serves.exchange => {
                 self.on_upstream_end(ending, now, worker, out);
             }
             Input::Timer if self.stall.wake(now) => {
@@ -346,14 +383,14 @@ impl Session {
         let (caller, upstream) = match self.phase {
             Phase::Opening | Phase::Token(_) => (true, false),
             Phase::Connecting(_) | Phase::Closed => (false, false),
-            Phase::Login(_) | Phase::Ending => (false, true),
+            Phase::Login(_) | Phase::Turning | Phase::Ending => (false, true),
             Phase::Ready => (self.takes_messages(), true),
         };
         Interest { caller: caller && !self.caller_ended, upstream, idle: false }
     }
 
     fn takes_messages(&self) -> bool {
-        let waits = self.is_refreshing() || self.is_settling();
+        let waits = self.is_refreshing() || self.is_settling() || self.fatal;
         self.parked.is_none() && !self.queue.is_full() && !waits
     }
 
@@ -370,7 +407,7 @@ impl Session {
         let after = |ns: u64, ms: u64| Some(ns.saturating_add(ms.saturating_mul(1_000_000)));
         match self.phase {
             Phase::Opening | Phase::Token(_) => after(self.started_ns, limits.head_ms),
-            Phase::Connecting(_) | Phase::Login(_) => {
+            Phase::Connecting(_) | Phase::Login(_) | Phase::Turning => {
                 after(self.last_ns, limits.connect_ms.saturating_mul(2))
             }
             Phase::Ready => match self.cycles.since_ns() {
@@ -421,7 +458,10 @@ impl Session {
         if matches!(self.phase, Phase::Ending) {
             return self.end(false, now, worker, out);
         }
-        if !matches!(self.phase, Phase::Ready) {
+        if !self.is_home() {
+            return self.on_beside_end(now, worker, out);
+        }
+        if !matches!(self.phase, Phase::Ready | Phase::Turning) {
             tracing::warn!(request = %self.link, "the resource ended the login");
             let denied = Denied::of(Refusal::Unreachable, "");
             return self.refuse_all(&denied, now, worker, out);
@@ -435,7 +475,7 @@ impl Session {
     fn on_deadline<J: Journal>(&mut self, now: Now, worker: &mut Worker<J>, out: &mut Out) {
         let (refusal, detail) = match self.phase {
             Phase::Ending => return self.end(true, now, worker, out),
-            Phase::Connecting(_) | Phase::Login(_) => {
+            Phase::Connecting(_) | Phase::Login(_) | Phase::Turning => {
                 (Refusal::UpstreamTimeout, "The login did not come to its end in time.")
             }
             Phase::Ready if self.cycles.is_empty() => {
@@ -444,7 +484,12 @@ impl Session {
             Phase::Ready => (Refusal::UpstreamTimeout, "The statement ran for too long."),
             _ => (Refusal::RequestTimeout, "The start-up did not come in time."),
         };
-        self.refuse_all(&Denied::of(refusal, detail), now, worker, out);
+        let denied = Denied::of(refusal, detail);
+        if matches!(self.phase, Phase::Ready) {
+            self.refuse_all(&denied, now, worker, out);
+        } else {
+            self.refuse_login(denied, now, worker, out);
+        }
     }
 
     /// A session that drains ends where nothing is under way.
@@ -463,7 +508,7 @@ impl Session {
         (self.token, self.key, self.upstream_key) = (None, None, None);
         self.parked = None;
         if self.connect.is_some() {
-            out.act(Act::Release { exchange: self.link, reuse: false });
+            self.release_all(out);
         }
         out.act(if cut { Act::AbortCaller } else { Act::CloseCaller { linger: false } });
     }

@@ -99,6 +99,15 @@ impl Session {
         self.masking.as_mut().map(|masking| &mut masking.passage)
     }
 
+    /// The server's session ended, and so did the result that it was in.
+    pub(super) fn forget_result(&mut self) {
+        if let Some(masking) = &mut self.masking {
+            masking.passage = Passage::default();
+            masking.written.clear();
+            masking.rows = None;
+        }
+    }
+
     fn is_refused(&self) -> bool {
         self.masking.as_ref().is_some_and(|masking| masking.passage.refused.is_some())
     }
@@ -326,6 +335,9 @@ impl Session {
     }
 
     fn ready_refused(&mut self, status: TxStatus) -> Result<Fate, OutOfOrder> {
+        if !self.is_home() && status != TxStatus::Idle {
+            return Err(OutOfOrder);
+        }
         let ended = self.queue.ready(status == TxStatus::Idle).ok_or(OutOfOrder)?;
         self.tx = status;
         let goes_on = status == TxStatus::Transaction && !self.caller_ended;

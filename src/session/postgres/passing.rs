@@ -32,7 +32,7 @@ impl Session {
         worker: &mut Worker<J>,
         out: &mut Out,
     ) {
-        let Some(grant) = self.connect.clone() else { return };
+        let Some((grant, _)) = self.opener() else { return };
         self.pass_under(&grant, message, None, now, worker, out);
     }
 
@@ -89,7 +89,7 @@ impl Session {
         worker: &mut Worker<J>,
         out: &mut Out,
     ) {
-        let Some(grant) = self.connect.clone() else { return };
+        let Some((grant, _)) = self.opener() else { return };
         let subject = self.subject(true);
         self.stage.clear();
         self.stage.write_with(write);

@@ -35,6 +35,8 @@ pub(super) enum Expect {
     Close { portal: bool, name: Box<[u8]> },
     /// Of Sync: ready for the next query.
     Sync,
+    /// Of a Sync of the gateway's own, in the middle of a cycle of the caller's.
+    OwnSync,
     /// Of a simple query, which ends by ready for query; so many of its statements are complete.
     Simple { analysis: Rc<Analysis>, complete: usize, masked: bool },
     /// Of what was sent in the place of a refused message: an error, which is told in our words.
@@ -76,7 +78,7 @@ impl Expect {
 
     /// Whether ready for query ends it.
     fn is_last(&self) -> bool {
-        matches!(self, Self::Sync | Self::Simple { .. } | Self::PoisonSimple { .. })
+        matches!(self, Self::Sync | Self::OwnSync | Self::Simple { .. } | Self::PoisonSimple { .. })
     }
 }
 
@@ -159,6 +161,11 @@ impl Queue {
 
     pub(super) fn front(&mut self) -> Option<&mut Expect> {
         self.due.front_mut()
+    }
+
+    /// Whether a Sync of the gateway's own is under way.
+    pub(super) fn is_settling(&self) -> bool {
+        matches!(self.due.back(), Some(Expect::OwnSync))
     }
 
     /// The statement that is running.
@@ -369,7 +376,7 @@ impl Queue {
         }
         loop {
             match self.due.front() {
-                Some(Expect::Sync) => return Failure { denied, skips: false },
+                Some(Expect::Sync | Expect::OwnSync) => return Failure { denied, skips: false },
                 Some(expect) => self.skipped += usize::from(expect.is_last()),
                 None => return Failure { denied, skips: true },
             }

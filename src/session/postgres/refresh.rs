@@ -158,17 +158,15 @@ impl Session {
         view.map(|view| place(&view.authority, &view.database)).unwrap_or_default()
     }
 
-    /// Reads the catalog again where that is due and nothing is under way.
+    /// Asks the session in hand what is to be known of its settings, and home for the catalog where
+    /// that is due, if nothing is under way.
     pub(super) fn refresh_if_due<J: Journal>(
         &mut self,
         now: Now,
         worker: &mut Worker<J>,
         out: &mut Out,
     ) -> bool {
-        let quiet = self.queue.is_empty()
-            && self.cycles.is_quiet()
-            && self.skip.is_none()
-            && self.tx != TxStatus::Failed;
+        let quiet = self.is_between() && self.tx != TxStatus::Failed;
         // Other rules may owe other masks, whose columns are to be known before a statement is judged.
         if quiet && !self.is_of_now(worker) && !self.still_known(now, worker, out) {
             return true;
@@ -180,6 +178,11 @@ impl Session {
         if !quiet || !self.masking.as_ref().is_some_and(|masking| masking.is_due(now)) {
             return false;
         }
+        if !self.is_home() {
+            // What waits comes back when the catalog was read there.
+            self.turn_home(now, worker, out);
+            return true;
+        }
         let place = self.place();
         let masking = self.masking.as_mut();
         let text = masking.and_then(|masking| masking.begin(None, &place, &worker.relations));
@@ -188,7 +191,7 @@ impl Session {
         true
     }
 
-    /// A query of the gateway's own, recorded with connecting.
+    /// A query of the gateway's own in the session in hand, recorded with what opened that.
     pub(super) fn say_link<J: Journal>(
         &mut self,
         text: &str,
@@ -196,8 +199,8 @@ impl Session {
         worker: &mut Worker<J>,
         out: &mut Out,
     ) {
-        let Some(grant) = self.connect.clone() else { return };
-        let subject = self.link_subject();
+        let Some((grant, _)) = self.opener() else { return };
+        let subject = self.opening_subject();
         self.stage.clear();
         self.stage.write_with(|to| write::query(text.as_bytes(), to));
         let cleared = Cleared::generated(&mut self.stage);

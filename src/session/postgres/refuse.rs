@@ -14,6 +14,8 @@ pub(super) struct Denied {
     pub(super) rule: Option<RuleId>,
     /// The SQLSTATE that the server itself would tell, where it is not the one of the kind.
     pub(super) code: Option<&'static str>,
+    /// What helps, where that is known.
+    pub(super) hint: Option<&'static str>,
     /// What is told instead of the detail, and a hint: names of columns that the caller was told,
     /// and numbers; nothing of a value.
     pub(super) told: Option<Rc<(String, &'static str)>>,
@@ -22,7 +24,12 @@ pub(super) struct Denied {
 impl Denied {
     /// A refusal by its kind and what was wrong.
     pub(super) fn of(refusal: Refusal, detail: &'static str) -> Self {
-        Self { refusal, detail, rule: None, code: None, told: None }
+        Self { refusal, detail, rule: None, code: None, hint: None, told: None }
+    }
+
+    /// What policy permits and cannot be done as it was sent.
+    pub(super) fn hinted(detail: &'static str, hint: &'static str) -> Self {
+        Self { hint: Some(hint), ..Self::of(DENIED, detail) }
     }
 }
 
@@ -86,5 +93,6 @@ pub(super) fn error(
         .then(|| format!("`weirgate policy explain --request {id}` tells why."))
         .or_else(|| told.map(|(_, hint)| (*hint).to_owned()));
     let severity = if fatal { "FATAL" } else { "ERROR" };
-    write::error(severity, code(denied), &message, detail, hint.as_deref(), to);
+    let hint = denied.hint.or(hint.as_deref());
+    write::error(severity, code(denied), &message, detail, hint, to);
 }

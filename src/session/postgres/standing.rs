@@ -80,6 +80,7 @@ impl Session {
         if !stands {
             return None;
         }
+        self.number_again(&old, new)?;
         (self.resource, self.credential) = (Some(resource), credential);
         self.connect = Some(Rc::new(grant));
         let new = Rc::clone(new);

@@ -3,6 +3,7 @@
 //! No parameter of the packet has any effect before the token was verified.
 
 use super::attribution;
+use super::beside::Serves;
 use super::oauth;
 use super::refuse::{self, Denied};
 use super::settings::{self, Setting};
@@ -41,6 +42,11 @@ pub(super) struct Start {
 }
 
 impl Start {
+    /// For another login with the same settings.
+    pub(super) fn again(settings: &[(Vec<u8>, Vec<u8>)]) -> Self {
+        Self { settings: settings.to_vec(), ..Self::default() }
+    }
+
     fn read(packet: &Startup<'_>) -> Self {
         let mut start = Self::default();
         for (name, value) in packet.params() {
@@ -261,6 +267,8 @@ impl Session {
         let snapshot = Rc::clone(&worker.snapshot);
         self.known_by = (snapshot.generation, worker.keys.generation);
         self.link = worker.next_exchange();
+        self.serves = Serves::home(self.link);
+        self.settings.clone_from(&start.settings);
         self.who = Some(who);
         let mut named = Asserted::default();
         attribution::application(&start.application, &mut named);

@@ -2,6 +2,7 @@
 
 use super::Session;
 use super::attribution;
+use super::beside::{self, Wanted};
 use super::bound::{Bound, Kinds};
 use super::caller::Bytes;
 use super::cycle::Told;
@@ -10,7 +11,8 @@ use super::judge::{Analysis, Court, Names, Prepared, Verdict};
 use super::passing::written;
 use super::queue::{Expect, Named, key};
 use super::refuse::{self, Denied, POISON_NAME};
-use crate::base::Now;
+use super::seat::{About, Seat};
+use crate::base::{CredentialId, Now};
 use crate::policy::Grant;
 use crate::record::Journal;
 use crate::session::asserted::Asserted;
@@ -43,7 +45,7 @@ impl Session {
         } else if analysis.makes_names() && self.queue.names_full() {
             Verdict::Deny(Denied::of(Refusal::Overloaded, NAMES_FULL))
         } else {
-            self.judge(&analysis, None, &Bound::NOTHING, worker)
+            self.judge((&analysis, None), About::Text, &Bound::NOTHING, worker)
         };
         match verdict {
             Verdict::Permit(grant) => {
@@ -51,6 +53,8 @@ impl Session {
                 if self.note_statement(&analysis, 0, &told, now, worker).is_err() {
                     return self.unrecordable(now, worker, out);
                 }
+                self.unname();
+                self.end_if_reset((&analysis, None), now, worker, out);
                 let masked = self.owes_mask(&grant);
                 self.notice(&analysis, None);
                 let shown = self.recorded_message(text, &analysis, masked);
@@ -90,7 +94,7 @@ impl Session {
         } else if self.queue.names_full() {
             Verdict::Deny(Denied::of(Refusal::Overloaded, NAMES_FULL))
         } else {
-            self.judge(&analysis, None, &Bound::Later, worker)
+            self.judge((&analysis, None), About::Makes(name), &Bound::Later, worker)
         };
         match verdict {
             Verdict::Permit(grant) => {
@@ -103,6 +107,9 @@ impl Session {
                     let types: Vec<u32> = types.iter().collect();
                     written(|to| write::parse(name, &text, &types, to))
                 });
+                if name.is_empty() {
+                    self.unname();
+                }
                 self.queue.push(Expect::Parse { name: key(name).into(), prepared });
                 self.pass_under(&grant, message, shown, now, worker, out);
             }
@@ -122,7 +129,8 @@ impl Session {
         worker: &mut Worker<J>,
         out: &mut Out,
     ) {
-        let prepared = match self.queue.statement(bind.statement) {
+        let (named, lives) = self.find(false, bind.statement);
+        let prepared = match named {
             Named::Is(prepared) => prepared,
             Named::Open => return self.park(message),
             Named::Nothing => {
@@ -138,12 +146,13 @@ impl Session {
             true => prepared,
             false => prepared.with(Bound::of(bind, &prepared.kinds, named)),
         };
-        if let Some(grant) = self.decide_prepared(&prepared, message, now, worker, out) {
+        if let Some(grant) = self.decide_prepared(&prepared, lives, message, now, worker, out) {
             let shown = self
                 .owes_mask(&grant)
                 .then(|| self.recorded_bind(bind, &prepared.analysis))
                 // What no mask changed is recorded as it is, and can be replayed.
                 .filter(|shown| shown != message.get());
+            self.cycles.current(now).bound = true;
             self.queue.push(Expect::Bind { name: key(bind.portal).into(), prepared });
             self.pass_under(&grant, message, shown, now, worker, out);
         }
@@ -157,14 +166,17 @@ impl Session {
         worker: &mut Worker<J>,
         out: &mut Out,
     ) {
-        let prepared = match self.queue.portal(portal) {
+        let (named, lives) = self.find(true, portal);
+        let prepared = match named {
             Named::Is(prepared) => prepared,
             Named::Open => return self.park(message),
             Named::Nothing => return self.refuse_nameless(Nameless::Portal, now, worker, out),
         };
-        if let Some(grant) = self.decide_prepared(&prepared, message, now, worker, out) {
+        if let Some(grant) = self.decide_prepared(&prepared, lives, message, now, worker, out) {
             let masked = self.owes_mask(&grant);
             self.notice(&prepared.analysis, Some(prepared.place));
+            let what = (&*prepared.analysis, Some(prepared.place));
+            self.end_if_reset(what, now, worker, out);
             if masked {
                 // What its columns are now, whatever was described before.
                 self.queue.push(Expect::OwnDescribe { prepared: Rc::clone(&prepared) });
@@ -205,6 +217,7 @@ impl Session {
     fn decide_prepared<J: Journal>(
         &mut self,
         prepared: &Rc<Prepared>,
+        lives: Option<CredentialId>,
         message: Bytes<'_>,
         now: Now,
         worker: &mut Worker<J>,
@@ -218,10 +231,11 @@ impl Session {
             return None;
         }
         self.speak(&prepared.said);
+        let what = (&prepared.analysis, Some(prepared.place));
         let bound = prepared.runs_with(prepared.bound.of_portal());
         let verdict = match self.cannot_resolve(&prepared.analysis) {
             Some(denied) => Verdict::Deny(denied),
-            None => self.judge(&prepared.analysis, Some(prepared.place), &bound, worker),
+            None => self.judge(what, About::Lives(lives), &bound, worker),
         };
         match verdict {
             Verdict::Permit(grant) => {
@@ -270,11 +284,14 @@ impl Session {
 
     pub(super) fn judge<J: Journal>(
         &mut self,
-        analysis: &Rc<Analysis>,
-        place: Option<usize>,
+        (analysis, place): (&Rc<Analysis>, Option<usize>),
+        about: About<'_>,
         bound: &Bound,
         worker: &Worker<J>,
     ) -> Verdict {
+        if let Some(denied) = self.failed.take() {
+            return Verdict::Deny(denied);
+        }
         let nobody = || Verdict::Deny(Denied::of(Refusal::Unauthenticated, ""));
         let (Some((principal, known)), Some(resource), Some(connect)) =
             (&self.who, self.resource, &self.connect)
@@ -300,8 +317,8 @@ impl Session {
         let kept = (!self.saying_own || !court.policy.reads_asserted())
             && !court.policy.reads_parameters(court.row, resource);
         let names = Names {
-            statement: |name: &[u8]| self.queue.statement(name),
-            portal: |name: &[u8]| self.queue.portal(name),
+            statement: |name: &[u8]| beside::find((&self.queue, &self.beside), false, name).0,
+            portal: |name: &[u8]| beside::find((&self.queue, &self.beside), true, name).0,
         };
         let found = self.verdicts.find(analysis, place).filter(|_| kept);
         let verdict = match found {
@@ -314,13 +331,29 @@ impl Session {
                 verdict
             }
         };
-        match verdict {
-            Verdict::Permit(grant)
-                if grant.credential().is_some_and(|other| other != self.credential) =>
-            {
-                let detail = "The rule asks for another credential than this session has.";
-                Verdict::Deny(Denied::of(refuse::DENIED, detail))
+        let alone = |at: usize| match court.judge(analysis, Some(at), bound, &names) {
+            Verdict::Permit(grant) => grant.credential(),
+            Verdict::Deny(_) | Verdict::Open => None,
+        };
+        let seat = match &verdict {
+            Verdict::Permit(grant) => self.seat(grant, (analysis, place), about, alone),
+            Verdict::Deny(_) | Verdict::Open => Ok(Seat::Here),
+        };
+        let verdict = match (verdict, seat) {
+            (verdict, Ok(Seat::Here)) => verdict,
+            (_, Ok(Seat::Wait)) => return Verdict::Open,
+            (_, Ok(Seat::Settle)) => {
+                self.settles = true;
+                return Verdict::Open;
             }
+            (verdict, Ok(Seat::Turn(credential))) => {
+                let grant = if let Verdict::Permit(grant) = verdict { Some(grant) } else { None };
+                self.wanted = Some(Wanted { credential, grant });
+                return Verdict::Open;
+            }
+            (_, Err(denied)) => return Verdict::Deny(denied),
+        };
+        match verdict {
             Verdict::Permit(grant) if !grant.masks().is_empty() => {
                 match self.cannot_mask(analysis, place, &names) {
                     Some(detail) => Verdict::Deny(Denied::of(refuse::DENIED, detail)),

@@ -24,7 +24,7 @@ use crate::sql::{Act, Kind, Statement};
 use crate::wire::postgres::{Backend, Cells};
 use std::rc::Rc;
 
-/// Whether the search path is what it was.
+/// Whether the search path of an upstream session is what it was.
 #[derive(Debug, Default)]
 pub(super) struct Sway {
     /// The server reports it when it changes.
@@ -72,8 +72,8 @@ impl Session {
             self.notice_one(statement, &mut sways);
             if matches!(statement.act, Act::Execute { .. } | Act::Fetch { .. }) {
                 let names = Names {
-                    statement: |name: &[u8]| self.queue.statement(name),
-                    portal: |name: &[u8]| self.queue.portal(name),
+                    statement: |name: &[u8]| self.find(false, name).0,
+                    portal: |name: &[u8]| self.find(true, name).0,
                 };
                 let parts = judge::parts(analysis, at, &names);
                 sways.settings |= parts.is_none();

@@ -216,6 +216,7 @@ impl Session {
         self.release_rows(now, worker, out);
         self.release_run(bytes, run..at, now, worker, out);
         self.unpark(now, worker, out);
+        self.go_home(now, worker, out);
         at
     }
 
@@ -365,10 +366,15 @@ impl Session {
                 let code = fields.get(b'C').unwrap_or_default();
                 // A server that shuts down says so, whatever was under way.
                 let fatal = fields.get(b'V').is_some_and(|v| v == b"FATAL" || v == b"PANIC");
+                if fatal && !self.is_home() {
+                    // Its end comes next, and is not that of the connection.
+                    return Ok(Fate::Swallow);
+                }
                 if let Some(cycle) = self.cycles.answered() {
                     cycle.sqlstate = code.try_into().ok();
                 }
                 if fatal {
+                    self.fatal = true;
                     return Ok(Fate::Pass);
                 }
                 self.forget_rows();
@@ -377,6 +383,10 @@ impl Session {
                 if failure.skips && self.skip.is_none() {
                     self.skip = Some(Skip::Upstream);
                 }
+                // The caller's own Sync is still to come.
+                if self.queue.is_settling() {
+                    self.skip = Some(Skip::Here);
+                }
                 match failure.denied {
                     None if ended.is_some() => Ok(ended.map_or(Fate::Pass, Fate::Refused)),
                     Some(denied) if code == SYNTAX_ERROR => Ok(Fate::Refused(denied)),
@@ -384,10 +394,18 @@ impl Session {
                 }
             }
             Backend::Ready(status) => {
+                if !self.is_home() && status != TxStatus::Idle {
+                    return Err(OutOfOrder);
+                }
+                let settled = matches!(self.queue.front(), Some(Expect::OwnSync));
                 let ended = self.queue.ready(status == TxStatus::Idle).ok_or(OutOfOrder)?;
                 self.tx = status;
                 if let Some(masking) = self.masking.as_mut().filter(|_| status == TxStatus::Idle) {
                     masking.settled();
+                }
+                if settled {
+                    self.cycles.settled();
+                    return Ok(Fate::Swallow);
                 }
                 Ok(Fate::Ends(ended))
             }
@@ -399,7 +417,8 @@ impl Session {
                 {
                     return Err(OutOfOrder);
                 }
-                Ok(if is_told(name) { self.status(name, value) } else { Fate::Swallow })
+                let told = is_told(name) && self.is_home();
+                Ok(if told { self.status(name, value) } else { Fate::Swallow })
             }
             // A key that the server changes is of no use to the caller.
             Backend::Key { .. } => Ok(Fate::Swallow),

@@ -5,7 +5,7 @@ use super::*;
 use crate::mask::Level;
 use crate::wire::postgres as wire;
 
-const MAX: u32 = 16 << 10;
+pub(super) const MAX: u32 = 16 << 10;
 const SECRET: &[u8] = b"ana@example.com";
 
 /// `select email from t` is under way, and longer rows than [`MAX`] are not kept.
@@ -30,7 +30,7 @@ fn ready_line() -> Line {
     line
 }
 
-fn described() -> Vec<u8> {
+pub(super) fn described() -> Vec<u8> {
     message(|to| {
         let named = |name, attribute| wire::Column { name, ..column(TABLE, attribute) };
         write::row_description(&[named(b"blob", 1), named(b"mail", 2), named(b"id", 1)], to);
@@ -38,7 +38,7 @@ fn described() -> Vec<u8> {
 }
 
 /// A row whose masked column stands behind a long one, with one behind it.
-fn bad_row() -> Vec<u8> {
+pub(super) fn bad_row() -> Vec<u8> {
     message(|to| write::data_row(&[Some(&[b'b'; 50_000]), Some(SECRET), Some(b"7")], to))
 }
 

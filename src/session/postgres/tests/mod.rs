@@ -1,7 +1,9 @@
 //! The session against a server that the test plays.
 
 mod attack;
+mod beside;
 mod columns;
+mod elsewhere;
 mod long;
 mod masked;
 mod moved;
@@ -124,7 +126,7 @@ impl Line {
             caller: "127.0.0.1:5000".parse().unwrap(),
             secure: false,
             principal: None,
-            random: Some([7; 56]),
+            random: Some([7; super::RANDOM_LEN]),
             cancels: None,
         };
         Self {
@@ -164,7 +166,10 @@ impl Line {
 
     fn collect(&mut self, source: &[u8]) {
         while let Some(act) = self.out.next_act() {
-            if let Act::Connect { exchange, .. } = &act {
+            if let Act::Connect { exchange, .. }
+            | Act::Beside { exchange, .. }
+            | Act::Resume { exchange } = &act
+            {
                 self.exchange = *exchange;
             }
             self.acts.push(act);

@@ -7,13 +7,13 @@ use super::moved::{self, USUAL, says};
 use super::*;
 use crate::mask::{Detector, Level, MaskSpec};
 
-const ASKS: &str = "current_setting";
+pub(super) const ASKS: &str = "current_setting";
 
 fn asked(line: &Line) -> String {
     String::from_utf8_lossy(&line.up).into_owned()
 }
 
-fn path(value: &str, status: TxStatus) -> Vec<u8> {
+pub(super) fn path(value: &str, status: TxStatus) -> Vec<u8> {
     message(|to| {
         write::row_description(&[], to);
         write::data_row(&[Some(value.as_bytes())], to);
