@@ -30,17 +30,36 @@ pub(super) enum Letter {
     Shown(ExchangeId, Option<Box<Request>>),
 }
 
-/// Answers that a session has not heard yet.
-#[derive(Clone, Default)]
-pub(super) struct LetterBox(Arc<Mutex<Vec<Letter>>>);
+/// Answers that a session has not heard yet; nothing once it is over.
+#[derive(Clone)]
+pub(super) struct LetterBox(Arc<Mutex<Option<Vec<Letter>>>>);
+
+impl Default for LetterBox {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Some(Vec::new()))))
+    }
+}
 
 impl LetterBox {
     pub(super) fn take(&self) -> Vec<Letter> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut letters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        letters.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    fn put(&self, letter: Letter) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(letter);
+    /// The session is over: what it did not hear, and nothing is taken any more.
+    fn close(&self) -> Vec<Letter> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
+    }
+
+    /// Gives the letter back where nobody will read it.
+    fn put(&self, letter: Letter) -> Option<Letter> {
+        match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(letters) => {
+                letters.push(letter);
+                None
+            }
+            None => Some(letter),
+        }
     }
 }
 
@@ -59,7 +78,9 @@ impl Bridge {
                 self.desk.spend(id, binding, *who, self.waiter(exchange, post, letters));
             }
             Petition::Void { id } => self.desk.void(id, None),
-            Petition::Leave { id, cancel } => self.desk.leave(id, self.waiter_id(post), cancel),
+            Petition::Leave { id, cancel } => {
+                self.desk.leave(id, waiter_id(self.place, exchange), cancel)
+            }
             Petition::Look { id } => {
                 let desk = self.desk.clone();
                 self.show(exchange, post, letters, async move { desk.show(id).await.ok() });
@@ -76,6 +97,13 @@ impl Bridge {
         }
     }
 
+    /// A session is over, maybe before it heard what it waits for.
+    pub(super) fn close(&self, letters: &LetterBox) {
+        for letter in letters.close() {
+            leave(&self.desk, self.place, &letter);
+        }
+    }
+
     fn show(
         &self,
         exchange: ExchangeId,
@@ -86,23 +114,36 @@ impl Bridge {
         let (letters, mailbox) = (letters.clone(), Arc::clone(&self.mailbox));
         let place = self.place as usize;
         self.control.spawn(async move {
-            letters.put(Letter::Shown(exchange, found.await.map(Box::new)));
-            mailbox.news(place, post);
+            let letter = Letter::Shown(exchange, found.await.map(Box::new));
+            if letters.put(letter).is_none() {
+                mailbox.news(place, post);
+            }
         });
     }
 
     fn waiter(&self, exchange: ExchangeId, post: u64, letters: &LetterBox) -> Waiter {
         let (letters, mailbox) = (letters.clone(), Arc::clone(&self.mailbox));
-        let place = self.place as usize;
-        let tell = move |verdict| {
-            letters.put(Letter::Verdict(exchange, verdict));
-            mailbox.news(place, post);
+        let (desk, place) = (self.desk.clone(), self.place);
+        let tell = move |verdict: Verdict| match letters.put(Letter::Verdict(exchange, verdict)) {
+            None => {
+                mailbox.news(place as usize, post);
+            }
+            Some(unread) => leave(&desk, place, &unread),
         };
-        Waiter { id: self.waiter_id(post), tell: Arc::new(tell) }
+        Waiter { id: waiter_id(self.place, exchange), tell: Arc::new(tell) }
     }
+}
 
-    /// Connections are counted up for each worker: no other session of the process has it.
-    fn waiter_id(&self, post: u64) -> u64 {
-        u64::from(self.place) << 48 | post & 0xffff_ffff_ffff
+/// Nobody waits for what an unread letter is about.
+fn leave(desk: &Desk, place: u32, unread: &Letter) {
+    if let Letter::Verdict(exchange, verdict) = unread
+        && let Some(request) = verdict.id()
+    {
+        desk.leave(request, waiter_id(place, *exchange), false);
     }
+}
+
+/// Exchanges are counted up for each worker: no other one of the process has it.
+fn waiter_id(place: u32, exchange: ExchangeId) -> u64 {
+    u64::from(place) << 48 | (exchange.0 & 0xffff_ffff_ffff) as u64
 }

@@ -178,6 +178,7 @@ fn approvals(live: &Live, text: &mut Text) {
     for (name, kind, help, value) in [
         ("weirgate_approval_refused_total", "counter", "Asked or used in vain.", found.refused),
         ("weirgate_approval_oldest_seconds", "gauge", "How long the oldest one waits.", waits_s),
+        ("weirgate_approval_waiters", "gauge", "Sessions that wait, or run by one.", found.waiters),
         ("weirgate_approval_syncs_total", "counter", "Waits for the disk.", found.syncs),
         ("weirgate_approval_log_bytes", "gauge", "Length of the log.", found.log_bytes),
         ("weirgate_approval_broken", "gauge", "The log fails.", u64::from(found.broken)),

@@ -229,6 +229,14 @@ impl<F: Format<Snapshot = KeySnapshot>> Session<F> {
     }
 }
 
+impl<F: Format<Snapshot = KeySnapshot>> Drop for Session<F> {
+    fn drop(&mut self) {
+        if let Some(letters) = &self.letters {
+            self.shared.bridge.close(letters);
+        }
+    }
+}
+
 impl<F: Format<Snapshot = KeySnapshot>> runtime::Session for Session<F> {
     fn handle(&mut self, input: Input<'_>, now: Now, out: &mut Out) -> usize {
         if let Input::News = input {

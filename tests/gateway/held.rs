@@ -213,3 +213,22 @@ fn a_new_policy_and_a_revocation_count_for_what_is_held_and_for_what_runs() {
     assert!(gateway.stop());
     site.home.verify(&site.home.data());
 }
+
+#[test]
+fn callers_that_vanish_at_once_are_not_waited_with() {
+    let site = Site::new("uses = 1");
+    let gateway = site.home.start();
+    let address = gateway.address("api").unwrap();
+    for _ in 0..50 {
+        drop(site.post(address, "{\"a\":1}"));
+    }
+    site.pending(&gateway, 1);
+    eventually("nobody waits", PATIENCE, || (gateway.desk().reading().waiters == 0).then_some(()));
+    let mut caller = site.post(address, "{\"a\":1}");
+    eventually("one waits", PATIENCE, || (gateway.desk().reading().waiters == 1).then_some(()));
+    let pending = site.pending(&gateway, 1);
+    site.vote(&gateway, &pending[0], true);
+    assert_eq!(caller.answer().unwrap().status, 200);
+    eventually("nobody waits", PATIENCE, || (gateway.desk().reading().waiters == 0).then_some(()));
+    assert!(gateway.stop());
+}

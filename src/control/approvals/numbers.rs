@@ -14,6 +14,7 @@ pub(super) struct Numbers {
     refused: AtomicU64,
     syncs: AtomicU64,
     log_bytes: AtomicU64,
+    waiters: AtomicU64,
     broken: AtomicBool,
 }
 
@@ -40,11 +41,17 @@ pub struct Reading {
     pub syncs: u64,
     /// Length of the log.
     pub log_bytes: u64,
+    /// Sessions that wait for a word, or run under a grant.
+    pub waiters: u64,
     /// The log cannot be written: everything is refused.
     pub broken: bool,
 }
 
 impl Numbers {
+    pub(super) fn set_waiters(&self, waiters: usize) {
+        self.waiters.store(waiters as u64, Ordering::Relaxed);
+    }
+
     pub(super) fn refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
@@ -92,6 +99,7 @@ impl Numbers {
             refused: of(&self.refused),
             syncs: of(&self.syncs),
             log_bytes: of(&self.log_bytes),
+            waiters: of(&self.waiters),
             broken: self.broken.load(Ordering::Relaxed),
         }
     }

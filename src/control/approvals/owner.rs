@@ -204,6 +204,7 @@ impl Owner {
             self.book.expire(now.wall_ns);
             self.gather(&mut round);
             self.finish(round, now);
+            self.numbers.set_waiters(self.waiters);
             if stop {
                 return;
             }

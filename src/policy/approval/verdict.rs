@@ -48,6 +48,23 @@ pub enum Verdict {
     Refused(Refused),
 }
 
+impl Verdict {
+    /// The request that it is about.
+    #[must_use]
+    pub fn id(&self) -> Option<ApprovalId> {
+        match self {
+            Self::Pending { id, .. }
+            | Self::Approved { id }
+            | Self::Denied { id, .. }
+            | Self::Expired { id }
+            | Self::Cancelled { id }
+            | Self::Revoked { id } => Some(*id),
+            Self::Spent(spent) => Some(spent.id()),
+            Self::Refused(_) => None,
+        }
+    }
+}
+
 /// Why a session gets no verdict of a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -517,6 +517,8 @@ impl Session {
         let body = std::mem::take(&mut self.held);
         self.forward_body(&body, None, true, now, worker, out)?;
         let Some(exchange) = &mut self.exchange else { return Ok(()) };
+        // All of it came before it was decided, but it is a body.
+        exchange.repeatable = false;
         if exchange.upstream_chunked
             && let Some(grant) = &exchange.grant
         {

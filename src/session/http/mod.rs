@@ -24,6 +24,7 @@ mod request;
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice, reason = "tests")]
 mod tests;
 
+use super::approving::Petition;
 use super::asserted::Asserted;
 use super::gate::Subject;
 use super::io::{Act, Input, Interest, Out, UpstreamFault};
@@ -350,6 +351,10 @@ impl Session {
             Input::Verdict(id, verdict) => {
                 if self.exchange.as_ref().is_some_and(|exchange| exchange.id == id) {
                     self.on_verdict(verdict, now, worker, out);
+                } else if let Some(about) = verdict.id() {
+                    // It ended before it knew what it waits for.
+                    let petition = Box::new(Petition::Leave { id: about, cancel: false });
+                    out.act(Act::Petition { exchange: id, petition });
                 }
                 0
             }

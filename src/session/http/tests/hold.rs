@@ -625,3 +625,36 @@ fn a_caller_sees_its_own_requests_takes_them_back_and_learns_of_no_others() {
     assert!(gone.contains("\"state\":\"cancelled\""), "{gone}");
     assert_eq!(held.state(1), State::Cancelled);
 }
+
+#[test]
+fn a_held_body_is_never_left_out_of_a_second_try() {
+    let mut held = Held::new(vec![{
+        let mut puts = rule(terms());
+        puts.what.method = Some(vec![Pattern::new("PUT")]);
+        puts
+    }]);
+    let token = held.kit.token("ana", &["plain"]);
+    let put = String::from_utf8(chat(&token, BODY)).unwrap().replacen("POST", "PUT", 1);
+    held.send(put.as_bytes());
+    held.approve();
+    assert_eq!(held.connects(), 1);
+    let (exchange, _) = held.asked();
+    held.wire.event(&mut held.kit, Input::UpstreamEnd(exchange, Ending::Cut));
+    assert_eq!(held.connects(), 1, "the head alone is another request");
+    assert!(held.heard().starts_with("HTTP/1.1 502 "), "{}", held.heard());
+}
+
+#[test]
+fn a_word_for_an_exchange_that_is_over_is_answered_by_leaving() {
+    let mut held = Held::new(vec![rule(terms())]);
+    held.post(BODY);
+    held.approve();
+    let (exchange, id) = held.asked();
+    held.wire.upstream(&mut held.kit, &answer("application/json", "{}"));
+    held.answer();
+    let before = held.told.len();
+    held.say(exchange, Verdict::Approved { id });
+    assert_eq!(held.told.len(), before + 1);
+    assert_eq!(held.told.last(), Some(&Petition::Leave { id, cancel: false }));
+    assert_eq!(held.connects(), 1);
+}
