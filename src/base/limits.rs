@@ -75,6 +75,8 @@ pub struct Limits {
     pub approvals_kept_max: u32,
     /// Requests of one worker that wait for a person's approval (503).
     pub held_max: u32,
+    /// The same, of one caller (503).
+    pub held_caller_max: u32,
     /// Bytes of the body of such a request (413).
     pub held_body_max: u32,
     /// How long a caller waits for an approval, unless it asks for another time (403).
@@ -166,6 +168,7 @@ impl Default for Limits {
             approvals_caller_max: 64,
             approvals_kept_max: 10_000,
             held_max: 1_024,
+            held_caller_max: 256,
             held_body_max: 64 << 10,
             hold_ms: 120_000,
             head_ms: 10_000,

@@ -80,6 +80,7 @@ limits! {
     approvals_caller_max 0 .. 1_000_000;
     approvals_kept_max 0 .. 1_000_000;
     held_max 0 .. 1_000_000;
+    held_caller_max 0 .. 1_000_000;
     held_body_max 0 .. 16 * MIB;
     hold_ms 0 .. 300_000;
     head_ms 1 .. DAY_MS;

@@ -4,8 +4,10 @@
 //! that its upstream sees, each with its length before it. What a grant covers is its *binding*, a
 //! digest over the scope and what the scope keeps of the operation.
 
-use crate::base::ApprovalId;
+use crate::base::{ApprovalId, Limits};
+use crate::identity::Principal;
 use crate::policy::approval::{Ask, Party, Scope};
+use ahash::AHashMap;
 use ring::digest::{Context, SHA256};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use std::collections::BTreeMap;
@@ -49,6 +51,48 @@ pub enum Petition {
         /// The request is taken back, too; else it stays until its deadline.
         cancel: bool,
     },
+}
+
+/// Places of requests that wait for a person, on one worker: so many in all, and so many of a caller.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    all: u32,
+    callers: AHashMap<Box<str>, u32>,
+}
+
+/// One place, as its caller's. Given back by [`Places::give`].
+#[derive(Debug)]
+pub(super) struct Place(Box<str>);
+
+impl Places {
+    /// A place, where there is one.
+    pub(super) fn take(&mut self, who: &Principal, limits: &Limits) -> Option<Place> {
+        let caller: Box<str> = [who.iss(), "\n", who.sub()].concat().into();
+        let own = self.callers.get(&caller).copied().unwrap_or(0);
+        if self.all >= limits.held_max || own >= limits.held_caller_max {
+            return None;
+        }
+        self.all += 1;
+        self.callers.insert(caller.clone(), own + 1);
+        Some(Place(caller))
+    }
+
+    /// Takes a place back.
+    pub(super) fn give(&mut self, place: Option<Place>) {
+        let Some(Place(caller)) = place else { return };
+        self.all = self.all.saturating_sub(1);
+        if let Some(own) = self.callers.get_mut(&caller) {
+            *own = own.saturating_sub(1);
+            if *own == 0 {
+                self.callers.remove(&caller);
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn taken(&self) -> u32 {
+        self.all
+    }
 }
 
 /// A digest over parts, each with its length before it.

@@ -283,6 +283,12 @@ impl Out {
         }
     }
 
+    /// Moves what is put to the owner of approvals behind what is in `to`.
+    pub(super) fn move_petitions(&mut self, to: &mut Self) {
+        let petitions = self.acts.drain(..).filter(|act| matches!(act, Act::Petition { .. }));
+        to.acts.extend(petitions);
+    }
+
     pub(super) fn head_read(&mut self) {
         self.head_read = true;
     }

@@ -63,6 +63,15 @@ impl Waiting {
         self.deadline().is_some_and(|at| at <= now.mono_ns)
     }
 
+    /// Drops what waits, as [`Self::forget`] does, but for what is said to the owner of approvals: that
+    /// is no byte of anybody's.
+    pub(super) fn forget_bytes(&mut self, out: &mut Out) {
+        if let Some(held) = &mut self.held {
+            held.move_petitions(out);
+        }
+        self.forget();
+    }
+
     /// Drops what waits: nobody is there for it, or it will never be recorded.
     pub(super) fn forget(&mut self) {
         self.until = None;

@@ -1,5 +1,6 @@
 //! What the sessions of one worker share: the snapshot they decide by, and the worker's own state.
 
+use super::approving::Places;
 use super::gaps::{Books, Gaps};
 use super::gate::Counted;
 use super::postgres::Texts;
@@ -238,8 +239,8 @@ pub struct Worker<J> {
     pub lookahead: u64,
     /// Where masked columns of databases were found, by any worker: the default is this one's own.
     pub relations: Arc<Relations>,
-    /// Requests that wait for a person's approval.
-    pub approving: u32,
+    /// Places of requests that wait for a person's approval.
+    pub(super) places: Places,
     /// Statements that were read.
     pub(super) texts: Texts,
     gaps: Gaps,
@@ -282,7 +283,7 @@ impl<J: Journal> Worker<J> {
             record_full: false,
             lookahead: 0,
             relations: Arc::default(),
-            approving: 0,
+            places: Places::default(),
             texts: Texts::new(hasher.clone()),
             gaps: Gaps::default(),
             failures,

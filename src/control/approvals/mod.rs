@@ -1,7 +1,9 @@
 //! The owner of all approval requests: one thread, one log on the disk, a desk for everybody else.
 //!
-//!     workers --ask, spend, leave--> | desk: a bounded queue | --> owner: book, log --> waiters
-//!     admin API --vote, revoke, ...->|                       |         one fdatasync for all
+//! ```text
+//! workers --ask, spend, leave--> | desk: a bounded queue | --> owner: book, log --> waiters
+//! admin API --vote, revoke, ...->|                       |         one fdatasync for all
+//! ```
 //!
 //! The owner takes what is queued, lets the [`Book`](crate::policy::approval::Book) decide, writes
 //! all entries of the round to the record and to the log, waits for the disk once, and only then

@@ -122,6 +122,8 @@ enum Effect {
     Reply(Box<dyn FnOnce(Option<Synced>) + Send>),
     /// What a person did, which is recorded also where it does not count.
     Person(ApprovalId, Box<Party>, Box<Staged<Result<Request, ActFault>>>, Reply<Request>),
+    /// A waiter is not there any more.
+    Left(ApprovalId, u64),
     /// What runs under it is told that it was revoked.
     Cut(ApprovalId),
     CutAll(Staged<Result<TakenBack, ActFault>>, Reply<TakenBack>),
@@ -259,11 +261,12 @@ impl Owner {
                 Effect::Tell(id, waiter, staged)
             }
             Message::Leave { id, waiter, cancel } => {
-                self.leave(id, waiter);
-                if cancel && !self.waiting.contains_key(&id) {
+                let others = |one: &Waiting| one.waiter.id != waiter;
+                if cancel && !self.waiting.get(&id).is_some_and(|list| list.iter().any(others)) {
                     self.book.cancel(id, By::Caller, None, now_ns);
                 }
-                return None;
+                // Behind the answer to what it asked in this round, which would list it again.
+                Effect::Left(id, waiter)
             }
             Message::Void { id, why } => {
                 if !self.book.void(id, why, now_ns) {
@@ -420,6 +423,7 @@ impl Owner {
                 // Whoever asked may be gone.
                 let _ = reply.send(answer);
             }
+            Effect::Left(id, waiter) => self.leave(id, waiter),
             Effect::Cut(id) => self.cut(id),
             Effect::CutAll(staged, reply) => {
                 let taken = staged.open(synced).unwrap_or(Err(ActFault::Unavailable));
@@ -445,6 +449,7 @@ impl Owner {
             Effect::CutAll(_, reply) => drop(reply.send(Err(ActFault::Unavailable))),
             // To end what runs is right also where it cannot be written down.
             Effect::Cut(id) => self.cut(id),
+            Effect::Left(id, waiter) => self.leave(id, waiter),
             Effect::News(..) => {}
         }
     }

@@ -233,7 +233,7 @@ fn finish(context: Context) -> [u8; 32] {
 }
 
 /// Most bytes of a summary.
-pub const SUMMARY_MAX: usize = 8 << 10;
+pub const SUMMARY_MAX: usize = 64 << 10;
 /// Most bytes of a reason, of a caller's as of an approver's.
 pub const REASON_MAX: usize = 1 << 10;
 /// Most bytes of a name and of what the caller asserts.

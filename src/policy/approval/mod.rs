@@ -2,8 +2,10 @@
 //!
 //! A caller's operation becomes an [`Ask`]. The [`Book`] has all of them, and every change of one:
 //!
-//!     pending -> approved | denied | expired | cancelled
-//!                approved -> active -> consumed | expired | revoked
+//! ```text
+//! pending -> approved | denied | expired | cancelled
+//!            approved -> active -> consumed | expired | revoked
+//! ```
 //!
 //! Pure, as all of policy: times and random ids are passed in, and what changes is an [`Entry`]
 //! that its owner writes to the disk **before** anybody hears of it ([`Staged`]). The same

@@ -89,6 +89,7 @@ impl Session {
             exchange.upstream_keep = false;
         }
         if keeps && self.request != Request::Done {
+            self.leave(worker, out);
             self.held.clear();
             self.count_held(worker);
             self.release_upstream(out);

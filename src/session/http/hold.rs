@@ -14,15 +14,15 @@
 use super::escape::clear_head;
 use super::request::Flow;
 use super::{Request, Session};
-use crate::base::{ApprovalId, Now, RuleId, Secret};
+use crate::base::{ApprovalId, Now, ResourceId, RuleId, Secret};
 use crate::mask::{Content, Plan, Shape, clear_value};
 use crate::policy::approval::{
     Ask, Claims, Party, REASON_MAX, Refused, SUMMARY_MAX, Scope, Use, Verdict,
 };
-use crate::policy::{Attr, Decision, Durable, Grant, Need};
+use crate::policy::{Attr, Decision, Durable, Grant, Need, Obligations, RecordLevel};
 use crate::record::fields::{Tag, Writer};
 use crate::record::{Journal, Kind};
-use crate::session::approving::{Fingerprint, Petition, binding, json_shape};
+use crate::session::approving::{Fingerprint, Petition, Place, binding, json_shape};
 use crate::session::gate;
 use crate::session::io::{Act, Out};
 use crate::session::refusal::Refusal;
@@ -51,10 +51,12 @@ pub(super) struct Hold {
     /// The head as it came, with the caller's token.
     head: Secret,
     stage: Stage,
-    /// It takes one of the worker's places.
-    counted: bool,
+    /// It takes one of the worker's places, as this caller's.
+    place: Option<Place>,
     need: Option<Need>,
     id: Option<ApprovalId>,
+    /// A request that was given up, of which word may come yet.
+    left: Option<ApprovalId>,
     asked: Option<Asked>,
     since_ns: u64,
     until_ns: u64,
@@ -79,9 +81,10 @@ impl Hold {
         Self {
             head: Secret::new(head.to_vec()),
             stage: Stage::Kept,
-            counted: false,
+            place: None,
             need: None,
             id: None,
+            left: None,
             asked: None,
             since_ns: 0,
             until_ns: 0,
@@ -94,7 +97,7 @@ impl Hold {
 
     /// For a question about approvals, which is answered until then.
     pub(super) fn of_own(until_ns: u64) -> Self {
-        Self { stage: Stage::Own, until_ns, ..Self::new(b"") }
+        Self { stage: Stage::Own, until_ns, answer_ns: until_ns, ..Self::new(b"") }
     }
 
     pub(super) fn is_own(&self) -> bool {
@@ -114,7 +117,7 @@ impl Hold {
     /// When the wait is over. Who asked, or spends a use, has an answer of the owner to wait for,
     /// however short the rest of the wait is.
     fn end_ns(&self) -> u64 {
-        self.until_ns.max(self.answer_ns)
+        if self.answer_ns == 0 { self.until_ns } else { self.answer_ns }
     }
 
     fn expects_answer(&mut self, now: Now) {
@@ -160,18 +163,21 @@ impl Session {
             return Flow::Refuse(Refusal::UnsupportedBody);
         }
         let limits = &snapshot.limits;
-        if worker.approving >= limits.held_max {
-            return Flow::Refuse(Refusal::Overloaded);
-        }
         let Some(exchange) = &self.exchange else { return Flow::Refuse(Refusal::BadRequest) };
         let left = exchange.body_left.unwrap_or(0);
         if exchange.bytes_in.saturating_add(left) > u64::from(limits.held_body_max) {
             return Flow::Refuse(Refusal::BodyTooLarge);
         }
         let Some(hold) = &mut self.hold else { return Flow::Refuse(Refusal::Denied) };
+        let who = exchange.who.as_ref().map(|(principal, _)| principal);
+        hold.place = who.and_then(|who| worker.places.take(who, limits));
+        if hold.place.is_none() {
+            return Flow::Refuse(Refusal::Overloaded);
+        }
         hold.need = Some(need);
-        hold.counted = true;
-        worker.approving += 1;
+        // What was looked ahead into is bounded by the places from here on.
+        worker.lookahead = worker.lookahead.saturating_sub(self.counted);
+        self.counted = 0;
         self.request = Request::Collect;
         if self.head.framing == Framing::None {
             return self.petition(snapshot, now, worker, out);
@@ -191,13 +197,10 @@ impl Session {
     ) -> Flow {
         let limits = &snapshot.limits;
         let held = (self.held.len() + data.len()) as u64;
-        if held > u64::from(limits.held_body_max)
-            || worker.lookahead + data.len() as u64 > limits.lookahead_worker_max
-        {
+        if held > u64::from(limits.held_body_max) {
             return Flow::Refuse(Refusal::BodyTooLarge);
         }
         self.held.extend_from_slice(data);
-        self.count_held(worker);
         if whole { self.petition(snapshot, now, worker, out) } else { Flow::On }
     }
 
@@ -212,6 +215,9 @@ impl Session {
         let Some(need) = self.hold.as_mut().and_then(|hold| hold.need.take()) else {
             return Flow::Refuse(Refusal::Denied);
         };
+        if self.draining {
+            return Flow::Refuse(Refusal::Overloaded);
+        }
         let ask = match self.question(&need, snapshot, worker) {
             Ok(ask) => ask,
             Err(refusal) => return Flow::Refuse(refusal),
@@ -264,9 +270,17 @@ impl Session {
         if self.request != Request::Held {
             return;
         }
-        if let Some(hold) = &mut self.hold {
-            hold.answer_ns = 0;
+        let Some(hold) = &mut self.hold else { return };
+        // Two words for one question, or one for a question that was given up.
+        let stale = match &verdict {
+            Verdict::Approved { .. } => stage != Stage::Asked,
+            Verdict::Spent(_) => stage != Stage::Spending,
+            _ => false,
+        };
+        if stale || stage == Stage::Own || hold.left.is_some() && verdict.id() == hold.left {
+            return;
         }
+        hold.answer_ns = 0;
         let refusal = match verdict {
             Verdict::Pending { id, .. } => {
                 self.named(id);
@@ -357,7 +371,8 @@ impl Session {
                 if let Some(hold) = &mut self.hold {
                     hold.id = None;
                 }
-                self.facts_of_release(grant.rule(), &snapshot);
+                let (rule, resource) = (grant.rule(), grant.resource());
+                self.facts_of_release(rule, resource, grant.obligations(), &snapshot);
                 let (subject, facts) = (self.subject(), &self.facts);
                 let books = worker.books();
                 let noted = gate::note(subject, Kind::Decision, facts, false, books, now);
@@ -408,7 +423,8 @@ impl Session {
                 return self.tell(Petition::Spend { id, binding, who }, out);
             }
             _ => {
-                hold.id = None;
+                (hold.id, hold.left) = (None, Some(id));
+                self.tell(Petition::Leave { id, cancel: false }, out);
                 self.tell(Petition::Void { id }, out);
                 match self.petition(snapshot, now, worker, out) {
                     Flow::Refuse(refusal) => refusal,
@@ -431,12 +447,17 @@ impl Session {
         };
         let Some(exchange) = &mut self.exchange else { return Err(Refusal::BadRequest) };
         exchange.snapshot = Rc::clone(snapshot);
-        (exchange.who, exchange.rule, exchange.resource) = (None, None, None);
+        let before = (exchange.who.take(), exchange.resource.take());
+        exchange.rule = None;
         let held = std::mem::take(&mut self.held);
         let began = self.begin(head.expose(), snapshot, now, worker);
         let gathers = self.request == Request::Gather;
         self.held = held;
         self.request = Request::Held;
+        // Who is refused is recorded as who asked.
+        if let Some(exchange) = self.exchange.as_mut().filter(|exchange| exchange.who.is_none()) {
+            (exchange.who, exchange.resource) = before;
+        }
         began?;
         let max =
             self.resource().and_then(|id| snapshot.resource(id)).map_or(0, |view| view.body_max);
@@ -455,13 +476,24 @@ impl Session {
     /// A use was spent: the request goes on as one that is permitted.
     fn redeem<J: Journal>(&mut self, spent: &Use, now: Now, worker: &mut Worker<J>, out: &mut Out) {
         let Some(exchange) = &self.exchange else { return };
-        let snapshot = Rc::clone(&exchange.snapshot);
+        let who = exchange.who.as_ref();
+        let late = who.is_none_or(|(who, _)| who.valid_until_s() < now.wall_ns / 1_000_000_000);
+        let changed = exchange.snapshot.generation != worker.snapshot.generation;
         let found =
             self.hold.as_mut().and_then(|hold| Some((hold.need.take()?, hold.asked.take()?)));
-        let Some((need, asked)) = found else {
+        let Some((mut need, asked)) = found else {
             return self.refuse(Refusal::Denied, now, worker, out);
         };
-        self.facts_of_release(need.rule(), &snapshot);
+        if late || changed {
+            // What was decided when it was approved is old by now.
+            match self.same_need(&asked, now, worker) {
+                Ok(again) => need = again,
+                Err(refusal) => return self.refuse(refusal, now, worker, out),
+            }
+        }
+        let Some(exchange) = &self.exchange else { return };
+        let snapshot = Rc::clone(&exchange.snapshot);
+        self.facts_of_release(need.rule(), need.resource(), need.obligations(), &snapshot);
         let mut writer = Writer::new(&mut self.facts);
         writer.text(Tag::Approval, &spent.id().to_string());
         writer.number(Tag::Count, u64::from(spent.number()));
@@ -480,12 +512,39 @@ impl Session {
         self.refuse_if(gone, now, worker, out);
     }
 
+    /// What is in force now, where it still asks what was asked.
+    fn same_need<J: Journal>(
+        &mut self,
+        asked: &Asked,
+        now: Now,
+        worker: &mut Worker<J>,
+    ) -> Result<Need, Refusal> {
+        let snapshot = Rc::clone(&worker.snapshot);
+        let Decision::Hold(need) = self.decide_again(&snapshot, now, worker)? else {
+            return Err(Refusal::Denied);
+        };
+        let same = self.question(&need, &snapshot, worker)?.key() == asked.key;
+        same.then_some(need).ok_or(Refusal::Denied)
+    }
+
     /// What the record says before a held request goes on.
-    fn facts_of_release(&mut self, rule: RuleId, snapshot: &Snapshot) {
+    fn facts_of_release(
+        &mut self,
+        rule: RuleId,
+        resource: ResourceId,
+        owed: &Obligations,
+        snapshot: &Snapshot,
+    ) {
         self.facts.clear();
         let mut writer = Writer::new(&mut self.facts);
         writer.text(Tag::Decision, "permit");
         writer.text(Tag::Rule, snapshot.policy.rule_name(rule));
+        let own = snapshot.resource(resource).map(|view| view.credential);
+        let credential = owed.credential.or(own).and_then(|id| snapshot.credential(id));
+        writer.maybe(Tag::Credential, credential.map(|one| one.name()));
+        if owed.record != RecordLevel::Full {
+            writer.text(Tag::Level, "meta");
+        }
         writer.bytes(Tag::PolicyDigest, &snapshot.policy.digest());
     }
 
@@ -499,9 +558,7 @@ impl Session {
         out: &mut Out,
     ) -> Result<(), Refusal> {
         if let Some(hold) = &mut self.hold {
-            if std::mem::take(&mut hold.counted) {
-                worker.approving = worker.approving.saturating_sub(1);
-            }
+            worker.places.give(hold.place.take());
             hold.stage = Stage::Used;
             hold.head = Secret::new(Vec::new());
             if let Some(exchange) = &mut self.exchange {
@@ -532,9 +589,7 @@ impl Session {
     /// Nobody waits any more. What was asked stays, so that the next try finds it.
     pub(super) fn leave<J>(&mut self, worker: &mut Worker<J>, out: &mut Out) {
         let Some(hold) = self.hold.as_mut() else { return };
-        if std::mem::take(&mut hold.counted) {
-            worker.approving = worker.approving.saturating_sub(1);
-        }
+        worker.places.give(hold.place.take());
         if let Some(id) = hold.id {
             self.tell(Petition::Leave { id, cancel: false }, out);
         }
@@ -606,11 +661,11 @@ impl Session {
         let (fingerprint, head) = self.fingerprint(&view.name);
         let kept = match hold.scope() {
             Scope::Exact => fingerprint.to_vec(),
-            Scope::Shape => match json_shape(&self.held) {
-                Some(shape) => [&head[..], &shape].concat(),
-                None if self.held.is_empty() => head.to_vec(),
+            Scope::Shape => match (json_shape(&self.held), head) {
+                (Some(shape), Some(head)) => [&head[..], &shape].concat(),
+                (None, Some(head)) if self.held.is_empty() => head.to_vec(),
                 // What has no shape is covered as it is.
-                None => fingerprint.to_vec(),
+                _ => fingerprint.to_vec(),
             },
             Scope::Session => self.connection.0.to_le_bytes().to_vec(),
             Scope::Resource => Vec::new(),
@@ -642,12 +697,13 @@ impl Session {
         Ok(Claims { node: text(said.node)?, run: text(said.run)?, thread: text(said.thread)? })
     }
 
-    /// The digest of the operation, and that of its head with the values of the query left out.
-    fn fingerprint(&self, resource: &str) -> ([u8; 32], [u8; 32]) {
+    /// The digest of the operation, and that of its head with the values of the query left out, where
+    /// it is certain which those are.
+    fn fingerprint(&self, resource: &str) -> ([u8; 32], Option<[u8; 32]>) {
         let mut whole = Fingerprint::new("http", resource);
         let mut head = Fingerprint::new("http", resource);
         let mut lines = self.head_out.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
-        let (target, query) = target_of(lines.next().unwrap_or_default());
+        let (target, query, is_plain) = target_of(lines.next().unwrap_or_default());
         for digest in [&mut whole, &mut head] {
             digest.part(target);
         }
@@ -658,14 +714,14 @@ impl Session {
         whole.part(b"fields");
         head.part(b"fields");
         let ranges = self.range_out.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
-        let mut fields: Vec<(Vec<u8>, &[u8])> = lines
+        let mut fields: Vec<(Vec<u8>, Vec<u8>)> = lines
             .chain(ranges)
             .filter_map(|line| {
                 let colon = memchr::memchr(b':', line)?;
                 let (name, value) = line.split_at_checked(colon)?;
                 Some((name.to_ascii_lowercase(), value))
             })
-            .filter(|(name, _)| !is_volatile(name))
+            .filter_map(|(name, value)| lasting(name, value))
             .collect();
         fields.sort_by(|(one, _), (other, _)| one.cmp(other));
         for (name, value) in &fields {
@@ -679,7 +735,7 @@ impl Session {
         }
         whole.part(b"body");
         whole.part(&self.held);
-        (whole.finish(), head.finish())
+        (whole.finish(), is_plain.then(|| head.finish()))
     }
 
     /// The request in its masked form, as far as it has room.
@@ -691,15 +747,12 @@ impl Session {
     ) -> Result<Box<str>, Refusal> {
         let mut text = Vec::new();
         clear_head(plan, &self.head_out, &mut text).map_err(|_| Refusal::Denied)?;
-        let line = text.iter().position(|byte| *byte == b'\r').unwrap_or(text.len());
-        text.truncate(line);
-        if let Some(end) = text.strip_suffix(b" HTTP/1.1").map(<[u8]>::len) {
-            text.truncate(end);
+        let mut text = shown_head(&text);
+        if plan.is_pass() {
+            text.extend(shown_head(&self.range_out));
         }
         if !self.held.is_empty() {
             text.extend_from_slice(b"\n");
-            text.extend_from_slice(&self.content_type);
-            text.extend_from_slice(b"\n\n");
             let shape = self.resource().and_then(|id| snapshot.resource(id));
             let shape = shape.map_or(Shape::Plain, |view| view.shape);
             let content = Content::of(&self.content_type, shape);
@@ -710,9 +763,15 @@ impl Session {
             let masked = masked.map_err(|_| Refusal::UnsupportedBody)?;
             let body = masked.into_pieces().to_vec(&self.held);
             worker.give_filter(Some(filter));
-            text.extend_from_slice(&body);
+            match std::str::from_utf8(&body) {
+                Ok(_) => text.extend_from_slice(&body),
+                Err(_) => text.extend(no_text(&self.held).into_bytes()),
+            }
         }
-        Ok(bounded(&String::from_utf8_lossy(&text)))
+        // What a person cannot be shown, a person cannot approve of.
+        let fits = text.len() <= SUMMARY_MAX;
+        let text = fits.then(|| String::from_utf8_lossy(&text).into());
+        text.ok_or(Refusal::BodyTooLarge)
     }
 }
 
@@ -723,34 +782,63 @@ fn cleared(plan: &Plan, text: &[u8]) -> Result<Box<str>, Refusal> {
     Ok(String::from_utf8_lossy(&masked).into())
 }
 
-/// Cuts a summary to its room and says so.
-fn bounded(text: &str) -> Box<str> {
-    const CUT: &str = "\n[cut here: the rest is in the record of the request]";
-    if text.len() <= SUMMARY_MAX {
-        return text.into();
+/// The head as a person is shown it, one line for each field: all that goes upstream, less what the
+/// gateway writes there by itself.
+fn shown_head(head: &[u8]) -> Vec<u8> {
+    let own: [&[u8]; 4] =
+        [b"host:", b"accept-encoding:", b"content-length:", b"transfer-encoding:"];
+    let lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
+    let lines = lines.filter(|line| {
+        let is =
+            |name: &&[u8]| line.get(..name.len()).is_some_and(|s| s.eq_ignore_ascii_case(name));
+        !line.is_empty() && !own.iter().any(is)
+    });
+    let mut shown = Vec::with_capacity(head.len());
+    for line in lines {
+        shown.extend_from_slice(line.strip_suffix(b" HTTP/1.1").unwrap_or(line));
+        shown.push(b'\n');
     }
-    let end = text.floor_char_boundary(SUMMARY_MAX - CUT.len());
-    let kept = text.split_at_checked(end).map_or("", |(kept, _)| kept);
-    [kept, CUT].concat().into()
+    shown
 }
 
-/// Method and path of a request line, and the pairs of its query in the order of their names; pairs
-/// of one name keep theirs.
-fn target_of(line: &[u8]) -> (&[u8], Vec<&[u8]>) {
+/// What stands for a body that is no text.
+fn no_text(body: &[u8]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, body);
+    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("[{} bytes that are no text, SHA-256 {hex}]", body.len())
+}
+
+/// Method and path of a request line, and the pairs of its query. Where all names are plain and
+/// differ, whatever reads them, the pairs are in the order of their names, and the last says so.
+fn target_of(line: &[u8]) -> (&[u8], Vec<&[u8]>, bool) {
     let line = line.strip_suffix(b" HTTP/1.1").unwrap_or(line);
     let mark = memchr::memchr(b'?', line).unwrap_or(line.len());
     let (target, query) = line.split_at_checked(mark).unwrap_or((line, b""));
     let query = query.strip_prefix(b"?").unwrap_or_default();
     let mut pairs: Vec<&[u8]> =
         query.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).collect();
-    let name = |pair: &&[u8]| pair.split(|byte| *byte == b'=').next().unwrap_or_default().to_vec();
-    pairs.sort_by_key(name);
-    (target, pairs)
+    let name = |pair: &&[u8]| {
+        let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
+        // Some servers take these for one another.
+        let mut name = name.to_ascii_lowercase();
+        name.iter_mut().filter(|byte| matches!(byte, b'.' | b'-')).for_each(|byte| *byte = b'_');
+        name
+    };
+    let mut names: Vec<Vec<u8>> = pairs.iter().map(name).collect();
+    names.sort();
+    let word = |name: &Vec<u8>| name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_');
+    let differ = names.windows(2).all(|pair| pair.first() != pair.last());
+    let is_plain = differ && names.iter().all(word) && !query.contains(&b';');
+    if is_plain {
+        pairs.sort_by_key(name);
+    }
+    (target, pairs, is_plain)
 }
 
-/// Fields that differ between two tries of one request and change nothing of what is done.
-fn is_volatile(name: &[u8]) -> bool {
-    let fixed: [&[u8]; 8] = [
+/// A field as far as it says what is done: nothing of those that differ between two tries of one
+/// request, and of `prefer` what is not about the wait.
+fn lasting(name: Vec<u8>, value: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let fixed: [&[u8]; 7] = [
         b"user-agent",
         b"traceparent",
         b"tracestate",
@@ -758,9 +846,21 @@ fn is_volatile(name: &[u8]) -> bool {
         b"x-request-id",
         b"x-client-request-id",
         b"date",
-        b"prefer",
     ];
-    fixed.contains(&name) || name.starts_with(b"x-stainless-")
+    if fixed.contains(&name.as_slice()) || name.starts_with(b"x-stainless-") {
+        return None;
+    }
+    if name != b"prefer" {
+        return Some((name, value.to_vec()));
+    }
+    let words = value.strip_prefix(b":").unwrap_or(value).split(|byte| *byte == b',');
+    let is_wait = |word: &&[u8]| {
+        let name = word.split(|byte| matches!(byte, b'=' | b';')).next().unwrap_or_default();
+        name.trim_ascii().eq_ignore_ascii_case(b"wait") && !word.contains(&b';')
+    };
+    let kept: Vec<&[u8]> = words.map(<[u8]>::trim_ascii).filter(|word| !is_wait(word)).collect();
+    let kept = kept.join(&b","[..]);
+    (!kept.is_empty()).then_some((name, kept))
 }
 
 fn heartbeat_of(agent: &[u8]) -> Option<&'static [u8]> {

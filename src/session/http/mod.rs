@@ -274,11 +274,11 @@ impl Session {
                 self.waiting.reached(position, out);
                 return 0;
             }
-            Input::CallerGone => self.waiting.forget(),
+            Input::CallerGone => self.waiting.forget_bytes(out),
             Input::Timer if self.waiting.is_late(now) => {
                 tracing::error!(connection = self.connection.0, "the disk does not get there");
                 worker.count(Refusal::Unrecordable);
-                self.waiting.forget();
+                self.waiting.forget_bytes(out);
                 self.abandon(now, worker, out);
                 return 0;
             }

@@ -195,10 +195,16 @@ fn nothing_goes_before_it_is_approved_and_then_the_very_bytes_by_the_rules_own_k
     held.post(BODY);
     assert_eq!((held.connects(), held.heard().as_str(), held.sent().as_str()), (0, "", ""));
     assert_eq!(held.state(1), State::Pending);
-    assert_eq!(held.kit.worker.approving, 1);
+    assert_eq!(held.kit.worker.places.taken(), 1);
     let request = held.book.get(ApprovalId(1)).unwrap().clone();
     let summary = &request.ask.summary;
-    assert!(summary.starts_with("POST /base/v1/chat/completions?x=1\napplication/json\n\n{"));
+    let head = "POST /base/v1/chat/completions?x=1\n";
+    assert!(summary.starts_with(head) && summary.contains("\n\n{"), "{summary}");
+    let fields = summary.to_ascii_lowercase();
+    assert!(
+        fields.contains("\nx-custom: kept\n")
+            && fields.contains("\ncontent-type: application/json\n")
+    );
     assert!(summary.contains("[EMAIL]") && !summary.contains("bob@example.com"), "{summary}");
     assert_eq!(request.ask.credential.as_deref(), Some("narrow-key"));
     assert_eq!((&*request.ask.who.sub, &*request.ask.rule), ("ana", "ask-first"));
@@ -207,7 +213,7 @@ fn nothing_goes_before_it_is_approved_and_then_the_very_bytes_by_the_rules_own_k
     assert!(sent.ends_with(BODY) && sent.contains(std::str::from_utf8(NARROW_KEY).unwrap()));
     assert!(!sent.contains(std::str::from_utf8(REAL_KEY).unwrap()));
     assert_eq!((held.connects(), held.state(1)), (1, State::Consumed));
-    assert_eq!(held.kit.worker.approving, 0);
+    assert_eq!(held.kit.worker.places.taken(), 0);
     held.wire.upstream(&mut held.kit, &answer("application/json", "{\"ok\":1}"));
     held.answer();
     assert_eq!(held.wire.status(), "200");
@@ -238,7 +244,7 @@ fn a_refusal_has_its_own_kind_and_names_the_request() {
         assert!(heard.contains(&format!("problems/{kind}\"")), "{heard}");
         assert!(heard.contains("x-should-retry: false"));
         assert!(heard.contains("\"rule\":\"ask-first\""), "{heard}");
-        assert_eq!((held.connects(), held.kit.worker.approving), (0, 0));
+        assert_eq!((held.connects(), held.kit.worker.places.taken()), (0, 0));
         // The connection lives, and its next request is looked at.
         let token = held.kit.token("ana", &["plain"]);
         held.send(
@@ -262,7 +268,7 @@ fn the_end_of_the_wait_and_of_the_caller_leave_the_request_and_the_next_try_find
     held.post(BODY);
     held.wire.event(&mut held.kit, Input::CallerGone);
     held.answer();
-    assert_eq!((held.ids, held.state(1), held.kit.worker.approving), (2, State::Pending, 0));
+    assert_eq!((held.ids, held.state(1), held.kit.worker.places.taken()), (2, State::Pending, 0));
     // Approved while nobody waits.
     held.ids = 1;
     held.vote(true);
@@ -277,7 +283,7 @@ fn a_changed_operation_is_another_request() {
     let token = |held: &Held| held.kit.token("ana", &["plain"]);
     let base = |token: &str| String::from_utf8(chat(token, BODY)).unwrap();
     type Change = fn(String) -> String;
-    let changes: [(Change, bool); 12] = [
+    let changes: [(Change, bool); 17] = [
         (|it| it.replace("/v1/chat", "/v1/chatt"), true),
         (|it| it.replace("x=1", "x=2"), true),
         (|it| it.replace("x=1", "y=1"), true),
@@ -290,6 +296,11 @@ fn a_changed_operation_is_another_request() {
         (|it| it.replace("X-Custom", "User-Agent: other\r\nX-Custom"), false),
         (|it| it.replace("X-Custom", "x-stainless-retry-count: 1\r\nX-Custom"), false),
         (|it| it.replace("x=1", "x=1&&"), false),
+        (|it| it.replace("X-Custom", "Prefer: wait=9\r\nX-Custom"), false),
+        (|it| it.replace("X-Custom", "Prefer: wait=9, resolution=merge\r\nX-Custom"), true),
+        (|it| it.replace("x=1", "x=1;y=2"), true),
+        (|it| it.replace("x=1", "x=1&%78=2"), true),
+        (|it| it.replace("x=1", "b=2&x=1").replace("b=2&x=1", "x=1&b=2"), true),
     ];
     for (place, (change, other)) in changes.into_iter().enumerate() {
         let mut held = Held::new(vec![rule(terms())]);
@@ -396,7 +407,10 @@ fn a_use_of_something_else_opens_nothing() {
     let now_ns = other.wire.now.wall_ns;
     let spent = open(other.book.spend(ApprovalId(1), &binding, &who, now_ns));
     assert!(matches!(spent, Verdict::Spent(_)));
-    held.say(exchange, spent);
+    held.vote(true);
+    let id = ApprovalId(1);
+    held.wire.event(&mut held.kit, Input::Verdict(exchange, Verdict::Approved { id }));
+    held.wire.event(&mut held.kit, Input::Verdict(exchange, spent));
     assert!(held.heard().contains("problems/denied\""), "{}", held.heard());
     assert_eq!(held.connects(), 0);
 }
@@ -519,7 +533,7 @@ fn what_cannot_be_held_is_refused_before_it_is_read() {
     held.connect_anew();
     held.post("{}");
     assert_eq!(held.heard(), "");
-    assert_eq!(held.kit.worker.approving, 1);
+    assert_eq!(held.kit.worker.places.taken(), 1);
 }
 
 #[test]
@@ -657,4 +671,95 @@ fn a_word_for_an_exchange_that_is_over_is_answered_by_leaving() {
     assert_eq!(held.told.len(), before + 1);
     assert_eq!(held.told.last(), Some(&Petition::Leave { id, cancel: false }));
     assert_eq!(held.connects(), 1);
+}
+
+#[test]
+fn the_order_of_names_that_could_be_one_another_counts() {
+    let both = |one: &str, other: &str| {
+        let mut held = Held::new(vec![rule(terms())]);
+        for query in [one, other] {
+            held.connect_anew();
+            let token = held.kit.token("ana", &["plain"]);
+            let text = String::from_utf8(chat(&token, BODY)).unwrap().replace("x=1", query);
+            held.send(text.as_bytes());
+        }
+        held.book.requests().len()
+    };
+    assert_eq!(both("a=1&b=2", "b=2&a=1"), 1);
+    assert_eq!(both("a=1&a=2", "a=2&a=1"), 2);
+    assert_eq!(both("a=1&%61=2", "%61=2&a=1"), 2);
+    assert_eq!(both("a=1&A=2", "A=2&a=1"), 2);
+    assert_eq!(both("a_b=1&a.b=2", "a.b=2&a_b=1"), 2);
+}
+
+#[test]
+fn what_a_person_cannot_be_shown_is_not_held() {
+    let mut held = Held::new(vec![rule(terms())]);
+    let long = format!("{{\"text\":\"{}\"}}", "x".repeat(65_450));
+    held.post(&long);
+    assert!(held.heard().starts_with("HTTP/1.1 413 "), "{}", held.heard());
+    assert_eq!((held.book.requests().len(), held.kit.worker.places.taken()), (0, 0));
+    let mut bare = rule(terms());
+    bare.then.masks = MaskSet::EMPTY;
+    let mut held = Held::new(vec![bare]);
+    let token = held.kit.token("ana", &["plain"]);
+    let mut bytes = format!(
+        "POST /llm/x HTTP/1.1\r\nHost: gw\r\nAuthorization: Bearer {token}\r\n\
+         Content-Type: application/octet-stream\r\nX-HTTP-Method-Override: DELETE\r\n\
+         Content-Length: 3\r\n\r\n"
+    )
+    .into_bytes();
+    bytes.extend([0xff, 0, 1]);
+    held.send(&bytes);
+    if let Some(request) = held.book.get(ApprovalId(1)) {
+        let summary = &request.ask.summary;
+        assert!(summary.contains("[3 bytes that are no text, SHA-256 "), "{summary}");
+        assert!(summary.to_ascii_lowercase().contains("x-http-method-override: delete"));
+    } else {
+        // A deny rule that names models meets what cannot be read.
+        assert!(held.heard().contains("problems/denied\""), "{}", held.heard());
+    }
+}
+
+#[test]
+fn word_that_comes_twice_or_too_late_spends_nothing() {
+    let mut held = Held::new(vec![rule(Terms { uses: 2, ..terms() })]);
+    held.post(BODY);
+    held.vote(true);
+    let (exchange, id) = held.asked();
+    held.wire.event(&mut held.kit, Input::Verdict(exchange, Verdict::Approved { id }));
+    held.wire.event(&mut held.kit, Input::Verdict(exchange, Verdict::Approved { id }));
+    held.answer();
+    let spends = held.told.iter().filter(|one| matches!(one, Petition::Spend { .. })).count();
+    assert_eq!((spends, held.connects(), held.state(1)), (1, 1, State::Active));
+}
+
+#[test]
+fn a_reload_while_a_use_is_spent_counts() {
+    let mut held = Held::new(vec![rule(terms())]);
+    held.post(BODY);
+    held.vote(true);
+    let (exchange, id) = held.asked();
+    held.wire.event(&mut held.kit, Input::Verdict(exchange, Verdict::Approved { id }));
+    let mut deny = RuleSpec::new("no-more", Effect::Deny);
+    deny.who.sub = Some(vec![Pattern::new("ana")]);
+    let made = snapshot_with(vec![rule(terms()), deny], 3, Limits::default());
+    held.kit.worker.reload(Arc::new(made));
+    held.answer();
+    assert_eq!(held.connects(), 0);
+    assert!(held.heard().contains("problems/denied\""), "{}", held.heard());
+}
+
+#[test]
+fn who_is_refused_at_the_end_is_recorded_to_the_end() {
+    let mut held = Held::new(vec![rule(terms())]);
+    held.post(BODY);
+    let now = held.wire.now;
+    held.wire.now = Now { wall_ns: now.wall_ns + 4_000 * SECOND, ..now };
+    let (exchange, id) = held.asked();
+    held.say(exchange, Verdict::Approved { id });
+    assert!(held.heard().starts_with("HTTP/1.1 401 "), "{}", held.heard());
+    let kinds: Vec<Kind> =
+        held.kit.worker.journal.entries().iter().map(|entry| entry.meta.kind).collect();
+    assert_eq!(kinds, [Kind::Open, Kind::ResponseHead, Kind::Close]);
 }
