@@ -232,3 +232,24 @@ fn callers_that_vanish_at_once_are_not_waited_with() {
     eventually("nobody waits", PATIENCE, || (gateway.desk().reading().waiters == 0).then_some(()));
     assert!(gateway.stop());
 }
+
+#[test]
+fn terms_that_change_while_it_waits_are_asked_anew_and_the_caller_waits_on() {
+    let site = Site::new("uses = 5");
+    let gateway = site.home.start();
+    let mut caller = site.post(gateway.address("api").unwrap(), "{\"a\":1}");
+    let first = site.pending(&gateway, 1);
+    site.home.write("policy.toml", &rule("uses = 5, reason = true"));
+    gateway.reload(site.home.load()).unwrap();
+    site.vote(&gateway, &first[0], true);
+    let second = eventually("it is asked anew", PATIENCE, || {
+        let found = site.requests(&gateway, State::Pending);
+        found.into_iter().find(|one| one.id != first[0].id)
+    });
+    assert_eq!((site.heard(), site.requests(&gateway, State::Revoked).len()), (0, 1));
+    site.vote(&gateway, &second, true);
+    assert_eq!(caller.answer().unwrap().status, 200);
+    drop(caller);
+    eventually("nobody waits", PATIENCE, || (gateway.desk().reading().waiters == 0).then_some(()));
+    assert!(gateway.stop());
+}

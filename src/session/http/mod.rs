@@ -19,6 +19,7 @@ mod escape;
 mod head;
 mod hold;
 mod own;
+mod question;
 mod request;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice, reason = "tests")]
