@@ -16,6 +16,7 @@
 //! write, for up to [`ROUND_MAX`] messages.
 
 mod audit;
+mod change;
 mod desk;
 mod log;
 mod numbers;
@@ -24,6 +25,7 @@ mod owner;
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests;
 
+pub use change::Change;
 pub use desk::{Desk, Waiter};
 pub use log::LogError;
 pub use numbers::Reading;
