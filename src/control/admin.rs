@@ -12,8 +12,16 @@
 //! make a browser act here; and nothing that a `GET` asks for changes anything.
 
 mod approvals;
+mod charts;
+mod events;
+mod insight;
 mod openapi;
+mod page;
+mod sessions;
 mod view;
+
+pub use charts::{Latency, Sample};
+pub use insight::Insight;
 
 use super::approvals::Desk;
 use super::metrics::Text;
@@ -27,6 +35,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use ring::digest;
 use serde_json::{Value, json};
+use std::future::IntoFuture;
 use std::io;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -71,26 +80,35 @@ pub struct Admin {
     pub metrics: Box<dyn Fn(&mut Text) + Send + Sync>,
     /// Where approvals are decided.
     pub desk: Desk,
+    /// What the views of the record stand on.
+    pub insight: Insight,
 }
 
 /// The routes.
 pub fn router(admin: Admin) -> Router {
-    let admin = Arc::new(admin);
+    routes(&Arc::new(admin))
+}
+
+fn routes(admin: &Arc<Admin>) -> Router {
     let guarded = Router::new()
         .route("/api/v1/resources", get(resources))
         .route("/api/v1/openapi.json", get(openapi::document))
+        .route("/api/v1/charts", get(charts::show))
+        .merge(sessions::routes())
         .fallback(not_found)
         .layer(middleware::from_fn(views))
         .merge(approvals::routes())
+        .route("/api/v1/events", get(events::listen))
         .method_not_allowed_fallback(not_allowed)
-        .layer(middleware::from_fn_with_state(Arc::clone(&admin), guard));
+        .layer(middleware::from_fn_with_state(Arc::clone(admin), guard));
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .merge(page::routes())
         .merge(guarded)
         .layer(middleware::map_response(harden))
-        .with_state(admin)
+        .with_state(Arc::clone(admin))
 }
 
 /// Serves on `listener` until `stop` ends, then finishes what is under way.
@@ -102,7 +120,12 @@ pub async fn serve(
     admin: Admin,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    axum::serve(listener, router(admin)).with_graceful_shutdown(stop).await
+    let admin = Arc::new(admin);
+    let served = axum::serve(listener, routes(&admin)).with_graceful_shutdown(stop);
+    tokio::select! {
+        served = served.into_future() => served,
+        () = charts::sample(admin) => Ok(()),
+    }
 }
 
 /// Lets in whose token is known, and says who it is to what follows.
@@ -250,6 +273,7 @@ mod tests {
             resources: Box::new(|| json!([{"name": "openai"}])),
             metrics: Box::new(|text| text.single("more", "counter", "More.", 1)),
             desk: Desk::closed(),
+            insight: Insight::new("/nowhere".into(), 0, Sample::default),
         }
     }
 
@@ -292,10 +316,19 @@ mod tests {
     }
 
     #[test]
-    fn three_pages_are_open_and_nothing_else_is() {
-        let open = ["/healthz", "/readyz", "/metrics"];
-        let closed =
-            ["/", "/api/v1/resources", "/api/v1/openapi.json", "/api/v1/none", "/metrics/"];
+    fn what_holds_no_data_is_open_and_nothing_else_is() {
+        let open = ["/healthz", "/readyz", "/metrics", "/", "/approvals/x", "/page/main.js"];
+        let closed = [
+            "/api/v1/sessions",
+            "/api/v1/events",
+            "/api/v1/charts",
+            "/api/v1/live",
+            "/page",
+            "/api/v1/resources",
+            "/api/v1/openapi.json",
+            "/api/v1/none",
+            "/metrics/",
+        ];
         for page in open {
             let answer = answers(admin(None, None, true), &[&format!("{page} {V}")]);
             assert_eq!(status(answer.first().unwrap()), "200", "{page}");

@@ -5,7 +5,7 @@ use super::relations::Keeper;
 use super::stamps::Stamps;
 use super::{Live, StartError, compile, metrics};
 use crate::config::{Config, KeySource};
-use crate::control::admin::{self, Access, Admin};
+use crate::control::admin::{self, Access, Admin, Insight};
 use crate::control::dns::Dns;
 use crate::control::keys::{Asker, Keys, Location, Source};
 use crate::control::tls;
@@ -244,7 +244,7 @@ fn publish_addresses(live: &Live, dns: &Dns) {
 }
 
 fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>) -> Admin {
-    let [seen, shown, counted, asked, opened] = std::array::from_fn(|_| Arc::clone(live));
+    let [seen, shown, counted, asked, opened, sampled] = std::array::from_fn(|_| Arc::clone(live));
     let (key_state, verify_keys) = (Arc::clone(keys), Arc::clone(keys));
     Admin {
         token: Box::new(move || opened.admin_token()),
@@ -269,6 +269,11 @@ fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>) -> Admin {
         }),
         metrics: Box::new(move |text| metrics::samples(&counted, text)),
         desk: live.desk.clone(),
+        insight: Insight::new(
+            live.config().gateway.data_dir.clone(),
+            runtime::now().wall_ns,
+            move || metrics::sample(&sampled),
+        ),
     }
 }
 

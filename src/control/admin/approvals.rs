@@ -223,7 +223,7 @@ async fn revoke(
 }
 
 /// What a person sees: a viewer everything, others what they may decide and what they asked for.
-fn sees(access: &Access, request: &Request) -> bool {
+pub(super) fn sees(access: &Access, request: &Request) -> bool {
     let Access::Person { party, viewer } = access else { return *access == Access::Script };
     let (who, approvers) = (&request.ask.who, &request.ask.terms.approvers);
     *viewer
