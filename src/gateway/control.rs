@@ -5,11 +5,11 @@ use super::relations::Keeper;
 use super::stamps::Stamps;
 use super::{Live, StartError, compile, metrics};
 use crate::config::{Config, KeySource};
-use crate::control::admin::{self, Access, Admin, Insight};
+use crate::control::admin::{self, Admin, Insight, Person, Shown, SignIn, Site};
 use crate::control::dns::Dns;
-use crate::control::keys::{Asker, Keys, Location, Source};
+use crate::control::keys::{Asked, Asker, Keys, Location, Source, WAIT_MAX};
 use crate::control::tls;
-use crate::identity::KeySnapshot;
+use crate::identity::{KeySnapshot, TokenError};
 use crate::policy::approval::Party;
 use crate::runtime::{self, Published};
 use serde_json::json;
@@ -117,8 +117,9 @@ async fn run(
         return;
     }
     let (end, ended) = oneshot::channel::<()>();
-    let surface = listener.map(|listener| {
-        let admin = admin_of(&live, &keys);
+    let bound = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+    let surface = listener.zip(bound).map(|(listener, bound)| {
+        let admin = admin_of(&live, &keys, bound);
         tokio::spawn(async move {
             let until = async { drop(ended.await) };
             if let Err(error) = admin::serve(listener, admin, until).await {
@@ -243,12 +244,13 @@ fn publish_addresses(live: &Live, dns: &Dns) {
     live.addresses.publish(Arc::new(addresses));
 }
 
-fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>) -> Admin {
-    let [seen, shown, counted, asked, opened, sampled] = std::array::from_fn(|_| Arc::clone(live));
+fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>, bound: SocketAddr) -> Admin {
+    let [seen, listed, counted, asked, opened, named, sampled] =
+        std::array::from_fn(|_| Arc::clone(live));
     let (key_state, verify_keys) = (Arc::clone(keys), Arc::clone(keys));
     Admin {
         token: Box::new(move || opened.admin_token()),
-        verify: Some(Box::new(move |token| access(&asked, &verify_keys, token))),
+        verify: Some(Box::new(move |token| shown(&asked, &verify_keys, token))),
         not_ready: Box::new(move || {
             let mut reasons = Vec::new();
             if !key_state.is_ready() {
@@ -263,7 +265,7 @@ fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>) -> Admin {
             reasons
         }),
         resources: Box::new(move || {
-            let (snapshot, _) = shown.snapshot.load();
+            let (snapshot, _) = listed.snapshot.load();
             let list = snapshot.resources.iter();
             list.map(|one| json!({ "name": one.name, "upstream": one.authority })).collect()
         }),
@@ -274,22 +276,41 @@ fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>) -> Admin {
             runtime::now().wall_ns,
             move || metrics::sample(&sampled),
         ),
+        site: Box::new(move || {
+            let public_url = named.config().admin.as_ref().and_then(|one| one.public_url.clone());
+            Site { public_url, bound }
+        }),
+        sign_in: SignIn::default(),
     }
 }
 
 /// Who shows a token of the admin issuer.
-fn access(live: &Live, keys: &Keys<Jwks>, token: &[u8]) -> Access {
+fn shown(live: &Live, keys: &Keys<Jwks>, token: &[u8]) -> Shown {
     let config = live.config();
-    let Some(settings) = &config.admin else { return Access::Unknown };
+    let Some(settings) = &config.admin else { return Shown::Unknown };
     let (snapshot, _) = live.snapshot.load();
-    let (keys, _) = keys.published().load();
-    match snapshot.verifier.verify(token, &keys, runtime::now()) {
+    let (known, _) = keys.published().load();
+    match snapshot.verifier.verify(token, &known, runtime::now()) {
         Ok(principal) if settings.issuer == Some(principal.issuer()) => {
             let viewer = |group: &str| settings.viewers.iter().any(|viewer| viewer == group);
             let viewer = principal.groups().iter().any(|group| viewer(group));
-            Access::Person { party: Arc::new(Party::of(&principal)), viewer }
+            let expires_s = principal.expires_s();
+            Shown::Person(Person { party: Arc::new(Party::of(&principal)), viewer, expires_s })
         }
-        _ => Access::Unknown,
+        Err(TokenError::UnknownKey { issuer, kid_hash }) if settings.issuer == Some(issuer) => {
+            let asker = keys.asker();
+            match asker.ask(issuer, kid_hash) {
+                Asked::Present => Shown::Fetching(Box::pin(std::future::ready(()))),
+                Asked::Fetching(attempt) => Shown::Fetching(Box::pin(async move {
+                    let until = tokio::time::Instant::now() + WAIT_MAX;
+                    while asker.attempts(issuer) < attempt && tokio::time::Instant::now() < until {
+                        tokio::time::sleep(KEY_LOOK).await;
+                    }
+                })),
+                Asked::Later | Asked::Absent => Shown::Unknown,
+            }
+        }
+        _ => Shown::Unknown,
     }
 }
 
@@ -311,5 +332,7 @@ pub(super) fn seed() -> Result<[u64; 4], StartError> {
 const FIRST_KEYS: Duration = Duration::from_secs(5);
 /// See [`FIRST_KEYS`].
 const FIRST_ADDRESSES: Duration = Duration::from_secs(3);
+/// How often a request that waits for a key looks whether it is there.
+const KEY_LOOK: Duration = Duration::from_millis(20);
 /// How often files and names are looked at.
 const LOOK: Duration = Duration::from_millis(500);

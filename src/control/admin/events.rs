@@ -1,11 +1,11 @@
 //! `/api/v1/events`: tells whoever listens that something of the approvals changed.
 //!
 //! An event has an id, what happened and a state, and no content: what it is about is asked for by the
-//! API, as whoever may see it. Who is no viewer hears only of requests that it may see. A stream ends
-//! after a while, and the next one is let in anew: nobody listens for longer than a token is good.
+//! API, as whoever may see it. Who is no viewer hears only of requests that it may see. With each sign of
+//! life it is asked anew whether the listener is still let in, and a stream ends after a while anyhow.
 
 use super::approvals::sees;
-use super::{Access, Admin, problem};
+use super::{Access, Admin, Standing, problem};
 use crate::control::approvals::Change;
 use axum::Extension;
 use axum::body::{Body, Bytes, HttpBody};
@@ -25,6 +25,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 pub(super) async fn listen(
     State(admin): State<Arc<Admin>>,
     Extension(access): Extension<Access>,
+    Extension(standing): Extension<Standing>,
 ) -> Response {
     let Ok(place) = Arc::clone(&admin.insight.listeners).try_acquire_owned() else {
         return problem(
@@ -35,7 +36,7 @@ pub(super) async fn listen(
     };
     let (sender, receiver) = mpsc::channel(QUEUE);
     let changes = admin.desk.changes();
-    tokio::spawn(tell(admin, access, changes, sender, place));
+    tokio::spawn(tell(admin, (access, standing), changes, sender, place));
     let fields = [(header::CONTENT_TYPE, "text/event-stream")];
     (fields, Body::new(Stream(receiver))).into_response()
 }
@@ -43,7 +44,7 @@ pub(super) async fn listen(
 /// Passes changes on until the listener is gone, or its time is over.
 async fn tell(
     admin: Arc<Admin>,
-    access: Access,
+    (mut access, standing): (Access, Standing),
     mut changes: broadcast::Receiver<Change>,
     to: mpsc::Sender<Bytes>,
     _place: OwnedSemaphorePermit,
@@ -59,7 +60,14 @@ async fn tell(
             () = tokio::time::sleep_until(until) => return,
             // Its end of the connection is gone.
             () = to.closed() => return,
-            _ = beat.tick() => Bytes::from_static(b": alive\n\n"),
+            _ = beat.tick() => match admin.still(&standing).await {
+                Some(still) => {
+                    access = still;
+                    Bytes::from_static(b": alive\n\n")
+                }
+                // Signed out, or the token does not count any more.
+                None => return,
+            },
             change = changes.recv() => match change {
                 Ok(change) if may_hear(&admin, &access, &change).await => event(&change),
                 Ok(_) => continue,

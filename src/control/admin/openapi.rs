@@ -13,22 +13,36 @@ pub(super) fn value() -> Value {
         "openapi": "3.1.0",
         "info": {"title": "Weirgate admin", "version": env!("CARGO_PKG_VERSION")},
         "components": {
-            "securitySchemes": {"bearer": {
-                "type": "http", "scheme": "bearer",
-                "description": "A token of the admin issuer, or the admin token, which decides nothing",
-            }},
+            "securitySchemes": {
+                "bearer": {
+                    "type": "http", "scheme": "bearer",
+                    "description":
+                        "A token of the admin issuer, or the admin token, which decides nothing",
+                },
+                "session": {
+                    "type": "apiKey", "in": "cookie", "name": "__Host-weirgate",
+                    "description": "A browser's session; `weirgate` where public_url is not \
+                        https. Whatever is not a GET needs `x-weirgate-csrf` with it",
+                },
+            },
             "schemas": schemas(),
             "responses": {"problem": {
                 "description": "Why not (RFC 9457)",
                 "content": {"application/problem+json": {"schema": reference("Problem")}},
             }},
         },
-        "security": [{"bearer": []}],
+        "security": [{"bearer": []}, {"session": []}],
         "paths": {
             "/healthz": open("The process is alive"),
             "/readyz": open("Traffic can be served; else 503 and the reasons"),
             "/metrics": open("Prometheus text"),
             "/api/v1/resources": get("The configured resources", &json!([]), &json!({})),
+            "/api/v1/me": get("Who asks, and the CSRF value of its session", &json!([]),
+                &reference("Me")),
+            "/api/v1/sign-in-links": sign_in_links(),
+            "/sign-in/link": link("Signs the browser in: 204 and a cookie; the link is used up"),
+            "/sign-in/link/look": look(),
+            "/sign-out": sign_out(),
             "/api/v1/openapi.json": get("This document", &json!([]), &json!({})),
             "/api/v1/approvals": get(
                 "Requests, the newest first, 1000 at most: of a viewer all, else those that the \
@@ -74,6 +88,40 @@ fn query(name: &str, description: &str) -> Value {
 fn open(summary: &str) -> Value {
     json!({"get": {"summary": summary, "security": [],
         "responses": {"200": {"description": "OK"}}}})
+}
+
+/// What needs no token: the link is one.
+fn link(summary: &str) -> Value {
+    json!({
+        "get": {"summary": "A page with a button; it changes nothing", "security": [],
+            "responses": {"200": {"description": "HTML"}}},
+        "post": {"summary": summary, "security": [], "requestBody": body("Link"),
+            "responses": {"204": {"description": "Signed in"},
+                "default": {"$ref": "#/components/responses/problem"}}},
+    })
+}
+
+fn look() -> Value {
+    json!({"post": {"summary": "For whom a link is; it stays as it is", "security": [],
+        "requestBody": body("Link"), "responses": responses(&reference("LinkOf"))}})
+}
+
+fn sign_in_links() -> Value {
+    json!({"post": {"summary": "A one-time link that signs a browser in as the token's person, \
+        for two minutes", "security": [{"bearer": []}],
+        "responses": responses(&reference("SignInLink"))}})
+}
+
+fn sign_out() -> Value {
+    let content = json!({"application/json": {"schema": reference("SignOut")}});
+    json!({"post": {"summary": "Ends the browser's session, or all of the person",
+        "requestBody": {"required": false, "content": content},
+        "responses": {"204": {"description": "Signed out"},
+            "default": {"$ref": "#/components/responses/problem"}}}})
+}
+
+fn body(name: &str) -> Value {
+    json!({"required": true, "content": {"application/json": {"schema": reference(name)}}})
 }
 
 fn responses(schema: &Value) -> Value {
@@ -124,6 +172,13 @@ fn schemas() -> Value {
     let people = json!({
         "Problem": {"type": "object", "properties": {"type": text, "title": text,
             "status": number, "detail": text}},
+        "Me": object(&["iss", "sub", "groups", "viewer", "csrf", "expires_at", "sign_in"],
+            &json!({"iss": maybe, "sub": maybe, "groups": texts, "viewer": flag, "csrf": maybe,
+                "expires_at": when, "sign_in": object(&["oidc"], &json!({"oidc": flag}))})),
+        "Link": object(&["link"], &json!({"link": text})),
+        "LinkOf": object(&["iss", "sub"], &json!({"iss": text, "sub": text})),
+        "SignOut": object(&[], &json!({"everywhere": flag})),
+        "SignInLink": object(&["url", "expires_at"], &json!({"url": text, "expires_at": time})),
         "Vote": object(&["digest"], &json!({"digest": digest, "reason": maybe})),
         "Review": object(&[], &json!({"reason": maybe})),
         "Revoke": object(&[], &json!({"id": text, "resource": text, "all": {"const": true},
