@@ -15,6 +15,7 @@
 
 mod approvals;
 mod charts;
+mod estimate;
 mod events;
 mod insight;
 mod openapi;
@@ -39,6 +40,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+pub use estimate::Plan;
 use ring::digest;
 use serde_json::{Value, json};
 use sign_in::cookie::{self, Cookie};
@@ -155,6 +157,8 @@ pub struct Admin {
     pub site: Box<dyn Fn() -> Site + Send + Sync>,
     /// Who is signed in.
     pub sign_in: SignIn,
+    /// Has a database plan a statement.
+    pub plan: Box<Plan>,
 }
 
 /// The routes.
@@ -492,6 +496,7 @@ mod tests {
             insight: Insight::new("/nowhere".into(), 0, Sample::default),
             site: Box::new(|| Site { public_url: None, bound: ([127, 0, 0, 1], 9901).into() }),
             sign_in: SignIn::default(),
+            plan: Box::new(|_, _| Err("there is no database".to_owned())),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::keys::Jwks;
 use super::relations::Keeper;
 use super::stamps::Stamps;
-use super::{Live, StartError, compile, metrics};
+use super::{Live, StartError, compile, estimate, metrics};
 use crate::config::{Config, KeySource};
 use crate::control::admin::{self, Admin, Insight, Person, Shown, SignIn, Site};
 use crate::control::dns::Dns;
@@ -245,7 +245,7 @@ fn publish_addresses(live: &Live, dns: &Dns) {
 }
 
 fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>, bound: SocketAddr) -> Admin {
-    let [seen, listed, counted, asked, opened, named, sampled] =
+    let [seen, listed, counted, asked, opened, named, sampled, planned] =
         std::array::from_fn(|_| Arc::clone(live));
     let (key_state, verify_keys) = (Arc::clone(keys), Arc::clone(keys));
     Admin {
@@ -281,6 +281,7 @@ fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>, bound: SocketAddr) -> Admi
             Site { public_url, bound }
         }),
         sign_in: SignIn::default(),
+        plan: Box::new(move |ask, statement| estimate::plan(&planned, ask, statement)),
     }
 }
 
