@@ -46,12 +46,14 @@ pub fn find(
             let Some(whole) = joiner.push(lane.worker, entry) else {
                 return ControlFlow::Continue(());
             };
-            bytes = bytes.saturating_add(whole.body.len());
             closed |= whole.meta.kind == Kind::Close;
-            if bytes > bytes_max && whole.meta.kind.is_body() {
-                found.cut = true;
-                // The facts behind it are told yet.
-                return ControlFlow::Continue(());
+            if whole.meta.kind.is_body() {
+                bytes = bytes.saturating_add(whole.body.len());
+                if bytes > bytes_max {
+                    // The facts behind it are told yet.
+                    found.cut = true;
+                    return ControlFlow::Continue(());
+                }
             }
             found.entries.push(whole);
             if found.entries.len() >= ENTRIES_MAX {

@@ -11,6 +11,9 @@ mod exchange;
 mod filter;
 mod search;
 mod shelf;
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+mod tests;
 mod text;
 mod transcript;
 

@@ -50,7 +50,7 @@ export function detail(pane, id, app, changed) {
     if (now === drawn) return;
     drawn = now;
     form.update();
-    replace(pane, back(), head(), who(), what(), more, votes(), looks(), ended(), one.state === "pending" ? form.box : after());
+    replace(pane, back(), head(), what(), who(), more, votes(), looks(), ended(), one.state === "pending" ? form.box : after());
   }
 
   function back() {
@@ -64,31 +64,30 @@ export function detail(pane, id, app, changed) {
         badge(one.state, one.state), one.break_glass && badge("break-glass", "denied"),
         one.review_owed && badge("review owed", "pending"), own(one, app.me) && badge("yours", "own"),
         one.state === "pending" && h("span", { class: "deadline" }, when(one.deadline, "left")),
-        h("span", { class: "dim" }, "asked ", when(one.requested_at, "both"))));
+        h("span", { class: "dim" }, "asked ", when(one.requested_at, "both")),
+        one.node && h("span", { class: "dim" }, "from ", h("span", { class: "mono" }, plain(one.node)))),
+      one.reason && h("blockquote", { class: "reason" }, h("span", { class: "dim" }, "The caller's reason: "), marked(one.reason)));
   }
 
   function who() {
     const chain = [...one.actors].reverse();
     const scope = h("span", null, h("strong", null, SCOPES[one.scope] ?? plain(one.scope)),
       h("span", { class: "dim" }, ` \u2014 ${one.uses === 1 ? "once" : `${one.uses} times`}, within ${lasting(one.ttl_ms)} of the approval`));
-    return [
-      one.reason && h("blockquote", { class: "reason" }, h("span", { class: "dim" }, "The caller's reason: "), marked(one.reason)),
-      facts([
-        ["Caller", h("span", null, plain(one.sub), h("span", { class: "dim" }, " of ", plain(one.iss)))],
-        ["Client", one.client_id],
-        ["Acting for it", chain.length > 0 && h("span", null, chain.map((actor, place) => [place > 0 && h("span", { class: "dim" }, " \u2192 "), plain(actor)]))],
-        ["Groups", one.groups.join(", ")],
-        ["LangGraph node", one.node && h("span", { class: "mono" }, plain(one.node))],
-        ["Run", one.run && h("span", { class: "mono" }, plain(one.run))],
-        ["Thread", one.thread && h("span", { class: "mono" }, plain(one.thread))],
-        ["Resource", h("span", null, plain(one.resource), h("span", { class: "dim" }, " ", plain(one.protocol)))],
-        ["Rule", h("span", null, h("span", { class: "mono" }, plain(one.rule)), h("span", { class: "dim" }, ` policy generation ${one.generation}`))],
-        ["Covers", scope],
-        ["Credential", one.credential ?? "the resource's own"],
-        ["Decided by", h("span", null, plain(one.approvers.join(", ")), h("span", { class: "dim" }, ` \u2014 ${one.count} approval${one.count === 1 ? "" : "s"}${one.distinct_groups ? ", each for another group" : ""}`))],
-        ["Exchange", app.me.viewer && /^[0-9a-f]{32}$/.test(one.exchange) ? h("a", { class: "mono", href: `#/record/${one.exchange}?start=${one.requested_at}` }, one.exchange) : h("span", { class: "mono" }, plain(one.exchange))],
-      ]),
-    ];
+    return facts([
+      ["Caller", h("span", null, plain(one.sub), h("span", { class: "dim" }, " of ", plain(one.iss)))],
+      ["Client", one.client_id],
+      ["Acting for it", chain.length > 0 && h("span", null, chain.map((actor, place) => [place > 0 && h("span", { class: "dim" }, " \u2192 "), plain(actor)]))],
+      ["Groups", one.groups.join(", ")],
+      ["Graph node", one.node && h("span", { class: "mono" }, plain(one.node))],
+      ["Run", one.run && h("span", { class: "mono" }, plain(one.run))],
+      ["Thread", one.thread && h("span", { class: "mono" }, plain(one.thread))],
+      ["Resource", h("span", null, plain(one.resource), h("span", { class: "dim" }, " ", plain(one.protocol)))],
+      ["Rule", h("span", null, h("span", { class: "mono" }, plain(one.rule)), h("span", { class: "dim" }, ` policy generation ${one.generation}`))],
+      ["Covers", scope],
+      ["Credential", one.credential ?? "the resource's own"],
+      ["Decided by", h("span", null, plain(one.approvers.join(", ")), h("span", { class: "dim" }, ` \u2014 ${one.count} approval${one.count === 1 ? "" : "s"}${one.distinct_groups ? ", each for another group" : ""}`))],
+      ["Exchange", app.me.viewer && /^[0-9a-f]{32}$/.test(one.exchange) ? h("a", { class: "mono", href: `#/record/${one.exchange}?start=${one.requested_at}` }, one.exchange) : h("span", { class: "mono" }, plain(one.exchange))],
+    ]);
   }
 
   function what() {
@@ -138,7 +137,7 @@ export function detail(pane, id, app, changed) {
       Array.isArray(before.value) && h("section", { class: "panel" },
         h("h2", null, "What this caller had approved before"),
         before.value.length === 0
-          ? h("p", { class: "dim" }, "Nothing that you may see.")
+          ? h("p", { class: "dim" }, "Nothing that the gateway remembers and you may see.")
           : h("ul", { class: "before" }, before.value.map((old) => h("li", null,
             h("a", { href: `#/approvals/${old.id}` },
               h("span", { class: "mono line" }, plain(old.summary_head.split("\n").find((text) => text.trim() && !text.startsWith("--")) ?? "")),
@@ -226,7 +225,7 @@ export function detail(pane, id, app, changed) {
       update() {
         const why = bar();
         reason.label(one.reason_required ? "Reason (this rule wants one)" : "Reason (optional)");
-        replace(box, why ? h("p", { class: "barred" }, plain(why)) : [reason.box, wrong, h("div", { class: "actions" }, no, yes)]);
+        replace(box, why ? h("p", { class: "barred" }, plain(why)) : [reason.box, wrong, h("div", { class: "actions" }, h("p", { class: wide(one) ? "warn grow" : "dim grow" }, h("span", { class: "lead" }, "Approving covers: "), coverage(one)), no, yes)]);
       },
     };
   }
@@ -240,8 +239,7 @@ export function detail(pane, id, app, changed) {
       form.reason.focus();
       return;
     }
-    const wide = approve && (one.scope !== "exact" || one.uses > 1);
-    if (!confirmed && approve && (wide || folded)) return confirm(true);
+    if (!confirmed && approve && (wide(one) || folded)) return confirm(true);
     sending = true;
     for (const button of [form.yes, form.no]) button.disabled = true;
     await act(approve ? "approve" : "deny", { digest: one.digest, reason: text, ...app.link(id) }, approve ? "Approved" : "Denied");
@@ -263,7 +261,7 @@ export function detail(pane, id, app, changed) {
       title: approve ? "Approve this request?" : "Deny this request?", confirm: approve ? "Approve" : "Deny", kind: approve ? "primary" : "danger",
       content: [
         h("p", null, h("strong", null, plain(one.sub)), " on ", h("strong", null, plain(one.resource)), ", rule ", h("span", { class: "mono" }, plain(one.rule))),
-        approve && h("p", { class: one.scope === "exact" ? "dim" : "warn" }, `${SCOPES[one.scope] ?? one.scope}, ${one.uses === 1 ? "once" : `up to ${one.uses} times`}, within ${lasting(one.ttl_ms)}.`),
+        approve && h("p", { class: wide(one) ? "warn" : "dim" }, `${coverage(one)}.`),
         approve && folded && h("p", { class: "warn" }, "You have not unfolded all of what it wants to do."),
         reason.box,
       ],
@@ -309,6 +307,15 @@ export function detail(pane, id, app, changed) {
   };
 }
 
+// More than the one operation that is shown.
+function wide(one) {
+  return one.scope !== "exact" || one.uses > 1;
+}
+
+function coverage(one) {
+  return `${SCOPES[one.scope] ?? plain(one.scope)}, ${one.uses === 1 ? "once" : `up to ${one.uses} times`}, within ${lasting(one.ttl_ms)}`;
+}
+
 function plainPlan(plan) {
   return typeof plan === "string" ? plan : JSON.stringify(plan, null, 2);
 }
@@ -318,7 +325,7 @@ let fields = 0;
 function reasonField(text) {
   fields += 1;
   const label = h("label", { for: `reason-${fields}` }, text);
-  const area = h("textarea", { id: `reason-${fields}`, rows: "2", maxlength: "1000" });
+  const area = h("textarea", { id: `reason-${fields}`, rows: "1", maxlength: "1000" });
   return {
     box: h("div", { class: "field" }, label, area),
     // The gateway takes a line.

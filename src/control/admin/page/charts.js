@@ -4,7 +4,6 @@ import { get } from "./api.js";
 import { bytes, empty, failed, h, plain, replace, s } from "./dom.js";
 import { clock } from "./time.js";
 
-const W = 560;
 const H = 150;
 const LEFT = 44;
 const BOTTOM = 20;
@@ -78,18 +77,21 @@ function micros(value) {
 }
 
 // A round number above all values.
-function ceiling(values) {
+function ceiling(values, whole) {
   const most = Math.max(0, ...values.filter((value) => value !== null));
+  if (most <= 1 && whole) return 2;
   if (most === 0) return 1;
   const power = 10 ** Math.floor(Math.log10(most));
-  return [1, 2, 2.5, 5, 10].map((step) => step * power).find((step) => step >= most * 1.02) ?? most;
+  return [1, 2, 4, 6, 8, 10].map((step) => step * power).find((step) => step >= most * 1.02) ?? most;
 }
 
 function chart(title, points, lines, text, none, tool) {
+  // As wide as it is drawn, so that its words are read on a phone as well.
+  const W = innerWidth < 600 ? 350 : 560;
   const all = lines.flatMap((line) => line.values);
   const head = h("div", { class: "chart-head" }, h("h2", null, title), tool);
   if (lines.length === 0 || all.every((value) => value === null)) return h("section", { class: "card" }, head, h("p", { class: "dim nothing" }, none));
-  const most = ceiling(all);
+  const most = ceiling(all, all.every((value) => Number.isInteger(value)));
   const x = (at) => LEFT + (at / Math.max(1, points.length - 1)) * (W - LEFT - 6);
   const y = (value) => TOP + (1 - value / most) * (H - TOP - BOTTOM);
   const drawing = s("svg", { viewBox: `0 0 ${W} ${H}`, class: "chart", role: "img", "aria-label": `${title}: ${lines.map((line) => `${line.name} ${text(line.values.at(-1)) || "none"}`).join(", ")}` });

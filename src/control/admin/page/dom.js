@@ -91,7 +91,7 @@ export function badge(text, kind) {
 
 // Names and values, those without a value left out.
 export function facts(list) {
-  const rows = list.filter(([, value]) => value !== null && value !== undefined && value !== "");
+  const rows = list.filter(([, value]) => value !== null && value !== undefined && value !== false && value !== "");
   return h("dl", { class: "facts" }, rows.map(([name, value]) =>
     h("div", null, h("dt", null, name), h("dd", null, value instanceof Node || Array.isArray(value) ? value : plain(value)))));
 }
@@ -112,8 +112,8 @@ export function toast(text, kind) {
   const box = h("div", { class: `toast ${kind ?? ""}` }, plain(text));
   const list = document.getElementById("toasts");
   list.append(box);
-  while (list.childElementCount > 4) list.firstElementChild.remove();
-  setTimeout(() => box.remove(), kind === "bad" ? 9000 : 5000);
+  while (list.childElementCount > 3) list.firstElementChild.remove();
+  setTimeout(() => box.remove(), kind === "bad" ? 9000 : 3500);
 }
 
 // For those who hear the page.

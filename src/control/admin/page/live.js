@@ -18,7 +18,8 @@ export function mount(root) {
     clearTimeout(timer);
     if (!document.hidden) {
       try {
-        draw(await get("/api/v1/live"));
+        const [now, pending] = await Promise.all([get("/api/v1/live"), get("/api/v1/approvals?state=pending")]);
+        draw(now, new Set(pending.map((one) => one.exchange)));
       } catch (error) {
         if (closed || error.status === 401) return;
         replace(body, failed(error, look));
@@ -27,7 +28,7 @@ export function mount(root) {
     if (!closed) timer = setTimeout(look, EVERY);
   }
 
-  function draw(now) {
+  function draw(now, waiting) {
     if (closed) return;
     replace(levels, [
       ["Exchanges running", now.sessions.length + (now.more ? "+" : "")],
@@ -38,7 +39,7 @@ export function mount(root) {
     const focused = body.contains(document.activeElement) ? document.activeElement.dataset.item : null;
     replace(body, now.sessions.length === 0
       ? empty("Nothing runs at the moment", "An exchange is listed from its first byte to its last: calls that wait for an answer, streams, statements, and what a rule holds.")
-      : table(now.sessions, { running: true }),
+      : table(now.sessions, { running: true, waiting }),
     now.more && h("p", { class: "dim pad" }, "There are more; the newest are listed."),
     now.reached && h("p", { class: "dim pad" }, "Looked at what began ", when(now.reached), " or later."));
     if (focused) body.querySelector(`[data-item="${CSS.escape(focused)}"]`)?.focus();

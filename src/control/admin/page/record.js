@@ -147,13 +147,13 @@ function what(row) {
 function verdict(row) {
   if (row.refusal) return badge(row.refusal, "denied");
   if (!row.decision) return h("span", { class: "dim" }, "\u2014");
-  return badge(row.decision, { permit: "approved", deny: "denied", hold: "pending" }[row.decision]);
+  return badge(row.decision === "hold" ? "held" : row.decision, { permit: "approved", deny: "denied", hold: "pending" }[row.decision]);
 }
 
 // Rows of exchanges; each opens the whole one.
-export function table(rows, { running }) {
+export function table(rows, { running, waiting }) {
   const link = (row) => `#/record/${row.id}?start=${row.start}`;
-  const held = (row) => running && row.decision === "hold";
+  const held = (row) => waiting?.has(row.id);
   return h("div", { class: "rows", role: "table", "aria-label": running ? "Running exchanges" : "Recorded exchanges" },
     h("div", { class: "row row-head", role: "row" }, [running ? "For" : "Time", "Caller", "Resource", "What", "Decision", "Rule", "Status", "In / out"].map((name) => h("span", { role: "columnheader" }, name))),
     rows.map((row) => h("a", { class: "row", role: "row", href: link(row), "data-item": row.id },
@@ -161,7 +161,7 @@ export function table(rows, { running }) {
       h("span", { role: "cell", class: "c-who" }, row.sub ? plain(row.sub) : h("span", { class: "dim" }, "unknown"), row.node && h("span", { class: "dim" }, " ", plain(row.node))),
       h("span", { role: "cell", class: "c-res" }, plain(row.resource ?? "\u2014")),
       h("span", { role: "cell", class: "c-what mono" }, plain(what(row))),
-      h("span", { role: "cell", class: "c-dec" }, held(row) ? badge("waits for a person", "pending") : verdict(row)),
+      h("span", { role: "cell", class: "c-dec" }, held(row) ? badge("waiting", "pending") : verdict(row)),
       h("span", { role: "cell", class: "c-rule" }, plain(row.rule ?? "")),
       h("span", { role: "cell", class: "c-num" }, row.status ?? row.sqlstate ?? (row.rows !== null && row.rows !== undefined ? `${row.rows} rows` : "")),
       h("span", { role: "cell", class: "c-num" }, `${bytes(row.bytes_in)} / ${bytes(row.bytes_out)}`))));
@@ -169,7 +169,7 @@ export function table(rows, { running }) {
 
 function exchange(id, start) {
   const box = h("div", { class: "page" });
-  const show = h("div");
+  const show = h("div", { class: "stack" });
   let play = null;
   let closed = false;
   const address = `/api/v1/sessions/${id}${start ? `?start=${encodeURIComponent(start)}` : ""}`;
@@ -198,7 +198,7 @@ function exchange(id, start) {
         ["Caller", row.sub && h("span", null, plain(row.sub), h("span", { class: "dim" }, " of ", plain(row.iss)))],
         ["Client", row.client_id],
         ["Acting for it", [...row.actors].reverse().join(" \u2192 ")],
-        ["LangGraph node", row.node && h("span", { class: "mono" }, plain(row.node))],
+        ["Graph node", row.node && h("span", { class: "mono" }, plain(row.node))],
         ["Run", row.run && h("span", { class: "mono" }, plain(row.run))],
         ["Thread", row.thread && h("span", { class: "mono" }, plain(row.thread))],
         ["Resource", row.resource && `${row.resource} (${row.protocol ?? "?"} by ${row.listener ?? "?"})`],
@@ -216,7 +216,7 @@ function exchange(id, start) {
       cut && h("p", { class: "warn pad" }, "It is longer than what is shown here: `weirgate sessions show` tells all of it."),
       play.box,
       transcript
-        ? h("section", null, h("h2", null, "Statements and answers"), code(transcript.text, (text) => lines(text), { label: "As psql would show it" }), transcript.cut && h("p", { class: "dim pad" }, "Cut here."))
+        ? h("section", null, h("h2", null, "Statements and answers"), code(transcript.text, lines, { label: "As psql would show it" }), transcript.cut && h("p", { class: "dim pad" }, "Cut here."))
         : h("div", { class: "sides" }, side("Request", request), side("Answer", response)),
       h("section", null, h("h2", null, "What the gateway did"), h("ol", { class: "steps" }, told.map(noted))));
   }

@@ -121,7 +121,7 @@ export function json(text) {
 
 // A head: its first line, then names and values.
 export function head(text) {
-  return text.split("\n").flatMap((line, place) => {
+  return text.split(/\r?\n/).flatMap((line, place) => {
     const end = place === 0 ? "" : "\n";
     const colon = line.indexOf(":");
     if (place === 0) {

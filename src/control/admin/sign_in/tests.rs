@@ -68,6 +68,8 @@ impl Surface {
             resources: Box::new(|| json!([])),
             metrics: Box::new(|_| ()),
             desk: Desk::closed(),
+            insight: crate::control::admin::Insight::new("/nowhere".into(), 0, Default::default),
+            plan: Box::new(|_, _| Err("there is no database".to_owned())),
             site: Box::new(move || Site { public_url: None, bound }),
             sign_in: SignIn::default(),
         };
@@ -359,6 +361,8 @@ fn an_answer_that_lasts_hears_when_its_session_is_over() {
             resources: Box::new(|| json!([])),
             metrics: Box::new(|_| ()),
             desk: Desk::closed(),
+            insight: crate::control::admin::Insight::new("/nowhere".into(), 0, Default::default),
+            plan: Box::new(|_, _| Err("there is no database".to_owned())),
             site: Box::new(|| Site { public_url: None, bound: ([127, 0, 0, 1], 1).into() }),
             sign_in: SignIn::default(),
         };
