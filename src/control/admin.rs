@@ -14,6 +14,7 @@
 //! `GET` asks for changes anything.
 
 mod approvals;
+mod estimate;
 mod openapi;
 mod sign_in;
 mod site;
@@ -33,6 +34,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+pub use estimate::Plan;
 use ring::digest;
 use serde_json::{Value, json};
 use sign_in::Kind;
@@ -147,6 +149,8 @@ pub struct Admin {
     pub site: Box<dyn Fn() -> Site + Send + Sync>,
     /// Who is signed in.
     pub sign_in: SignIn,
+    /// Has a database plan a statement.
+    pub plan: Box<Plan>,
 }
 
 /// The routes.
@@ -477,6 +481,7 @@ mod tests {
             desk: Desk::closed(),
             site: Box::new(|| Site { public_url: None, bound: ([127, 0, 0, 1], 9901).into() }),
             sign_in: SignIn::default(),
+            plan: Box::new(|_, _| Err("there is no database".to_owned())),
         }
     }
 

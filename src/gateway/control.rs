@@ -3,7 +3,7 @@
 use super::keys::Jwks;
 use super::relations::Keeper;
 use super::stamps::Stamps;
-use super::{Live, StartError, compile, metrics, sign_in};
+use super::{Live, StartError, compile, estimate, metrics, sign_in};
 use crate::config::{Config, KeySource};
 use crate::control::admin::{self, Admin, SignIn, Site};
 use crate::control::dns::Dns;
@@ -244,7 +244,8 @@ fn publish_addresses(live: &Live, dns: &Dns) {
 }
 
 fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>, bound: SocketAddr) -> Admin {
-    let [seen, listed, counted, asked, opened, named] = std::array::from_fn(|_| Arc::clone(live));
+    let [seen, listed, counted, asked, opened, planned, named] =
+        std::array::from_fn(|_| Arc::clone(live));
     let (key_state, verify_keys) = (Arc::clone(keys), Arc::clone(keys));
     let oidc = sign_in::oidc(live, keys);
     let oidc = oidc.inspect_err(|why| tracing::error!("nobody signs in at the issuer: {why}")).ok();
@@ -271,6 +272,7 @@ fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>, bound: SocketAddr) -> Admi
         }),
         metrics: Box::new(move |text| metrics::samples(&counted, text)),
         desk: live.desk.clone(),
+        plan: Box::new(move |ask, statement| estimate::plan(&planned, ask, statement)),
         site: Box::new(move || {
             let public_url = named.config().admin.as_ref().and_then(|one| one.public_url.clone());
             Site { public_url, bound }

@@ -31,6 +31,20 @@ impl Issuer {
     }
 }
 
+fn surface(verify: Box<Verify>, sign_in: SignIn, site: Site) -> Admin {
+    Admin {
+        token: Box::new(|| Some(Secret::new(b"script".to_vec()))),
+        verify: Some(verify),
+        not_ready: Box::new(Vec::new),
+        resources: Box::new(|| json!([])),
+        metrics: Box::new(|_| ()),
+        desk: Desk::closed(),
+        plan: Box::new(|_, _| Err("there is no database".to_owned())),
+        site: Box::new(move || site.clone()),
+        sign_in,
+    }
+}
+
 /// A surface that listens.
 pub(super) struct Surface {
     pub(super) address: SocketAddr,
@@ -74,16 +88,7 @@ impl Surface {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let bound = listener.local_addr().unwrap();
         let site = site(bound);
-        let admin = Admin {
-            token: Box::new(|| Some(Secret::new(b"script".to_vec()))),
-            verify: Some(verify),
-            not_ready: Box::new(Vec::new),
-            resources: Box::new(|| json!([])),
-            metrics: Box::new(|_| ()),
-            desk: Desk::closed(),
-            site: Box::new(move || site.clone()),
-            sign_in,
-        };
+        let admin = surface(verify, sign_in, site);
         tokio::spawn(async move { axum::serve(listener, router(admin)).await });
         Self { address: bound, issuer: Arc::default() }
     }
@@ -370,16 +375,9 @@ fn an_answer_that_lasts_hears_when_its_session_is_over() {
     on_runtime(async {
         let issuer = Arc::new(Issuer::default());
         let asked = Arc::clone(&issuer);
-        let admin = Admin {
-            token: Box::new(|| None),
-            verify: Some(Box::new(move |token| asked.shown(token))),
-            not_ready: Box::new(Vec::new),
-            resources: Box::new(|| json!([])),
-            metrics: Box::new(|_| ()),
-            desk: Desk::closed(),
-            site: Box::new(|| Site { public_url: None, bound: ([127, 0, 0, 1], 1).into() }),
-            sign_in: SignIn::default(),
-        };
+        let verify = Box::new(move |token: &[u8]| asked.shown(token));
+        let site = Site { public_url: None, bound: ([127, 0, 0, 1], 1).into() };
+        let admin = surface(verify, SignIn::default(), site);
         let token = Arc::new(Secret::new(b"ana".to_vec()));
         let begin = || {
             let person = person("ana", NEVER_S);
