@@ -28,6 +28,7 @@ mod view;
 pub use charts::{Latency, Sample};
 pub use insight::Insight;
 pub use sign_in::SignIn;
+pub use sign_in::oidc::{Oidc, Settings as OidcSettings, VerifyAnswer};
 pub use site::Site;
 
 use super::approvals::Desk;
@@ -43,6 +44,7 @@ use axum::routing::get;
 pub use estimate::Plan;
 use ring::digest;
 use serde_json::{Value, json};
+use sign_in::Kind;
 use sign_in::cookie::{self, Cookie};
 use site::Foreign;
 use std::future::IntoFuture;
@@ -266,14 +268,16 @@ impl Admin {
             let standing = Standing { token: kept(), session: None, until_s: None };
             return Ok((Access::Script, standing));
         }
-        let Person { party, viewer, expires_s } = self.person(token).await.ok_or(Refused::Token)?;
+        let Person { party, viewer, expires_s } =
+            self.person(Kind::Bearer, token).await.ok_or(Refused::Token)?;
         let standing = Standing { token: kept(), session: None, until_s: Some(expires_s) };
         Ok((Access::Person { party, viewer }, standing))
     }
 
     /// The token of a session is verified each time: what does not count any more ends it.
     async fn by_session(&self, session: sign_in::Found) -> Result<(Access, Standing), Refused> {
-        let Some(Person { party, viewer, .. }) = self.person(session.token.expose()).await else {
+        let found = self.person(session.kind, session.token.expose()).await;
+        let Some(Person { party, viewer, .. }) = found else {
             self.sign_in.end(&session, "its token does not count any more");
             return Err(Refused::Session);
         };
@@ -282,12 +286,15 @@ impl Admin {
     }
 
     /// Whose token this is, with a look at the issuer's keys of this moment where they are new.
-    async fn person(&self, token: &[u8]) -> Option<Person> {
-        let verify = self.verify.as_ref()?;
-        let shown = match verify(token) {
+    async fn person(&self, kind: Kind, token: &[u8]) -> Option<Person> {
+        let look = || match kind {
+            Kind::Bearer => self.verify.as_ref().map(|verify| verify(token)),
+            Kind::Id => self.sign_in.oidc.as_ref().map(|oidc| oidc.person(token)),
+        };
+        let shown = match look()? {
             Shown::Fetching(fetch) => {
                 fetch.await;
-                verify(token)
+                look()?
             }
             shown => shown,
         };
@@ -309,7 +316,7 @@ impl Admin {
 
     /// How browsers can sign in, for a page that has to offer it.
     fn sign_in_ways(&self) -> Value {
-        json!({ "oidc": false })
+        json!({ "oidc": self.sign_in.oidc.as_ref().is_some_and(Oidc::is_on) })
     }
 }
 

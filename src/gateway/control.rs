@@ -3,14 +3,13 @@
 use super::keys::Jwks;
 use super::relations::Keeper;
 use super::stamps::Stamps;
-use super::{Live, StartError, compile, estimate, metrics};
+use super::{Live, StartError, compile, estimate, metrics, sign_in};
 use crate::config::{Config, KeySource};
-use crate::control::admin::{self, Admin, Insight, Person, Shown, SignIn, Site};
+use crate::control::admin::{self, Admin, Insight, SignIn, Site};
 use crate::control::dns::Dns;
-use crate::control::keys::{Asked, Asker, Keys, Location, Source, WAIT_MAX};
+use crate::control::keys::{Asker, Keys, Location, Source};
 use crate::control::tls;
-use crate::identity::{KeySnapshot, TokenError};
-use crate::policy::approval::Party;
+use crate::identity::KeySnapshot;
 use crate::runtime::{self, Published};
 use serde_json::json;
 use std::net::SocketAddr;
@@ -225,7 +224,7 @@ fn renew_secrets(live: &Live, config: &Config) -> bool {
         Ok((snapshot, upstreams)) => {
             live.upstreams.publish(Arc::new(upstreams));
             live.snapshot.publish(Arc::new(snapshot));
-            live.set_admin_token(secrets.admin_token());
+            live.set_admin_secrets(&secrets);
             true
         }
         Err(error) => {
@@ -245,12 +244,14 @@ fn publish_addresses(live: &Live, dns: &Dns) {
 }
 
 fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>, bound: SocketAddr) -> Admin {
-    let [seen, listed, counted, asked, opened, named, sampled, planned] =
+    let [seen, listed, counted, asked, opened, planned, named, sampled] =
         std::array::from_fn(|_| Arc::clone(live));
     let (key_state, verify_keys) = (Arc::clone(keys), Arc::clone(keys));
+    let oidc = sign_in::oidc(live, keys);
+    let oidc = oidc.inspect_err(|why| tracing::error!("nobody signs in at the issuer: {why}")).ok();
     Admin {
-        token: Box::new(move || opened.admin_token()),
-        verify: Some(Box::new(move |token| shown(&asked, &verify_keys, token))),
+        token: Box::new(move || opened.admin_secrets().token),
+        verify: Some(Box::new(move |token| sign_in::bearer(&asked, &verify_keys, token))),
         not_ready: Box::new(move || {
             let mut reasons = Vec::new();
             if !key_state.is_ready() {
@@ -276,42 +277,12 @@ fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>, bound: SocketAddr) -> Admi
             runtime::now().wall_ns,
             move || metrics::sample(&sampled),
         ),
+        plan: Box::new(move |ask, statement| estimate::plan(&planned, ask, statement)),
         site: Box::new(move || {
             let public_url = named.config().admin.as_ref().and_then(|one| one.public_url.clone());
             Site { public_url, bound }
         }),
-        sign_in: SignIn::default(),
-        plan: Box::new(move |ask, statement| estimate::plan(&planned, ask, statement)),
-    }
-}
-
-/// Who shows a token of the admin issuer.
-fn shown(live: &Live, keys: &Keys<Jwks>, token: &[u8]) -> Shown {
-    let config = live.config();
-    let Some(settings) = &config.admin else { return Shown::Unknown };
-    let (snapshot, _) = live.snapshot.load();
-    let (known, _) = keys.published().load();
-    match snapshot.verifier.verify(token, &known, runtime::now()) {
-        Ok(principal) if settings.issuer == Some(principal.issuer()) => {
-            let viewer = |group: &str| settings.viewers.iter().any(|viewer| viewer == group);
-            let viewer = principal.groups().iter().any(|group| viewer(group));
-            let expires_s = principal.expires_s();
-            Shown::Person(Person { party: Arc::new(Party::of(&principal)), viewer, expires_s })
-        }
-        Err(TokenError::UnknownKey { issuer, kid_hash }) if settings.issuer == Some(issuer) => {
-            let asker = keys.asker();
-            match asker.ask(issuer, kid_hash) {
-                Asked::Present => Shown::Fetching(Box::pin(std::future::ready(()))),
-                Asked::Fetching(attempt) => Shown::Fetching(Box::pin(async move {
-                    let until = tokio::time::Instant::now() + WAIT_MAX;
-                    while asker.attempts(issuer) < attempt && tokio::time::Instant::now() < until {
-                        tokio::time::sleep(KEY_LOOK).await;
-                    }
-                })),
-                Asked::Later | Asked::Absent => Shown::Unknown,
-            }
-        }
-        _ => Shown::Unknown,
+        sign_in: SignIn::new(oidc),
     }
 }
 
@@ -333,7 +304,5 @@ pub(super) fn seed() -> Result<[u64; 4], StartError> {
 const FIRST_KEYS: Duration = Duration::from_secs(5);
 /// See [`FIRST_KEYS`].
 const FIRST_ADDRESSES: Duration = Duration::from_secs(3);
-/// How often a request that waits for a key looks whether it is there.
-const KEY_LOOK: Duration = Duration::from_millis(20);
 /// How often files and names are looked at.
 const LOOK: Duration = Duration::from_millis(500);

@@ -10,7 +10,7 @@ const site = JSON.parse(readFileSync(0, "utf8"));
 const WAIT = 8000;
 
 const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  executablePath: site.chromium,
   args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-proxy-server"],
 });
 // What no page may ever do, of all of them.

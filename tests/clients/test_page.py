@@ -6,6 +6,7 @@ calls as their callers, and prints a line for each case; each line is a test her
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -210,7 +211,7 @@ columns = ["public.customers.email"]
         }
         return {
             "api": f"http://127.0.0.1:{self.api}/tickets", "admin": f"http://127.0.0.1:{self.admin}",
-            "binary": str(BINARY), "evil": EVIL, "shots": os.environ.get("WEIRGATE_SHOTS"),
+            "binary": str(BINARY), "chromium": shutil.which("chromium"), "evil": EVIL, "shots": os.environ.get("WEIRGATE_SHOTS"),
             "tokens": {name: self.issuer.token(*who) for name, who in people.items()},
         }
 
@@ -242,7 +243,7 @@ def told(site):
     """What the driver said of each case."""
     site.query('select id, name, email as "<b onclick=hit()>bold</b>" from customers where id < 4')
     done = subprocess.run(
-        ["node", DRIVER], input=json.dumps(site.facts()), capture_output=True, text=True, timeout=SECONDS, check=False
+        ["node", DRIVER], input=json.dumps(site.facts()), capture_output=True, text=True, timeout=SECONDS, check=False,
     )
     print(done.stderr)
     found = [json.loads(line) for line in done.stdout.splitlines()]

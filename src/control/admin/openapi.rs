@@ -52,6 +52,10 @@ fn decided() -> Value {
             "/api/v1/me": get("Who asks, and the CSRF value of its session", &json!([]),
                 &reference("Me")),
             "/api/v1/sign-in-links": sign_in_links(),
+            "/sign-in": json!({"get": {"summary": "Sends the browser to the issuer", "security": [],
+                "parameters": [query("next", "`/approvals/{id}`: where it leads afterwards")],
+                "responses": {"303": {"description": "To the issuer"}}}}),
+            "/sign-in/callback": callback(),
             "/sign-in/link": link("Signs the browser in: 204 and a cookie; the link is used up"),
             "/sign-in/link/look": look(),
             "/sign-out": sign_out(),
@@ -119,6 +123,16 @@ fn link(summary: &str) -> Value {
         "post": {"summary": summary, "security": [], "requestBody": body("Link"),
             "responses": {"204": {"description": "Signed in"},
                 "default": {"$ref": "#/components/responses/problem"}}},
+    })
+}
+
+fn callback() -> Value {
+    json!({
+        "get": {"summary": "A page that posts the issuer's answer; it changes nothing",
+            "security": [], "responses": {"200": {"description": "HTML"}}},
+        "post": {"summary": "Signs the browser in by the issuer's answer: a cookie",
+            "security": [], "requestBody": body("Callback"),
+            "responses": responses(&reference("SignedIn"))},
     })
 }
 
@@ -196,6 +210,8 @@ fn schemas() -> Value {
         "Me": object(&["iss", "sub", "groups", "viewer", "csrf", "expires_at", "sign_in"],
             &json!({"iss": maybe, "sub": maybe, "groups": texts, "viewer": flag, "csrf": maybe,
                 "expires_at": when, "sign_in": object(&["oidc"], &json!({"oidc": flag}))})),
+        "Callback": object(&["query"], &json!({"query": text})),
+        "SignedIn": object(&["next"], &json!({"next": text})),
         "Link": object(&["link"], &json!({"link": text})),
         "LinkOf": object(&["iss", "sub"], &json!({"iss": text, "sub": text})),
         "SignOut": object(&[], &json!({"everywhere": flag})),

@@ -33,6 +33,16 @@ impl Site {
         if self.is_secure() { "__Host-weirgate" } else { "weirgate" }
     }
 
+    /// The name of the cookie that binds a question to the issuer to its browser.
+    pub(super) fn question_cookie(&self) -> &'static str {
+        if self.is_secure() { "__Host-weirgate-sign-in" } else { "weirgate-sign-in" }
+    }
+
+    /// Where an issuer sends browsers back to. There is no slash at its end.
+    pub(super) fn public_base(&self) -> Option<String> {
+        self.public().map(|url| url.as_str().trim_end_matches('/').to_owned())
+    }
+
     /// Whether cookies go over https only.
     pub(super) fn is_secure(&self) -> bool {
         self.public().is_some_and(|url| url.scheme() == "https")
@@ -41,10 +51,8 @@ impl Site {
     /// The base of links for whoever asked under these headers; `None` where no sign-in is
     /// offered. There is no slash at its end.
     pub(super) fn base(&self, headers: &HeaderMap) -> Option<String> {
-        if let Some(url) = self.public() {
-            return Some(url.as_str().trim_end_matches('/').to_owned());
-        }
-        self.local(host(headers)?).map(|url| url.origin().ascii_serialization())
+        let local = || self.local(host(headers)?).map(|url| url.origin().ascii_serialization());
+        self.public_base().or_else(local)
     }
 
     /// Whether the request came under a name of the surface, from no page but its own.

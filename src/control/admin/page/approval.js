@@ -224,8 +224,9 @@ export function detail(pane, id, app, changed) {
       box, reason, wrong, yes, no,
       update() {
         const why = bar();
+        const ready = { approve: "approve", deny: "deny" }[app.linked(id)];
         reason.label(one.reason_required ? "Reason (this rule wants one)" : "Reason (optional)");
-        replace(box, why ? h("p", { class: "barred" }, plain(why)) : [reason.box, wrong, h("div", { class: "actions" }, h("p", { class: wide(one) ? "warn grow" : "dim grow" }, h("span", { class: "lead" }, "Approving covers: "), coverage(one)), no, yes)]);
+        replace(box, why ? h("p", { class: "barred" }, plain(why)) : [ready && h("p", { class: "warn" }, `You came here by a link to ${ready} it. Look at it first; nothing is sent before you press a button.`), reason.box, wrong, h("div", { class: "actions" }, h("p", { class: wide(one) ? "warn grow" : "dim grow" }, h("span", { class: "lead" }, "Approving covers: "), coverage(one)), no, yes)]);
       },
     };
   }
@@ -242,7 +243,7 @@ export function detail(pane, id, app, changed) {
     if (!confirmed && approve && (wide(one) || folded)) return confirm(true);
     sending = true;
     for (const button of [form.yes, form.no]) button.disabled = true;
-    await act(approve ? "approve" : "deny", { digest: one.digest, reason: text, ...app.link(id) }, approve ? "Approved" : "Denied");
+    await act(approve ? "approve" : "deny", { digest: one.digest, reason: text, ...app.link(id, approve ? "approve" : "deny") }, approve ? "Approved" : "Denied");
     for (const button of [form.yes, form.no]) button.disabled = false;
     sending = false;
   }

@@ -19,8 +19,10 @@ const root = document.getElementById("view");
 const tabs = document.getElementById("tabs");
 const tools = document.getElementById("tools");
 const light = h("span", { class: "light", role: "img" });
-// What a signed link brought along, for the request that it is about.
 const linked = /^\/approvals\/([0-9a-f]{32})$/.exec(location.pathname);
+// What a signed link brought along, for the request that it is about; over a sign-in as well.
+const KEPT = `weirgate-link-${linked?.[1]}`;
+if (linked && location.search.length > 1) sessionStorage.setItem(KEPT, location.search.slice(1));
 const app = {
   me: null,
   count(pending) {
@@ -28,8 +30,17 @@ const app = {
     document.title = pending > 0 ? `(${pending}) Weirgate` : "Weirgate";
     drawTabs();
   },
-  link(id) {
-    return linked?.[1] === id && location.search.length > 1 ? { link: location.search.slice(1) } : {};
+  // The answer that a link has ready.
+  linked(id) {
+    const query = linked?.[1] === id ? sessionStorage.getItem(KEPT) : null;
+    return query && new URLSearchParams(query).get("vote");
+  },
+  // The link of a vote, which counts once, as the vote that it is for.
+  link(id, vote) {
+    if (this.linked(id) !== vote) return {};
+    const link = sessionStorage.getItem(KEPT);
+    sessionStorage.removeItem(KEPT);
+    return { link };
   },
 };
 let current = null;
@@ -117,10 +128,11 @@ function signedOut(problem) {
   drawTabs();
   drawTools();
   const oidc = problem.body.sign_in?.oidc === true;
-  const here = location.pathname + location.search + location.hash;
+  const at = place();
+  const next = at.view === "approvals" && at.id ? `?next=/approvals/${encodeURIComponent(at.id)}` : "";
   replace(root, h("section", { class: "door" },
     h("h1", null, problem.kind === "session-over" ? "Your session is over" : "Sign in"),
-    oidc && [h("p", null, "You are sent to your organisation's sign-in, and come back here."), h("a", { class: "button primary", href: `/sign-in?return=${encodeURIComponent(here)}` }, "Sign in")],
+    oidc && [h("p", null, "You are sent to your organisation's sign-in, and come back here."), h("a", { class: "button primary", href: `/sign-in${next}` }, "Sign in")],
     h("p", null, oidc ? "Or by a one-time link, which the command line prints for the token that you have:" : "A one-time link signs this browser in. The command line prints one for the token that you have:"),
     h("pre", { class: "code" }, "weirgate approvals open --admin ", location.origin),
     h("p", { class: "dim" }, "The token is read from WEIRGATE_TOKEN, or from --token-file. It stays on your machine: the browser gets a cookie of its own.")));

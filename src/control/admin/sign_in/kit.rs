@@ -1,5 +1,6 @@
 //! What the tests of sign-in share.
 
+use super::oidc::Settings;
 use crate::base::Now;
 use crate::control::admin::Person;
 use crate::policy::approval::Party;
@@ -8,6 +9,18 @@ use std::sync::Arc;
 /// A moment, by both clocks.
 pub(in crate::control::admin) fn at(seconds: u64) -> Now {
     Now { mono_ns: seconds * 1_000_000_000, wall_ns: seconds * 1_000_000_000 }
+}
+
+/// A public client of `issuer`.
+pub(in crate::control::admin) fn settings(issuer: &str) -> Settings {
+    Settings {
+        issuer: issuer.to_owned(),
+        client_id: "page".to_owned(),
+        client_secret: None,
+        scope: "openid".to_owned(),
+        by_access_token: true,
+        resource: None,
+    }
 }
 
 /// A person of issuer `i`.

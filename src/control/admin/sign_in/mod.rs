@@ -1,4 +1,5 @@
-//! Sign-in of browsers: by a one-time link, which the command line prints for whoever has a token.
+//! Sign-in of browsers: by a one-time link, which the command line prints for whoever has a token,
+//! or at the issuer ([`oidc`]).
 //!
 //! What comes of it is a session: a cookie in place of the token, for the same person with the
 //! same rights. A cookie goes along with what other pages make a browser ask, a token does not;
@@ -9,6 +10,7 @@
 
 pub(super) mod cookie;
 mod links;
+pub(super) mod oidc;
 mod page;
 mod routes;
 mod secret;
@@ -17,7 +19,7 @@ mod sessions;
 #[cfg(test)]
 pub(super) mod kit;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub(super) use routes::{forget, guarded, open};
 pub(super) use sessions::Found;
@@ -38,9 +40,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Who is signed in, and who is about to be.
 #[derive(Debug, Default)]
 pub struct SignIn {
+    /// At the issuer, where there is a way to it.
+    pub(super) oidc: Option<oidc::Oidc>,
     sessions: Sessions,
     links: Links,
     counts: [AtomicU64; Outcome::ALL.len()],
+}
+
+/// What kind of token a session holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// One that a caller could show, too.
+    Bearer,
+    /// An ID token of the gateway's own client.
+    Id,
 }
 
 /// How a sign-in ended.
@@ -54,13 +67,30 @@ pub(super) enum Outcome {
     TokenOver,
     /// The page that asks is another's, or the name that it asks under.
     Foreign,
+    /// The issuer's answer is to no question of this browser that is open.
+    StateOver,
+    /// The answer is another issuer's, another person's, or to another question.
+    Mixed,
+    /// The issuer says no.
+    Denied,
+    /// The issuer does not answer as it should.
+    Unreachable,
     /// There is no room for a session, or no random number.
     Unavailable,
 }
 
 impl Outcome {
-    const ALL: [Self; 5] =
-        [Self::SignedIn, Self::LinkOver, Self::TokenOver, Self::Foreign, Self::Unavailable];
+    const ALL: [Self; 9] = [
+        Self::SignedIn,
+        Self::LinkOver,
+        Self::TokenOver,
+        Self::Foreign,
+        Self::StateOver,
+        Self::Mixed,
+        Self::Denied,
+        Self::Unreachable,
+        Self::Unavailable,
+    ];
 
     pub(super) fn label(self) -> &'static str {
         match self {
@@ -68,6 +98,10 @@ impl Outcome {
             Self::LinkOver => "link-over",
             Self::TokenOver => "token-over",
             Self::Foreign => "foreign",
+            Self::StateOver => "state-over",
+            Self::Mixed => "mixed-up",
+            Self::Denied => "denied",
+            Self::Unreachable => "issuer-unreachable",
             Self::Unavailable => "unavailable",
         }
     }
@@ -78,17 +112,26 @@ impl Outcome {
 pub(super) enum Way {
     /// By a one-time link.
     Link,
+    /// At the issuer.
+    Oidc,
 }
 
 impl Way {
     fn label(self) -> &'static str {
         match self {
             Self::Link => "link",
+            Self::Oidc => "oidc",
         }
     }
 }
 
 impl SignIn {
+    /// Nobody yet; by links, and as `oidc` has it.
+    #[must_use]
+    pub fn new(oidc: Option<oidc::Oidc>) -> Self {
+        Self { oidc, ..Self::default() }
+    }
+
     /// The session of a cookie's value. `used` is whether a person does something with it.
     pub(super) fn find(&self, id: &str, used: bool) -> Option<Found> {
         self.sessions.find(id, used, runtime::now())
@@ -149,20 +192,27 @@ impl SignIn {
 /// Begins a session for whom `token` names, if it counts at this moment, and ends the one that the
 /// browser had: nobody goes on under an id that was there before.
 ///
+/// `wanted` is who it must be.
+///
 /// # Errors
 /// How the sign-in ended instead. It is told already.
 async fn enter(
     admin: &Admin,
     headers: &HeaderMap,
     way: Way,
-    token: Arc<Secret>,
+    (token, kind): (Arc<Secret>, Kind),
+    wanted: &Party,
 ) -> Result<HeaderValue, Outcome> {
     let (sign_in, site) = (&admin.sign_in, (admin.site)());
-    let Some(person) = admin.person(token.expose()).await else {
-        sign_in.tell(way, Outcome::TokenOver, None);
+    let Some(person) = admin.person(kind, token.expose()).await else {
+        sign_in.tell(way, Outcome::TokenOver, Some(wanted));
         return Err(Outcome::TokenOver);
     };
-    let begun = begin(sign_in, &site, headers, token, &person);
+    if (&person.party.iss, &person.party.sub) != (&wanted.iss, &wanted.sub) {
+        sign_in.tell(way, Outcome::Mixed, Some(wanted));
+        return Err(Outcome::Mixed);
+    }
+    let begun = begin(sign_in, &site, headers, (token, kind), &person);
     let outcome = begun.as_ref().err().copied().unwrap_or(Outcome::SignedIn);
     sign_in.tell(way, outcome, Some(&person.party));
     begun
@@ -172,7 +222,7 @@ fn begin(
     sign_in: &SignIn,
     site: &Site,
     headers: &HeaderMap,
-    token: Arc<Secret>,
+    token: (Arc<Secret>, Kind),
     person: &Person,
 ) -> Result<HeaderValue, Outcome> {
     let (now, name) = (runtime::now(), site.cookie());

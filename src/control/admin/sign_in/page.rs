@@ -3,7 +3,7 @@
 //! The secret is in the fragment of its address, which browsers send to nobody: it is in no log of
 //! a proxy, and a program that follows links finds a page without any.
 
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -34,6 +34,15 @@ pub(super) fn page(title: &str, body: &str, script: &str) -> Response {
         answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     }
     answer
+}
+
+/// A page that says something, with a way to begin anew.
+pub(super) fn notice(status: StatusCode, text: &str) -> Response {
+    let body = format!(
+        "<main>\n<h1>Sign in to Weirgate</h1>\n<p role=\"status\">{text}</p>\n\
+         <p><a href=\"sign-in\">Try again</a></p>\n</main>"
+    );
+    (status, page("Sign in", &body, "")).into_response()
 }
 
 const STYLE: &str = include_str!("page.css");

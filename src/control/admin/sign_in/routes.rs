@@ -1,7 +1,7 @@
 //! The routes of sign-in, and who one is.
 
 use super::links::{self, LinkFault};
-use super::{Outcome, Way, cookie, enter, page};
+use super::{Kind, Outcome, Way, cookie, enter, oidc, page};
 use crate::base::time_text;
 use crate::control::admin::approvals::read;
 use crate::control::admin::{Access, Admin, Standing, problem};
@@ -17,11 +17,13 @@ use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
 
-type Shared = State<Arc<Admin>>;
+pub(super) type Shared = State<Arc<Admin>>;
 
 /// What needs no token: it asks for nothing but what it is given, and a `GET` changes nothing.
 pub(in crate::control::admin) fn open(admin: &Arc<Admin>) -> Router<Arc<Admin>> {
     Router::new()
+        .route("/sign-in", get(oidc::start))
+        .route("/sign-in/callback", get(oidc::callback).post(oidc::finish))
         .route("/sign-in/link", get(page::link).post(take))
         .route("/sign-in/link/look", post(look))
         .layer(DefaultBodyLimit::max(BODY_MAX))
@@ -60,7 +62,9 @@ async fn own_pages(State(admin): Shared, request: Request, next: Next) -> Respon
         Ok(()) => next.run(request).await,
         Err(why) => {
             if !navigates {
-                admin.sign_in.tell(Way::Link, Outcome::Foreign, None);
+                let link = request.uri().path().starts_with("/sign-in/link");
+                let way = if link { Way::Link } else { Way::Oidc };
+                admin.sign_in.tell(way, Outcome::Foreign, None);
             }
             why.answer()
         }
@@ -114,7 +118,7 @@ async fn make(
         );
     };
     // It was verified a moment ago; what counts from here on is what is found now.
-    let Some(person) = admin.person(token.expose()).await else {
+    let Some(person) = admin.person(Kind::Bearer, token.expose()).await else {
         return problem(StatusCode::UNAUTHORIZED, "admin-token", "The token is over.");
     };
     let now = runtime::now();
@@ -153,7 +157,7 @@ async fn take(State(admin): Shared, headers: HeaderMap, body: Bytes) -> Response
         admin.sign_in.tell(Way::Link, Outcome::LinkOver, None);
         return over();
     };
-    match enter(&admin, &headers, Way::Link, link.token).await {
+    match enter(&admin, &headers, Way::Link, (link.token, Kind::Bearer), &link.party).await {
         Ok(cookie) => (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response(),
         Err(Outcome::TokenOver) => {
             let detail = "The token that the link was made with does not count any more.";
@@ -205,4 +209,4 @@ fn unavailable() -> Response {
 }
 
 /// More than any body here.
-const BODY_MAX: usize = 4 << 10;
+const BODY_MAX: usize = 16 << 10;

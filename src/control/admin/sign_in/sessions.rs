@@ -5,6 +5,7 @@
 //! The browser has a random id, of which only the digest is kept here. Nothing is written to a
 //! disk; a restart ends all sessions.
 
+use super::Kind;
 use super::secret::{self, Key};
 use crate::base::{Now, Secret};
 use crate::control::admin::Person;
@@ -18,6 +19,7 @@ pub(super) struct Sessions(Mutex<HashMap<Key, Session>>);
 #[derive(Debug)]
 struct Session {
     token: Arc<Secret>,
+    kind: Kind,
     iss: Box<str>,
     sub: Box<str>,
     csrf: Arc<str>,
@@ -31,6 +33,7 @@ struct Session {
 pub(in crate::control::admin) struct Found {
     pub(in crate::control::admin) key: Key,
     pub(in crate::control::admin) token: Arc<Secret>,
+    pub(in crate::control::admin) kind: Kind,
     pub(in crate::control::admin) csrf: Arc<str>,
     /// Wall-clock second at which it ends, whatever it is used for.
     pub(in crate::control::admin) until_s: u64,
@@ -71,7 +74,7 @@ impl Sessions {
     /// Begins one. A person with [`PERSON_MAX`] loses the one that was not used for longest.
     pub(super) fn begin(
         &self,
-        token: Arc<Secret>,
+        (token, kind): (Arc<Secret>, Kind),
         person: &Person,
         now: Now,
     ) -> Result<Begun, BeginFault> {
@@ -92,7 +95,8 @@ impl Sessions {
             return Err(BeginFault::Full);
         }
         let (made_ns, used_ns) = (now.mono_ns, now.mono_ns);
-        let session = Session { token, iss, sub, csrf: csrf.into(), made_ns, used_ns, until_s };
+        let session =
+            Session { token, kind, iss, sub, csrf: csrf.into(), made_ns, used_ns, until_s };
         table.insert(key, session);
         Ok(Begun { id, until_s })
     }
@@ -106,7 +110,7 @@ impl Sessions {
             session.used_ns = session.used_ns.max(now.mono_ns);
         }
         let (token, csrf) = (Arc::clone(&session.token), Arc::clone(&session.csrf));
-        Some(Found { key, token, csrf, until_s: session.until_s })
+        Some(Found { key, token, kind: session.kind, csrf, until_s: session.until_s })
     }
 
     /// Whether it has not ended.
@@ -159,8 +163,8 @@ mod tests {
     use super::*;
     use crate::control::admin::sign_in::kit::{at, person};
 
-    fn token() -> Arc<Secret> {
-        Arc::new(Secret::new(b"token".to_vec()))
+    fn token() -> (Arc<Secret>, Kind) {
+        (Arc::new(Secret::new(b"token".to_vec())), Kind::Bearer)
     }
 
     #[test]

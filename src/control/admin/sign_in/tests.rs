@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 use super::kit::person;
 use super::*;
-use crate::control::admin::{Shown, router};
+use crate::control::admin::{Insight, Sample, Shown, Verify, router};
 use crate::control::approvals::Desk;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -31,54 +31,76 @@ impl Issuer {
     }
 }
 
-struct Surface {
-    address: SocketAddr,
+fn surface(verify: Box<Verify>, sign_in: SignIn, site: Site) -> Admin {
+    Admin {
+        token: Box::new(|| Some(Secret::new(b"script".to_vec()))),
+        verify: Some(verify),
+        not_ready: Box::new(Vec::new),
+        resources: Box::new(|| json!([])),
+        metrics: Box::new(|_| ()),
+        desk: Desk::closed(),
+        insight: Insight::new("/nowhere".into(), 0, Sample::default),
+        plan: Box::new(|_, _| Err("there is no database".to_owned())),
+        site: Box::new(move || site.clone()),
+        sign_in,
+    }
+}
+
+/// A surface that listens.
+pub(super) struct Surface {
+    pub(super) address: SocketAddr,
     issuer: Arc<Issuer>,
 }
 
 #[derive(Debug)]
-struct Answer {
-    status: u16,
-    head: String,
-    body: Value,
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) head: String,
+    pub(super) body: Value,
 }
 
 impl Answer {
     /// The value of the cookie that it sets.
-    fn cookie(&self) -> Option<&str> {
+    pub(super) fn cookie(&self) -> Option<&str> {
         let line = self.head.lines().find_map(|line| line.strip_prefix("set-cookie: "))?;
         line.split(';').next()
     }
 
-    fn kind(&self) -> &str {
+    pub(super) fn kind(&self) -> &str {
         self.body["type"].as_str().unwrap_or_default().rsplit('/').next().unwrap_or_default()
     }
 }
 
 impl Surface {
     async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let bound = listener.local_addr().unwrap();
         let issuer = Arc::new(Issuer::default());
         let asked = Arc::clone(&issuer);
-        let admin = Admin {
-            token: Box::new(|| Some(Secret::new(b"script".to_vec()))),
-            verify: Some(Box::new(move |token| asked.shown(token))),
-            not_ready: Box::new(Vec::new),
-            resources: Box::new(|| json!([])),
-            metrics: Box::new(|_| ()),
-            desk: Desk::closed(),
-            insight: crate::control::admin::Insight::new("/nowhere".into(), 0, Default::default),
-            plan: Box::new(|_, _| Err("there is no database".to_owned())),
-            site: Box::new(move || Site { public_url: None, bound }),
-            sign_in: SignIn::default(),
-        };
+        let verify = Box::new(move |token: &[u8]| asked.shown(token));
+        let site = |bound| Site { public_url: None, bound };
+        let started = Self::with(verify, SignIn::default(), site).await;
+        Self { issuer, ..started }
+    }
+
+    pub(super) async fn with(
+        verify: Box<Verify>,
+        sign_in: SignIn,
+        site: impl FnOnce(SocketAddr) -> Site,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let bound = listener.local_addr().unwrap();
+        let site = site(bound);
+        let admin = surface(verify, sign_in, site);
         tokio::spawn(async move { axum::serve(listener, router(admin)).await });
-        Self { address: bound, issuer }
+        Self { address: bound, issuer: Arc::default() }
     }
 
     /// One request under the surface's own name, unless `fields` bring a host.
-    async fn ask(&self, line: &str, fields: &[(&str, &str)], body: Option<Value>) -> Answer {
+    pub(super) async fn ask(
+        &self,
+        line: &str,
+        fields: &[(&str, &str)],
+        body: Option<Value>,
+    ) -> Answer {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let body = body.map(|body| body.to_string());
         let mut head = format!("{line} HTTP/1.1\r\nconnection: close\r\n");
@@ -128,7 +150,7 @@ impl Surface {
     }
 }
 
-fn on_runtime(test: impl Future<Output = ()>) {
+pub(super) fn on_runtime(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
 }
 
@@ -354,22 +376,17 @@ fn an_answer_that_lasts_hears_when_its_session_is_over() {
     on_runtime(async {
         let issuer = Arc::new(Issuer::default());
         let asked = Arc::clone(&issuer);
-        let admin = Admin {
-            token: Box::new(|| None),
-            verify: Some(Box::new(move |token| asked.shown(token))),
-            not_ready: Box::new(Vec::new),
-            resources: Box::new(|| json!([])),
-            metrics: Box::new(|_| ()),
-            desk: Desk::closed(),
-            insight: crate::control::admin::Insight::new("/nowhere".into(), 0, Default::default),
-            plan: Box::new(|_, _| Err("there is no database".to_owned())),
-            site: Box::new(|| Site { public_url: None, bound: ([127, 0, 0, 1], 1).into() }),
-            sign_in: SignIn::default(),
-        };
+        let verify = Box::new(move |token: &[u8]| asked.shown(token));
+        let site = Site { public_url: None, bound: ([127, 0, 0, 1], 1).into() };
+        let admin = surface(verify, SignIn::default(), site);
         let token = Arc::new(Secret::new(b"ana".to_vec()));
         let begin = || {
             let person = person("ana", NEVER_S);
-            let begun = admin.sign_in.sessions.begin(Arc::clone(&token), &person, runtime::now());
+            let begun = admin.sign_in.sessions.begin(
+                (Arc::clone(&token), Kind::Bearer),
+                &person,
+                runtime::now(),
+            );
             admin.sign_in.find(&begun.unwrap().id, true).unwrap()
         };
         for refuse in [false, true] {
