@@ -250,6 +250,28 @@ impl Summaries {
         row.closed |= meta.kind == Kind::Close;
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The rows as they stand, in no order.
+    pub fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.rows.values()
+    }
+
+    /// Lets go of the rows of exchanges that have ended.
+    pub fn forget_closed(&mut self) {
+        self.rows.retain(|_, row| !row.closed);
+    }
+
     /// The rows, oldest first.
     #[must_use]
     pub fn into_rows(self) -> Vec<Row> {

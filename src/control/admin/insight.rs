@@ -2,6 +2,7 @@
 //! what is counted, and how many may look at once.
 
 use super::charts::{Sample, Series};
+use crate::control::archive::Running;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,8 +22,10 @@ pub struct Insight {
     pub(super) readers: Arc<Semaphore>,
     /// Who may listen at once.
     pub(super) listeners: Arc<Semaphore>,
+    /// What runs, as far as it was followed.
+    pub(super) running: Arc<Mutex<Running>>,
     /// What ran a moment ago.
-    pub(super) running: tokio::sync::Mutex<Option<(Instant, Value)>>,
+    pub(super) ran: tokio::sync::Mutex<Option<(Instant, Value)>>,
 }
 
 impl Insight {
@@ -40,7 +43,8 @@ impl Insight {
             series: Mutex::default(),
             readers: Arc::new(Semaphore::new(READERS_MAX)),
             listeners: Arc::new(Semaphore::new(LISTENERS_MAX)),
-            running: tokio::sync::Mutex::default(),
+            running: Arc::default(),
+            ran: tokio::sync::Mutex::default(),
         }
     }
 

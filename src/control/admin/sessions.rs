@@ -18,7 +18,7 @@ use axum::routing::get;
 use axum::{Extension, Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 type Shared = State<Arc<Admin>>;
@@ -197,16 +197,16 @@ fn instant(text: &str) -> Option<u64> {
 /// What runs at this moment: exchanges of this gateway in the record whose end is not there.
 async fn live(State(admin): Shared) -> Response {
     // Whoever else asks waits for the same look.
-    let mut last = admin.insight.running.lock().await;
+    let mut last = admin.insight.ran.lock().await;
     if let Some((at, value)) = last.as_ref()
         && at.elapsed() < LIVE_FRESH
     {
         return Json(value).into_response();
     }
-    let filter =
-        Filter { running: true, since_ns: Some(admin.insight.started_ns), ..Filter::default() };
+    let (running, since_ns) = (Arc::clone(&admin.insight.running), admin.insight.started_ns);
     let found = read(&admin, move |dir| {
-        archive::search(dir, &filter, None, LIVE_MAX, Budget::new(LIVE_BYTES, LIVE_TIME))
+        let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.look(dir, since_ns, LIVE_MAX)
     });
     let page = match found.await {
         Ok(page) => page,
@@ -289,11 +289,7 @@ const FIND_BYTES: u64 = 2 << 30;
 const FIND_TIME: Duration = Duration::from_secs(5);
 /// Bodies of one exchange that are kept for telling it.
 const BODIES_MAX: usize = 8 << 20;
-/// What a look at the moment may read, and how long.
-const LIVE_BYTES: u64 = 128 << 20;
-/// See [`LIVE_BYTES`].
-const LIVE_TIME: Duration = Duration::from_millis(500);
-/// How long one is good.
+/// How long a look at the moment is good.
 const LIVE_FRESH: Duration = Duration::from_secs(1);
 /// Running exchanges that are listed.
 const LIVE_MAX: usize = 200;

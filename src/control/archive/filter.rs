@@ -21,8 +21,6 @@ pub struct Filter {
     pub newest: Option<usize>,
     /// Words, each of which stands in what the row tells, in any case of letters.
     pub words: Vec<String>,
-    /// Only those whose end is not recorded.
-    pub running: bool,
 }
 
 impl Filter {
@@ -35,7 +33,6 @@ impl Filter {
             && (same(&self.decision, &row.decision) || same(&self.decision, &row.refusal))
             && self.since_ns.is_none_or(|since| row.start_ns >= since)
             && self.until_ns.is_none_or(|until| row.start_ns < until)
-            && !(self.running && row.closed)
             && (self.words.is_empty() || self.finds(row))
     }
 

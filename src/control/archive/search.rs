@@ -122,15 +122,22 @@ impl Reading<'_> {
 
 fn page(mut rows: Vec<Row>, reached_ns: u64, count: usize, all: bool) -> Page {
     rows.retain(|row| row.start_ns >= reached_ns);
-    rows.sort_unstable_by_key(|row| std::cmp::Reverse(place(row)));
-    let more = rows.len() > count;
-    rows.truncate(count);
-    let next = match rows.last() {
-        Some(last) if more => Some(place(last)),
-        _ if all => None,
-        _ => Some(Place { start_ns: reached_ns, id: 0 }),
-    };
-    Page { rows, next, reached_ns: if all { 0 } else { reached_ns } }
+    let mut page = Page { rows, next: None, reached_ns: if all { 0 } else { reached_ns } };
+    page.finish(count);
+    if page.next.is_none() && !all {
+        page.next = Some(Place { start_ns: reached_ns, id: 0 });
+    }
+    page
+}
+
+impl Page {
+    /// Puts the rows in order and keeps the newest `count`.
+    pub(super) fn finish(&mut self, count: usize) {
+        self.rows.sort_unstable_by_key(|row| std::cmp::Reverse(place(row)));
+        let more = self.rows.len() > count;
+        self.rows.truncate(count);
+        self.next = self.rows.last().filter(|_| more).map(place);
+    }
 }
 
 /// Exchanges of one worker whose beginning was not read yet.

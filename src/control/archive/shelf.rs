@@ -65,6 +65,7 @@ impl Budget {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Part {
     number: u64,
+    first_sequence: u64,
     /// When its first entry was made.
     pub(super) first_ns: u64,
 }
@@ -79,6 +80,25 @@ pub(super) struct Lane {
 }
 
 impl Lane {
+    pub(super) fn has_ring(&self) -> bool {
+        self.ring.is_some()
+    }
+
+    /// Where the segment of that number stands.
+    pub(super) fn place(&self, number: u64) -> Option<usize> {
+        self.parts.iter().position(|part| part.number == number)
+    }
+
+    /// The last segment that begins with the entry `sequence` or before it.
+    pub(super) fn with(&self, sequence: u64) -> usize {
+        self.parts.partition_point(|part| part.first_sequence <= sequence).saturating_sub(1)
+    }
+
+    /// The number of the segment there.
+    pub(super) fn number(&self, place: usize) -> Option<u64> {
+        self.parts.get(place).map(|part| part.number)
+    }
+
     /// How many pieces it has: its segments, the ring with the last of them.
     pub(super) fn pieces(&self) -> usize {
         self.parts.len().max(usize::from(self.ring.is_some()))
@@ -111,8 +131,9 @@ impl Shelf {
         rings.iter().for_each(|ring| budget.take(ring.len()));
         let mut lanes: Vec<Lane> = Vec::new();
         for (worker, number) in segments(dir)? {
-            let Some(first_ns) = first_time(&path_of(dir, worker, number)) else { continue };
-            let part = Part { number, first_ns };
+            let first = first_entry(&path_of(dir, worker, number));
+            let Some((first_sequence, first_ns)) = first else { continue };
+            let part = Part { number, first_sequence, first_ns };
             match lanes.last_mut().filter(|lane| lane.worker == worker) {
                 Some(lane) => lane.parts.push(part),
                 None => lanes.push(Lane { worker, parts: vec![part], ring: None }),
@@ -155,19 +176,30 @@ impl Shelf {
                 }
             }
         }
-        let last = piece + 1 >= lane.parts.len();
-        let ring = lane.ring.filter(|_| last).and_then(|place| self.rings.get(place));
-        let Some(Ok(image)) = ring.map(|bytes| RingImage::parse(bytes)) else { return Ok(()) };
-        let mut walk = image.entries();
-        while let Ok(Some(found)) = walk.step() {
-            if let Some(entry) = found.entry()
-                && entry.sequence >= next
-                && each(&entry).is_break()
-            {
-                break;
-            }
+        if piece + 1 >= lane.parts.len() {
+            let mut done = false;
+            self.ring(lane, |entry| {
+                done = done || entry.sequence >= next && each(entry).is_break();
+            });
         }
         Ok(())
+    }
+
+    /// Hands the entries of a lane's ring to `each`, also those that a segment has meanwhile.
+    pub(super) fn ring(&self, lane: &Lane, mut each: impl FnMut(&Entry<'_>)) {
+        let bytes = lane.ring.and_then(|place| self.rings.get(place));
+        let Some(Ok(image)) = bytes.map(|bytes| RingImage::parse(bytes)) else { return };
+        let mut walk = image.entries();
+        while let Ok(Some(found)) = walk.step() {
+            if let Some(entry) = found.entry() {
+                each(&entry);
+            }
+        }
+    }
+
+    /// The file of a segment.
+    pub(super) fn path(&self, lane: &Lane, place: usize) -> PathBuf {
+        path_of(&self.dir, lane.worker, lane.number(place).unwrap_or_default())
     }
 }
 
@@ -175,13 +207,14 @@ fn path_of(dir: &Path, worker: u32, number: u64) -> PathBuf {
     dir.join(format!("{}.seg", segment_name(worker, number)))
 }
 
-/// The time of a segment's first entry, where it has one. Nothing is checked: it only says where to
-/// look.
-fn first_time(path: &Path) -> Option<u64> {
+/// Sequence and time of a segment's first entry, where it has one. Nothing is checked: they only say
+/// where to look.
+fn first_entry(path: &Path) -> Option<(u64, u64)> {
     let mut head = [0; 24];
     File::open(path).ok()?.read_exact_at(&mut head, ENTRIES_START).ok()?;
-    let time = u64::from_le_bytes(*head.last_chunk()?);
-    (time > 0).then_some(time)
+    let [sequence, time] = [head.get(8..16)?, head.get(16..)?]
+        .map(|bytes| bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes)));
+    (time > 0).then_some((sequence, time))
 }
 
 /// A segment without the zeros that an open one ends with.

@@ -148,7 +148,6 @@ fn a_filter_takes_what_it_says() {
     let some = |text: &str| Some(text.to_owned());
     assert_eq!(count(Filter { caller: some("ana"), ..Filter::default() }), 40);
     assert_eq!(count(Filter { resource: some("none"), ..Filter::default() }), 0);
-    assert_eq!(count(Filter { running: true, ..Filter::default() }), 1);
     let words = |list: &[&str]| Filter {
         words: list.iter().map(|word| (*word).to_owned()).collect(),
         ..Filter::default()
@@ -251,4 +250,45 @@ fn what_is_no_text_is_told_in_hexadecimal_and_a_cut_character_is_text() {
     );
     let text = told["response"]["text"].as_str().unwrap();
     assert!(text.starts_with("a\u{e4}a") && told["response"]["cut"] == true);
+}
+
+#[test]
+fn what_runs_is_followed_through_rings_and_segments_and_forgotten_at_its_end() {
+    let mut record = Record::new();
+    let mut running = Running::default();
+    let body = vec![b'x'; 30_000];
+    let mut look = |record: &Record, since: u64| {
+        let page = running.look(&record.data, since, 100).unwrap();
+        assert_eq!((page.next, page.reached_ns), (None, 0));
+        page.rows.iter().map(|row| row.id).collect::<Vec<_>>()
+    };
+    assert!(look(&record, 0).is_empty());
+    for id in 1..=60u128 {
+        record.begin(id, "ana");
+        record.put(id, Kind::RequestBody, &body);
+        if id > 2 {
+            record.put(id - 2, Kind::ResponseBody, &body);
+            record.end(id - 2);
+        }
+        let wanted = if id == 1 { vec![1] } else { vec![id, id - 1] };
+        assert_eq!(look(&record, 0), wanted, "as soon as it is recorded");
+    }
+    assert!(look(&record, u64::MAX).is_empty(), "what began before the start of the gateway");
+    // Who looks for the first time knows the same.
+    let page = Running::default().look(&record.data, record.now_ns - 20 * MILLI, 1).unwrap();
+    assert_eq!((page.rows.len(), page.next.is_some()), (1, true));
+    assert_eq!(page.rows[0].id, 60);
+    // One that fell behind begins anew, and says from when on.
+    for id in 61..=300u128 {
+        record.begin(id, "ana");
+        record.put(id, Kind::RequestBody, &body);
+        record.end(id);
+    }
+    let page = running.look(&record.data, 0, 100).unwrap();
+    assert!(page.rows.iter().all(|row| [59, 60].contains(&row.id)));
+    record.end(59);
+    record.end(60);
+    let page = running.look(&record.data, 0, 100).unwrap();
+    assert!(page.rows.is_empty() && page.reached_ns > 0, "{:?}", page.rows);
+    record.stop();
 }

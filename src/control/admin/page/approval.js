@@ -50,7 +50,7 @@ export function detail(pane, id, app, changed) {
     if (now === drawn) return;
     drawn = now;
     form.update();
-    replace(pane, back(), head(), what(), who(), more, votes(), looks(), ended(), one.state === "pending" ? form.box : after());
+    replace(pane, back(), head(), what(), who(), ended(), votes(), looks(), more, one.state === "pending" ? form.box : after());
   }
 
   function back() {
@@ -59,7 +59,7 @@ export function detail(pane, id, app, changed) {
 
   function head() {
     return h("header", { class: "head" },
-      h("h1", null, h("span", { class: "who" }, plain(one.sub)), h("span", { class: "dim" }, " asks for "), h("span", null, plain(one.resource))),
+      h("h1", null, h("span", { class: "who" }, plain(one.sub)), h("span", { class: "dim" }, one.state === "pending" ? " asks for " : " asked for "), h("span", null, plain(one.resource))),
       h("div", { class: "tags" },
         badge(one.state, one.state), one.break_glass && badge("break-glass", "denied"),
         one.review_owed && badge("review owed", "pending"), own(one, app.me) && badge("yours", "own"),
@@ -85,7 +85,7 @@ export function detail(pane, id, app, changed) {
       ["Rule", h("span", null, h("span", { class: "mono" }, plain(one.rule)), h("span", { class: "dim" }, ` policy generation ${one.generation}`))],
       ["Covers", scope],
       ["Credential", one.credential ?? "the resource's own"],
-      ["Decided by", h("span", null, plain(one.approvers.join(", ")), h("span", { class: "dim" }, ` \u2014 ${one.count} approval${one.count === 1 ? "" : "s"}${one.distinct_groups ? ", each for another group" : ""}`))],
+      ["Decided by", one.break_glass ? h("span", null, "nobody beforehand: glass was broken", h("span", { class: "dim" }, ` \u2014 ${plain(one.approvers.join(", "))} review it`)) : h("span", null, plain(one.approvers.join(", ")), h("span", { class: "dim" }, ` \u2014 ${one.count} approval${one.count === 1 ? "" : "s"}${one.distinct_groups ? ", each for another group" : ""}`))],
       ["Exchange", app.me.viewer && /^[0-9a-f]{32}$/.test(one.exchange) ? h("a", { class: "mono", href: `#/record/${one.exchange}?start=${one.requested_at}` }, one.exchange) : h("span", { class: "mono" }, plain(one.exchange))],
     ]);
   }
