@@ -3,7 +3,7 @@
 //! It has its own listener and is never reached over a data listener. `/healthz`, `/readyz` and
 //! `/metrics` need no token; **everything else** does, unknown paths too, so that a route that is
 //! added later is behind the token unless it is named here. Without a token or an issuer in the
-//! config nothing else is served.
+//! config nothing else is served. `/callback/{webhook}` has a signature in the place of a token.
 //!
 //! The admin token and the viewers see everything. A person of the admin issuer who is no viewer
 //! sees approvals only: those that it may decide, and its own. Only a person decides.
@@ -12,11 +12,15 @@
 //! make a browser act here; and nothing that a `GET` asks for changes anything.
 
 mod approvals;
+mod by_link;
+mod callback;
 mod openapi;
-mod view;
+pub(super) mod view;
+mod webhooks;
 
 use super::approvals::Desk;
 use super::metrics::Text;
+use super::notify::Notifier;
 use crate::base::Secret;
 use crate::policy::approval::Party;
 use axum::Router;
@@ -71,6 +75,8 @@ pub struct Admin {
     pub metrics: Box<dyn Fn(&mut Text) + Send + Sync>,
     /// Where approvals are decided.
     pub desk: Desk,
+    /// Webhooks, and the links and callbacks that come of them.
+    pub notifier: Arc<Notifier>,
 }
 
 /// The routes.
@@ -79,6 +85,7 @@ pub fn router(admin: Admin) -> Router {
     let guarded = Router::new()
         .route("/api/v1/resources", get(resources))
         .route("/api/v1/openapi.json", get(openapi::document))
+        .merge(webhooks::routes())
         .fallback(not_found)
         .layer(middleware::from_fn(views))
         .merge(approvals::routes())
@@ -88,6 +95,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .merge(callback::routes())
         .merge(guarded)
         .layer(middleware::map_response(harden))
         .with_state(admin)
@@ -250,6 +258,11 @@ mod tests {
             resources: Box::new(|| json!([{"name": "openai"}])),
             metrics: Box::new(|text| text.single("more", "counter", "More.", 1)),
             desk: Desk::closed(),
+            notifier: Arc::new(Notifier::new(
+                Desk::closed(),
+                std::path::PathBuf::new(),
+                Arc::new(crate::control::drain::Files),
+            )),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::keys::Jwks;
 use super::relations::Keeper;
 use super::stamps::Stamps;
-use super::{Live, StartError, compile, metrics};
+use super::{Live, StartError, compile, metrics, webhooks};
 use crate::config::{Config, KeySource};
 use crate::control::admin::{self, Access, Admin};
 use crate::control::dns::Dns;
@@ -129,6 +129,7 @@ async fn run(
     tokio::select! {
         _ = stopped => {}
         () = watch(&live, read, &dns) => {}
+        () = Arc::clone(&live.notifier).run() => {}
     }
     drop(end);
     if let Some(surface) = surface {
@@ -218,13 +219,15 @@ fn renew_secrets(live: &Live, config: &Config) -> bool {
     let generation = live.snapshot.load().0.generation + 1;
     let made = compile::snapshot(config, &secrets, generation).and_then(|snapshot| {
         let made = compile::upstreams(config, &*live.source, generation)?;
-        Ok((snapshot, made.after(&live.upstreams.load().0)))
+        let hooks = webhooks::hooks(config, &secrets, &*live.source)?;
+        Ok((snapshot, made.after(&live.upstreams.load().0), hooks))
     });
     match made {
-        Ok((snapshot, upstreams)) => {
+        Ok((snapshot, upstreams, hooks)) => {
             live.upstreams.publish(Arc::new(upstreams));
             live.snapshot.publish(Arc::new(snapshot));
             live.set_admin_token(secrets.admin_token());
+            live.notifier.set_hooks(hooks, webhooks::public_url(config));
             true
         }
         Err(error) => {
@@ -269,6 +272,7 @@ fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>) -> Admin {
         }),
         metrics: Box::new(move |text| metrics::samples(&counted, text)),
         desk: live.desk.clone(),
+        notifier: Arc::clone(&live.notifier),
     }
 }
 

@@ -50,8 +50,37 @@ pub(super) fn value() -> Value {
                  runs under them ends",
                 &json!([]), "Revoke", &reference("TakenBack"),
             ),
+            "/api/v1/webhooks": get("Webhooks, and how notices get on", &json!([]),
+                &list("Webhook")),
+            "/api/v1/webhooks/dead": get("Notices that are not sent any more, the newest first",
+                &json!([]), &list("DeadLetter")),
+            "/api/v1/webhooks/dead/{id}/retry": retry(),
+            "/callback/{webhook}": callback(),
         },
     })
+}
+
+fn retry() -> Value {
+    let id = json!({"name": "id", "in": "path", "required": true, "schema": {"type": "string"}});
+    json!({"post": {"summary": "Sends a dead letter again", "parameters": [id],
+        "responses": responses(&object(&["id"], &json!({"id": {"type": "string"}})))}})
+}
+
+fn callback() -> Value {
+    let name =
+        json!({"name": "webhook", "in": "path", "required": true, "schema": {"type": "string"}});
+    let field = |name: &str| json!({"name": name, "in": "header", "required": true, "schema": {"type": "string"}});
+    json!({"post": {
+        "summary": "A vote, signed by the webhook's secret (Standard Webhooks) and cast by the \
+            approver's own token; of a Slack webhook a form that Slack signed, answered with a link",
+        "security": [],
+        "parameters": [name, field("webhook-id"), field("webhook-timestamp"),
+            field("webhook-signature")],
+        "requestBody": {"required": true,
+            "content": {"application/json": {"schema": reference("Callback")}}},
+        "responses": responses(&object(&["approval", "state"],
+            &json!({"approval": {"type": "string"}, "state": {"type": "string"}}))),
+    }})
 }
 
 fn reference(name: &str) -> Value {
@@ -124,7 +153,16 @@ fn schemas() -> Value {
     let people = json!({
         "Problem": {"type": "object", "properties": {"type": text, "title": text,
             "status": number, "detail": text}},
-        "Vote": object(&["digest"], &json!({"digest": digest, "reason": maybe})),
+        "Vote": object(&["digest"], &json!({"digest": digest, "reason": maybe, "link": maybe})),
+        "Callback": object(&["approval", "vote", "digest", "token"],
+            &json!({"approval": text, "vote": {"enum": ["approve", "deny"]}, "digest": digest,
+                "reason": maybe, "token": text})),
+        "Webhook": object(&["name"], &json!({"name": text, "delivered": number, "failed": number,
+            "failing": flag, "queued": number, "dead": number, "delivered_at": when,
+            "last_error": {"type": ["object", "null"], "properties": {"text": text, "at": time}},
+            "callbacks": {"type": "object", "additionalProperties": number}})),
+        "DeadLetter": object(&["id"], &json!({"id": text, "webhook": text, "approval": text,
+            "event": text, "at": time, "dead_at": time, "tries": number, "error": maybe})),
         "Review": object(&[], &json!({"reason": maybe})),
         "Revoke": object(&[], &json!({"id": text, "resource": text, "all": {"const": true},
             "caller": object(&["sub"], &json!({"sub": text, "iss": maybe})), "reason": maybe})),
@@ -132,7 +170,7 @@ fn schemas() -> Value {
             &json!({"revoked": texts, "cancelled": texts, "cut": texts, "withheld": number})),
         "Cast": object(&["iss", "sub", "groups", "decision", "reason", "digest", "at"],
             &json!({"iss": text, "sub": text, "groups": texts, "reason": maybe, "digest": digest,
-                "decision": {"enum": ["approve", "deny"]}, "at": time})),
+                "decision": {"enum": ["approve", "deny"]}, "at": time, "via": maybe})),
         "End": {"type": ["object", "null"], "properties": {"iss": maybe, "sub": maybe, "why": maybe,
             "by": {"enum": ["caller", "policy", "admin_token", "person"]}}},
         "Reviewed": {"type": ["object", "null"],
