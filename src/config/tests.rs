@@ -316,7 +316,7 @@ fn keys_of_webhooks_open_only_when_they_are_long_enough() {
     };
     let long = "k".repeat(KEY_LEN_MIN);
     let encoded = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-    let secrets = config.resolve_secrets(&source("https://x/a", encoded, &long)).unwrap();
+    let secrets = config.resolve_secrets(&source("https://x/a?sig=b", encoded, &long)).unwrap();
     let found = &secrets.webhooks()[0];
     assert_eq!(found.keys[0].expose(), (0..32).collect::<Vec<u8>>(), "decoded");
     assert_eq!(found.keys[1].expose(), long.as_bytes());
@@ -329,6 +329,7 @@ fn keys_of_webhooks_open_only_when_they_are_long_enough() {
         ),
         (source("http://chat.example.com/sk-1234", &long, &long), "in plain text beyond loopback"),
         (source("https://u:sk-1234@x/a", &long, &long), "holds a user or a password"),
+        (source("https://x/a#sk-1234", &long, &long), "has a query or a fragment"),
     ] {
         let errors = config.resolve_secrets(&source).unwrap_err();
         let all = errors.iter().map(ToString::to_string).collect::<String>();

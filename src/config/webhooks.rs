@@ -55,6 +55,8 @@ impl Webhook {
     pub fn check_url(&self, text: &str) -> Result<(), Diagnostic> {
         let wrong =
             |fault: &str| self.place.says(format!("the `url` of `{}` {fault}", self.name), HELP);
+        // What is a secret may say so in its query.
+        let (text, _) = text.split_once('?').unwrap_or((text, ""));
         let exposed = is_exposed(text).map_err(wrong)?;
         if exposed && !self.insecure {
             return Err(wrong("would be in plain text beyond loopback"));

@@ -14,6 +14,7 @@
 mod approvals;
 mod by_link;
 mod callback;
+mod estimate;
 mod openapi;
 pub(super) mod view;
 mod webhooks;
@@ -29,6 +30,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+pub use estimate::Plan;
 use ring::digest;
 use serde_json::{Value, json};
 use std::io;
@@ -77,6 +79,8 @@ pub struct Admin {
     pub desk: Desk,
     /// Webhooks, and the links and callbacks that come of them.
     pub notifier: Arc<Notifier>,
+    /// Has a database plan a statement.
+    pub plan: Box<Plan>,
 }
 
 /// The routes.
@@ -263,6 +267,7 @@ mod tests {
                 std::path::PathBuf::new(),
                 Arc::new(crate::control::drain::Files),
             )),
+            plan: Box::new(|_, _| Err("there is no database".to_owned())),
         }
     }
 

@@ -2,7 +2,7 @@
 //! its place, and counts once.
 
 use super::{Admin, problem};
-use crate::control::notify::{Link, LinkError};
+use crate::control::notify::{Link, LinkError, to_its_end};
 use crate::policy::approval::{ActFault, ApprovalId, Ballot, Party, Request};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -17,13 +17,24 @@ pub(super) enum Refusal {
 /// Casts the vote, and uses the link up: before the vote, so that none counts twice, whatever
 /// happens between. A vote that is refused gives the link back.
 pub(super) async fn vote(
-    admin: &Arc<Admin>,
+    admin: Arc<Admin>,
     id: ApprovalId,
     person: Party,
     ballot: Ballot,
     query: &str,
 ) -> Result<Request, Refusal> {
     let link = Link::parse(query).ok_or(Refusal::Link(LinkError::Tampered))?;
+    let voted = to_its_end(cast(admin, id, person, ballot, link)).await;
+    voted.unwrap_or(Err(Refusal::Vote(ActFault::Unavailable)))
+}
+
+async fn cast(
+    admin: Arc<Admin>,
+    id: ApprovalId,
+    person: Party,
+    ballot: Ballot,
+    link: Link,
+) -> Result<Request, Refusal> {
     let request = admin.desk.show(id).await.map_err(Refusal::Vote)?;
     let notifier = &admin.notifier;
     notifier.check_link(&link, &request, ballot.approve).map_err(Refusal::Link)?;

@@ -8,7 +8,7 @@
 use super::approvals::refused;
 use super::{Access, Admin, problem};
 use crate::control::notify::signature::{SKEW_S, SignatureError, verify_slack, verify_standard};
-use crate::control::notify::{Hook, LinkError, Press, only_to_you, press};
+use crate::control::notify::{Hook, LinkError, Press, only_to_you, press, to_its_end};
 use crate::policy::approval::{ActFault, ApprovalId, Ballot, Party, State as Stands, hex32};
 use crate::runtime;
 use axum::body::Bytes;
@@ -130,11 +130,20 @@ async fn callback(
     if !takes {
         return unknown();
     }
-    let done = match body {
-        Ok(body) if hook.is_slack() => slack(&admin, &hook, &headers, &body).await,
-        Ok(body) => generic(&admin, &hook, &headers, &body).await,
-        Err(_) => Err(Refusal::TooLong),
-    };
+    let Ok(body) = body else { return told(&admin, &hook, Err(Refusal::TooLong)) };
+    let answered = to_its_end(async move {
+        let done = if hook.is_slack() {
+            slack(&admin, &hook, &headers, &body).await
+        } else {
+            generic(&admin, &hook, &headers, &body).await
+        };
+        told(&admin, &hook, done)
+    });
+    answered.await.unwrap_or_else(|| Refusal::Unavailable.answer())
+}
+
+/// Counts and logs what became of a callback, and answers.
+fn told(admin: &Admin, hook: &Hook, done: Done) -> Response {
     let name = hook.name();
     match done {
         Ok((outcome, answer)) => {
@@ -206,7 +215,7 @@ async fn slack(admin: &Admin, hook: &Hook, headers: &HeaderMap, body: &Bytes) ->
     if !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
         return Err(Refusal::Body("Slack sends a form."));
     }
-    let pressed = press(body).map_err(|()| Refusal::Body("The form has no `payload` of JSON."))?;
+    let pressed = press(body).map_err(|_| Refusal::Body("The form has no `payload` of JSON."))?;
     let Some(Press { id, response_url }) = pressed else {
         // One of our own buttons, which is a link: there is nothing to do.
         return Ok(("pressed", StatusCode::OK.into_response()));

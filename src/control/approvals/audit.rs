@@ -85,6 +85,7 @@ fn fields(entry: &Entry, request: Option<&Request>, into: &mut Writer<'_>) {
             operator(Some((&review.iss, &review.sub)), into);
             into.maybe(Tag::Reason, review.reason.as_deref());
         }
+        Act::Revealed { look } => operator(Some((&look.iss, &look.sub)), into),
         Act::Expired {} | Act::Kept { .. } => {}
     }
 }

@@ -15,6 +15,7 @@
 //! Cost: a round is one write, one `fdatasync` (about 1 ms on a data-centre SSD) and another small
 //! write, for up to [`ROUND_MAX`] messages.
 
+mod apart;
 mod audit;
 mod change;
 mod desk;
@@ -26,7 +27,7 @@ mod owner;
 mod tests;
 
 pub use change::Change;
-pub use desk::{Desk, Waiter};
+pub use desk::{Desk, Seen, Waiter};
 pub use log::LogError;
 pub use numbers::Reading;
 pub use owner::{Approvals, ROUND_MAX};

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! `approval` is what `/api/v1/approvals/{id}` tells, less what is long: the masked summary is cut at
-//! [`SUMMARY_HEAD`] bytes, groups and binding are left out. There is no token in it, and nothing that
+//! [`SUMMARY_HEAD`] bytes, and then there is no digest to vote by; groups and binding are left out. There is no token in it, and nothing that
 //! is not masked there.
 
 use crate::base::time_text;
@@ -45,6 +45,9 @@ pub(super) fn generic(
         members.remove("binding");
         members.insert("summary".to_owned(), json!(head));
         members.insert("summary_cut".to_owned(), json!(cut));
+        if cut {
+            members.insert("digest".to_owned(), Value::Null);
+        }
     }
     let links = links.map(|links| {
         let (approve, deny) = links.answers.as_ref().map(|one| (&one.approve, &one.deny)).unzip();

@@ -36,7 +36,17 @@ pub use hook::{Hook, HookError};
 pub use link::{Link, LinkError};
 pub use notifier::Notifier;
 pub use numbers::HookReading;
-pub(in crate::control) use slack::{Press, only_to_you, press};
+pub(in crate::control) use slack::only_to_you;
+pub use slack::{NoPayload, Press, press};
+
+/// Does something to its end, also where nobody waits for it any more: a peer that hangs up between
+/// the using up of what it showed and the vote must not leave one without the other.
+pub(in crate::control) async fn to_its_end<T: Send + 'static>(
+    act: impl Future<Output = T> + Send + 'static,
+) -> Option<T> {
+    // A panic there was logged there.
+    tokio::spawn(act).await.ok()
+}
 
 /// Where the outbox and the key of links are, below `data_dir`.
 pub const DIR: &str = "notify";

@@ -166,6 +166,10 @@ impl Notifier {
         approve: bool,
     ) -> Result<(), LinkError> {
         let opened = self.opened().ok_or(LinkError::Tampered)?;
+        // A webhook that is in the config no more has no links either.
+        if !self.hook(&link.hook).is_some_and(|hook| hook.covers(request)) {
+            return Err(LinkError::Tampered);
+        }
         let shown = (request.id, &shown_digest(request), approve);
         opened.key.verify(link, shown, runtime::now().wall_s())
     }

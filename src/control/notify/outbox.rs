@@ -211,6 +211,7 @@ impl Tables {
             }
             Note::Told { id, at_ns } => self.tell(id, at_ns),
             Note::Used { what, until_s } => {
+                self.reserved.remove(&what);
                 self.used_until.insert((until_s, what.clone()));
                 self.used.insert(what, until_s);
             }

@@ -47,17 +47,17 @@ pub(super) async fn run(notifier: &Arc<Notifier>) {
                 // The owner of approvals is gone: nothing happens any more.
                 Err(RecvError::Closed) => return std::future::pending().await,
             };
-            let mut batch = vec![first];
-            let rest = loop {
+            let (mut batch, mut missed) = (vec![first], false);
+            while batch.len() < BATCH_MAX {
                 match changes.try_recv() {
-                    Ok(change) if batch.len() < BATCH_MAX => batch.push(change),
-                    Ok(change) => break Some(change),
-                    Err(TryRecvError::Lagged(_)) => break None,
-                    Err(_) => break Some(first),
+                    Ok(change) => batch.push(change),
+                    Err(error) => {
+                        missed = matches!(error, TryRecvError::Lagged(_));
+                        break;
+                    }
                 }
-            };
-            batch.extend(rest);
-            if rest.is_none() || heard(notifier, &batch).await.is_err() {
+            }
+            if missed || heard(notifier, &batch).await.is_err() {
                 break;
             }
         }
@@ -185,7 +185,7 @@ fn note(
     let opened = notifier.opened()?;
     let id = delivery_id(hook.name(), request, event, at_ns);
     let now_ns = runtime::now().wall_ns;
-    let mut until_ns = now_ns.saturating_add(WORTH_NS);
+    let mut until_ns = at_ns.saturating_add(WORTH_NS);
     if event == WebhookEvent::Requested {
         until_ns = until_ns.min(request.deadline_ns);
     }
@@ -224,7 +224,7 @@ fn note(
     Some(Note::Queued { delivery: Box::new(delivery) })
 }
 
-/// How long a notice is worth sending.
+/// How long what happened is worth telling.
 pub(super) const WORTH_NS: u64 = 24 * 3_600 * 1_000_000_000;
 /// Requests that are looked at before what is found is queued.
 const BATCH_MAX: usize = 64;

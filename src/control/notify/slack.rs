@@ -157,13 +157,17 @@ fn cut(text: &str, max: usize) -> String {
     text.chars().take(max.saturating_sub(3)).chain("...".chars()).collect()
 }
 
+/// A body that is no form with one `payload` of JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoPayload;
+
 /// A button that somebody pressed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::control) struct Press {
+pub struct Press {
     /// The request.
-    pub(in crate::control) id: ApprovalId,
+    pub id: ApprovalId,
     /// Where the answer goes, as Slack says.
-    pub(in crate::control) response_url: Option<String>,
+    pub response_url: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -181,19 +185,20 @@ struct Action {
 /// What a body of Slack's asks for: nothing where a button of ours was pressed, which is a link.
 ///
 /// # Errors
-/// A body that is no form with one `payload` of JSON.
-pub(in crate::control) fn press(body: &[u8]) -> Result<Option<Press>, ()> {
-    let text = core::str::from_utf8(body).map_err(|_| ())?;
+/// [`NoPayload`]
+pub fn press(body: &[u8]) -> Result<Option<Press>, NoPayload> {
+    let text = core::str::from_utf8(body).map_err(|_| NoPayload)?;
     // A form is written as a query is.
-    let mut form = Url::parse("http://localhost/").map_err(|_| ())?;
+    let mut form = Url::parse("http://localhost/").map_err(|_| NoPayload)?;
     form.set_query(Some(text));
     let mut payload = None;
     for (key, value) in form.query_pairs() {
         if key == "payload" && payload.replace(value).is_some() {
-            return Err(());
+            return Err(NoPayload);
         }
     }
-    let payload: Payload = serde_json::from_str(&payload.ok_or(())?).map_err(|_| ())?;
+    let payload: Payload =
+        serde_json::from_str(&payload.ok_or(NoPayload)?).map_err(|_| NoPayload)?;
     let Payload { actions, response_url } = payload;
     let id = actions.iter().find_map(|action| {
         let value = action.value.as_deref()?;

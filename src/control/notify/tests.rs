@@ -2,7 +2,7 @@
 
 use super::happened::{delivery_id, happened};
 use super::message::{Answers, Links, SUMMARY_HEAD, generic};
-use super::slack::{blocks, only_to_you, press};
+use super::slack::{NoPayload, blocks, only_to_you, press};
 use crate::config::WebhookEvent;
 use crate::policy::approval::*;
 use serde_json::{Value, json};
@@ -39,10 +39,13 @@ fn request(summary: &str) -> Request {
                 scope: Scope::Exact,
                 reason: false,
                 break_glass: false,
+                estimate: false,
+                reveal: [].into(),
             },
             asserted: Claims { node: Some("tools".into()), ..Claims::default() },
             reason: Some("*please* `now`".into()),
             exchange: "x".into(),
+            originals: Originals::default(),
         },
         requested_ns: 1_000 * SECOND,
         deadline_ns: 1_600 * SECOND,
@@ -53,6 +56,7 @@ fn request(summary: &str) -> Request {
         ended_ns: None,
         end: None,
         review: None,
+        looks: Vec::new(),
     }
 }
 
@@ -129,13 +133,15 @@ fn a_generic_notice_is_what_the_api_tells_less_what_is_long() {
     assert_eq!(approval["summary"].as_str().unwrap(), "x".repeat(SUMMARY_HEAD - 1));
     assert_eq!(approval["summary_cut"], true);
     assert!(approval.get("groups").is_none() && approval.get("binding").is_none());
-    assert!(approval["digest"].is_string() && approval["deadline"].is_string());
+    assert!(approval["digest"].is_null(), "nobody votes about what is not shown whole");
+    assert!(approval["deadline"].is_string());
     assert_eq!(told["data"]["links"]["deny"], links().answers.unwrap().deny.as_str());
     assert!(body.len() < 5_000);
     let body = generic("chat", (WebhookEvent::Requested, 5), &request("short"), None);
     let told: Value = serde_json::from_str(&body).unwrap();
     let approval = &told["data"]["approval"];
     assert_eq!((&approval["summary"], &approval["summary_cut"]), (&json!("short"), &json!(false)));
+    assert!(approval["digest"].is_string());
     assert!(told["data"]["links"].is_null());
 }
 
@@ -243,6 +249,6 @@ fn a_button_names_a_request_and_nothing_else_is_read_of_it() {
         assert_eq!(found(&none), Ok(None), "{none}");
     }
     for wrong in [&b""[..], b"payload=", b"payload=%7b", b"payload={}&payload={}", b"\xff", b"{}"] {
-        assert_eq!(press(wrong), Err(()), "{wrong:?}");
+        assert_eq!(press(wrong), Err(NoPayload), "{wrong:?}");
     }
 }

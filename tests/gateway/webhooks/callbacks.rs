@@ -4,6 +4,7 @@ use super::*;
 use crate::approvals::{call, raw};
 use ring::hmac;
 use serde_json::json;
+use std::net::TcpStream;
 use weirgate::control::notify::signature::standard;
 
 fn now_s() -> u64 {

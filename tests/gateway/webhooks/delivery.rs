@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::approvals::call;
+use crate::certificates::issue;
 use crate::kit::{Scrape, Served};
 use serde_json::json;
 use weirgate::policy::approval::{Party, Revoker, Selector};
@@ -229,4 +230,28 @@ fn a_receiver_that_hangs_holds_nobody_up_and_a_reload_takes_webhooks_over() {
     assert_eq!(list, json!([]));
     assert!(gateway.stop());
     drop(hangs);
+}
+
+#[test]
+fn a_receiver_over_tls_is_one_that_its_authority_vouches_for() {
+    let home = Home::new();
+    let [good, other] = ["good", "other"].map(|name| issue(&home.path(name), None));
+    let receiver = Receiver::secure(&good);
+    let hook = |ca: &std::path::Path| {
+        let url = format!("https://localhost:{}/hooks/x", receiver.upstream.address.port());
+        chat(&url, &format!("tls = {{ ca = \"{}\" }}", ca.display()))
+    };
+    configure(&home, &hook(&other.ca));
+    let (gateway, admin) = start(&home);
+    asked(&gateway, "ana", 1);
+    let error = eventually("a try in vain", PATIENCE, || {
+        let (_, list) = call(admin, "GET /api/v1/webhooks", "the-admin-token", None);
+        list[0]["last_error"]["text"].as_str().map(str::to_owned)
+    });
+    assert!(error.contains("certificate"), "{error}");
+    assert!(receiver.heard.lock().unwrap().is_empty());
+    configure(&home, &hook(&good.ca));
+    gateway.reload(home.load()).unwrap();
+    assert!(receiver.hears(1)[0].is_signed_by(KEY));
+    assert!(gateway.stop());
 }

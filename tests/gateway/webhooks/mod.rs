@@ -9,10 +9,11 @@ use crate::kit::upstream::Heard;
 use crate::kit::{Home, PATIENCE, Upstream, eventually};
 use serde_json::Value;
 use std::io::Write;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use weirgate::base::Secret;
+use weirgate::cli::cert::Made;
 use weirgate::control::notify::signature::verify_standard;
 use weirgate::gateway::Gateway;
 use weirgate::policy::approval::ApprovalId;
@@ -47,6 +48,9 @@ impl Notice {
     }
 }
 
+/// Keeps what was heard, and answers.
+type Hear = Box<dyn Fn(&Heard, &mut dyn Write) -> std::io::Result<()> + Send + Sync>;
+
 /// A receiver that keeps what it heard and answers with a status that can be changed; 0 hangs up.
 pub(super) struct Receiver {
     pub(super) upstream: Upstream,
@@ -56,10 +60,21 @@ pub(super) struct Receiver {
 
 impl Receiver {
     pub(super) fn new(status: u16) -> Self {
+        Self::over(status, |hear| Upstream::start(move |request, stream| hear(request, stream)))
+    }
+
+    /// The same over TLS.
+    pub(super) fn secure(made: &Made) -> Self {
+        Self::over(200, |hear| {
+            Upstream::secure(&made.cert, &made.key, move |request, stream| hear(request, stream))
+        })
+    }
+
+    fn over(status: u16, start: impl FnOnce(Hear) -> Upstream) -> Self {
         let heard = Arc::<Mutex<Vec<Notice>>>::default();
         let status = Arc::new(AtomicU16::new(status));
         let (hears, answers) = (Arc::clone(&heard), Arc::clone(&status));
-        let upstream = Upstream::start(move |request: &Heard, stream: &mut TcpStream| {
+        let upstream = start(Box::new(move |request: &Heard, stream: &mut dyn Write| {
             let (head, body) = (request.head.clone(), request.body.clone());
             let head = format!("{head}\r\n:path: {}", request.path);
             hears.lock().unwrap().push(Notice { head, body });
@@ -67,7 +82,7 @@ impl Receiver {
                 0 => Err(std::io::Error::other("hangs up")),
                 status => write!(stream, "HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n"),
             }
-        });
+        }));
         Self { upstream, heard, status }
     }
 

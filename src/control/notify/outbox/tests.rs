@@ -5,6 +5,13 @@ use crate::control::drain::Files;
 use crate::control::notify::frames::HEAD_LEN;
 use std::fs;
 
+/// In memory where there is such a place: most tests wait for the disk very often.
+fn folder() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    made.unwrap()
+}
+
 fn storage() -> Arc<dyn Storage> {
     Arc::new(Files)
 }
@@ -57,7 +64,7 @@ fn rounds() -> Vec<Vec<Note>> {
 
 #[test]
 fn everything_is_there_after_a_restart() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let outbox = open(dir.path());
     for round in rounds() {
         outbox.note(round, 0).unwrap();
@@ -85,13 +92,13 @@ fn everything_is_there_after_a_restart() {
 
 /// A file of all rounds, and what it says up to the end of each frame.
 fn stages() -> (Vec<u8>, Vec<(usize, Vec<String>)>) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let outbox = open(dir.path());
     let path = Frames::path(dir.path());
     let mut stages = vec![(fs::read(&path).unwrap().len(), state(&outbox))];
     for round in rounds() {
         let mut end = stages.last().unwrap().0;
-        let copy = tempfile::tempdir().unwrap();
+        let copy = folder();
         fs::copy(&path, Frames::path(copy.path())).unwrap();
         let one_by_one = open(copy.path());
         for note in &round {
@@ -111,7 +118,7 @@ fn a_file_that_is_cut_anywhere_has_what_came_before_and_goes_on() {
     let (bytes, stages) = stages();
     let first = stages[0].0;
     for len in 0..bytes.len() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = folder();
         fs::write(Frames::path(dir.path()), &bytes[..len]).unwrap();
         if len < first - HEAD_LEN as usize {
             assert!(matches!(Outbox::open(dir.path(), &storage()), Err(OutboxError::Header(_))));
@@ -133,7 +140,7 @@ fn a_bit_that_turned_is_found_at_every_byte() {
         for bit in [0u8, 5] {
             let mut turned = bytes.clone();
             turned[place] ^= 1 << bit;
-            let dir = tempfile::tempdir().unwrap();
+            let dir = folder();
             fs::write(Frames::path(dir.path()), &turned).unwrap();
             match Outbox::open(dir.path(), &storage()) {
                 Err(OutboxError::Header(_)) => assert!(place < 16),
@@ -163,7 +170,7 @@ fn a_disk_that_fails_changes_nothing_and_is_written_anew_when_it_is_well() {
             Files.write(to, direct, bytes, at)
         }
     }
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let disk = Arc::new(Failing::default());
     let storage: Arc<dyn Storage> = Arc::clone(&disk) as _;
     let outbox = Outbox::open(dir.path(), &storage).unwrap();
