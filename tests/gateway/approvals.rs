@@ -442,3 +442,24 @@ fn what_a_caller_had_approved_before_is_told_to_whom_may_see_it() {
     assert_eq!(call(admin, &line, &eve, None).0, 404);
     assert!(gateway.stop());
 }
+
+#[test]
+fn a_burst_of_questions_that_is_more_than_the_ring_holds_is_asked_and_recorded() {
+    let home = Home::new();
+    let (gateway, admin) = start(&home);
+    // Three times the ring of control.
+    let asked: Vec<_> = (0..96u8)
+        .map(|number| {
+            let session = Session::of(&gateway, u64::from(number));
+            let summary = format!("{number}:{}", "long ".repeat(6_500)).into();
+            let wanted = Ask { summary, ..ask(&format!("ana-{number}"), number) };
+            session.0.ask(wanted, session.1.clone());
+            session
+        })
+        .collect();
+    let pending = asked.iter().filter(|one| matches!(one.hears(), Verdict::Pending { .. })).count();
+    assert_eq!(pending, 96);
+    assert_eq!(Scrape::of(admin).sum("weirgate_approval_broken", &[]), 0.0);
+    assert!(gateway.stop());
+    home.verify(&home.data());
+}
