@@ -125,7 +125,12 @@ async fn callback(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    let unknown = || problem(StatusCode::NOT_FOUND, "not-found", "There is no such webhook.");
+    let unknown = || {
+        if admin.notifier.take("", false).is_ok() {
+            tracing::warn!("a callback for a webhook that there is not, or that takes none");
+        }
+        problem(StatusCode::NOT_FOUND, "not-found", "There is no such webhook.")
+    };
     let Some(hook) = admin.notifier.hook(&name) else { return unknown() };
     let takes = if hook.is_slack() { hook.signing().is_some() } else { !hook.keys().is_empty() };
     if !takes {

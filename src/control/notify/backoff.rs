@@ -59,8 +59,9 @@ fn http_date(text: &str) -> Option<u64> {
     let (day, rest) = rest.split_once(' ')?;
     let (month, rest) = rest.split_once(' ')?;
     let (year, time) = rest.split_once(' ')?;
-    let mut parts = time.split(':').map(|part| part.parse::<u64>().ok());
-    let (hour, minute, second) = (parts.next()??, parts.next()??, parts.next()??);
+    let mut parts = time.split(':');
+    let mut next = |max: u64| parts.next()?.parse::<u64>().ok().filter(|part| *part <= max);
+    let (hour, minute, second) = (next(23)?, next(59)?, next(60)?);
     let month = (1u64..).zip(MONTHS).find(|(_, name)| *name == month)?.0;
     let (day, year) = (day.parse::<u64>().ok()?, year.parse::<u64>().ok()?);
     if !(1970..=9999).contains(&year) || !(1..=31).contains(&day) {
@@ -130,7 +131,13 @@ mod tests {
         assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT", 800_000_000), seconds(0));
         assert_eq!(http_date("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
         assert_eq!(http_date("Tue, 29 Feb 2000 00:00:00 GMT"), Some(951_782_400));
-        for wrong in ["soon", "Sun, 06 Nov 1994 08:49:37", "Sun, 06 Nov 08:49:37 GMT", "\u{e9}"] {
+        for wrong in [
+            "soon",
+            "Sun, 06 Nov 1994 08:49:37",
+            "Sun, 06 Nov 08:49:37 GMT",
+            "\u{e9}",
+            "Sun, 06 Nov 1994 18446744073709551615:49:37 GMT",
+        ] {
             assert_eq!(retry_after(wrong, 0), None, "{wrong}");
         }
         assert_eq!(retry_after("99999999999999999999999", 0), None);

@@ -7,7 +7,7 @@
 //! | 12 | 4 | CRC32C of bytes 0..12 |
 //! | 16 | .. | frames, without gaps |
 //!
-//! A frame, as in the log of approvals:
+//! A frame, which is one of the log of approvals:
 //!
 //! | offset | size | what |
 //! |---|---|---|
@@ -20,6 +20,7 @@
 //! it are on the disk. What is not good at the end, without a mark behind it, was being written when
 //! the machine died, and is cut off at the next start; before a mark it is damage, and an error.
 
+use crate::control::approvals::{frame, promised, whole};
 use crate::control::drain::Storage;
 use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -204,32 +205,6 @@ fn header() -> [u8; HEADER_LEN as usize] {
     bytes
 }
 
-fn frame(into: &mut Vec<u8>, number: u64, body: &[u8]) -> io::Result<()> {
-    let len = u32::try_from(body.len()).ok().filter(|len| *len <= BODY_MAX);
-    let len = len.ok_or_else(|| io::Error::other("a note is too long"))?;
-    let (len, number) = (len.to_le_bytes(), number.to_le_bytes());
-    into.extend_from_slice(&len);
-    into.extend_from_slice(&crc(&len, &number, body).to_le_bytes());
-    into.extend_from_slice(&number);
-    into.extend_from_slice(body);
-    Ok(())
-}
-
-fn crc(len: &[u8], number: &[u8], body: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c_append(crc32c::crc32c(len), number), body)
-}
-
-/// The frame at the beginning of `bytes`: its number and its body.
-fn whole(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let (len, rest) = bytes.split_first_chunk::<4>()?;
-    let (stored, rest) = rest.split_first_chunk::<4>()?;
-    let (number, rest) = rest.split_first_chunk::<8>()?;
-    let body_len = u32::from_le_bytes(*len);
-    let body = rest.get(..usize::try_from(body_len).ok()?)?;
-    let good = body_len <= BODY_MAX && crc(len, number, body) == u32::from_le_bytes(*stored);
-    good.then(|| (u64::from_le_bytes(*number), body))
-}
-
 /// The bodies, where those end, and the number of what comes next.
 fn read(bytes: &[u8], path: &Path) -> Result<(Bodies, u64, u64), OutboxError> {
     let head = header();
@@ -256,26 +231,11 @@ fn read(bytes: &[u8], path: &Path) -> Result<(Bodies, u64, u64), OutboxError> {
     Ok((bodies, offset(at), number))
 }
 
-/// Whether a mark stands anywhere behind the frame that is not good, which should have had
-/// `number`: then that frame was on the disk.
-fn promised(bytes: &[u8], number: u64) -> bool {
-    let frames_max = u64::try_from(bytes.len()).unwrap_or(u64::MAX) / HEAD_LEN;
-    let marks = |bytes: &[u8; HEAD_LEN as usize]| {
-        whole(bytes).is_some_and(|(found, _)| {
-            found.checked_sub(number).is_some_and(|ahead| ahead <= frames_max)
-        })
-    };
-    // A mark has no body: its length is zero.
-    bytes.array_windows().any(|window| window.starts_with(&[0; 4]) && marks(window))
-}
-
 const NAME: &str = "outbox";
 const NEW: &str = "outbox.new";
 const VERSION: u32 = 1;
 const HEADER_LEN: u64 = 16;
 pub(super) const HEAD_LEN: u64 = 16;
-/// Longer than any note.
-const BODY_MAX: u32 = 4 << 20;
 /// Below it a file is not worth writing anew.
 const LONG_MIN: u64 = 4 << 20;
 /// How much of a file that is written anew is in memory at a time.
