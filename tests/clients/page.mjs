@@ -304,8 +304,17 @@ const cases = {
     const answer = call("ana", "/linked", {});
     const href = await (await pending(lea, "/linked")).getAttribute("href");
     const tom = await person("tom");
-    await tom.goto(`${site.admin}/approvals/${href.split("/").pop()}`);
+    // By a link that somebody else made up: it opens the request, and the vote that it has ready does not count.
+    const made = `vote=approve&h=ops&n=${"a".repeat(22)}&e=4000000000&s=${"b".repeat(43)}`;
+    await tom.goto(`${site.admin}/approvals/${href.split("/").pop()}?${made}`);
     await tom.locator(".pane h1", { hasText: "ana" }).waitFor();
+    await tom.getByText("You came here by a link to approve it.").waitFor();
+    await gone(answer);
+    expected = [[403, /\/approve$/]];
+    await tom.locator(".pane").getByRole("button", { name: "Approve" }).click();
+    await tom.locator(".toast.bad", { hasText: "link" }).waitFor();
+    await gone(answer);
+    // Without it the person decides as any.
     await tom.locator(".pane").getByRole("button", { name: "Approve" }).click();
     assert.equal((await answer).status, 200);
     // Signed out, it is over in this browser, and the gateway knows it no more.

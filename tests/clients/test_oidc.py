@@ -421,6 +421,31 @@ def test_id_tokens_tell_who_it_is_where_the_config_says_so(site):
     assert other.status_code == 401
 
 
+def test_a_reload_counts_from_the_next_request_on(site):
+    gateway = site.by_id
+    vera, kept = Browser(gateway).sign_in("vera"), gateway.config.read_text()
+    log = len(gateway.log.read_text())
+
+    def reload(text):
+        gateway.config.write_text(text)
+        gateway.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 10
+        while gateway.log.read_text()[log:].count("config taken over") < reload.count:
+            assert time.monotonic() < deadline, gateway.log.read_text()
+            time.sleep(0.05)
+        reload.count += 1
+
+    reload.count = 1
+    reload(kept.replace('viewers = ["security"]', 'viewers = ["others"]'))
+    assert vera.me().json()["viewer"] is False
+    assert vera.get("/api/v1/resources").status_code == 403
+    # What its session holds tells nothing any more, and it is over.
+    reload(kept.replace(', token = "id"', ""))
+    assert vera.me().status_code == 401
+    reload(kept)
+    assert vera.me().status_code == 401
+
+
 def test_answers_that_are_not_to_this_browsers_question_are_refused(site):
     gateway = site.gateway
 

@@ -67,7 +67,7 @@ impl Site {
         }
         for origin in headers.get_all(header::ORIGIN) {
             let origin = origin.to_str().ok().and_then(|text| Url::parse(text).ok());
-            if !origin.is_some_and(|origin| self.owns(&origin)) {
+            if !origin.is_some_and(|origin| self.owns(&origin, host)) {
                 return Err(Foreign::Origin);
             }
         }
@@ -88,9 +88,12 @@ impl Site {
         public == Some(true) || self.local(host).is_some()
     }
 
-    fn owns(&self, origin: &Url) -> bool {
+    /// Whether a page of `origin` is the surface's, for one that asks under `host`. A loopback
+    /// address is that of the browser's machine: its page asks under that very name or is another.
+    /// The public name is good also where a proxy puts a loopback one into `Host`.
+    fn owns(&self, origin: &Url, host: &str) -> bool {
         let public = self.public().is_some_and(|url| url.origin() == origin.origin());
-        public || origin.scheme() == "http" && self.is_local(origin)
+        public || self.local(host).is_some_and(|url| url.origin() == origin.origin())
     }
 
     /// `public_url`, where a cookie may go to it.
@@ -192,7 +195,6 @@ mod tests {
         };
         for (name, value) in [
             ("origin", "https://gw.example.com"),
-            ("origin", "http://127.0.0.1:9901"),
             ("sec-fetch-site", "same-origin"),
             ("sec-fetch-site", "none"),
         ] {
@@ -203,6 +205,7 @@ mod tests {
             ("origin", "http://gw.example.com"),
             ("origin", "https://gw.example.com:8443"),
             ("origin", "https://127.0.0.1:9901"),
+            ("origin", "http://127.0.0.1:9901"),
             ("origin", "http://localhost:3000"),
             ("origin", "null"),
             ("origin", ""),
@@ -214,6 +217,14 @@ mod tests {
         }
         assert_eq!(check("sec-fetch-site", "cross-site", true), Ok(()), "a link");
         assert_eq!(check("origin", "https://evil.example", true), Err(Foreign::Origin));
+        for (origin, good) in [
+            ("http://127.0.0.1:9901", true),
+            ("https://gw.example.com", true),
+            ("http://localhost:9901", false),
+        ] {
+            let local = headers(&[("host", "127.0.0.1:9901"), ("origin", origin)]);
+            assert_eq!(site.check(&local, false).is_ok(), good, "{origin}");
+        }
     }
 
     #[test]

@@ -29,6 +29,7 @@ mod tests;
 pub use change::Change;
 pub use desk::{Desk, Seen, Waiter};
 pub use log::LogError;
+pub(in crate::control) use log::{frame, promised, whole};
 pub use numbers::Reading;
 pub use owner::{Approvals, ROUND_MAX};
 

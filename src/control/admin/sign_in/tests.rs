@@ -5,6 +5,7 @@ use super::kit::person;
 use super::*;
 use crate::control::admin::{Insight, Sample, Shown, Verify, router};
 use crate::control::approvals::Desk;
+use crate::control::notify::Notifier;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -40,6 +41,7 @@ fn surface(verify: Box<Verify>, sign_in: SignIn, site: Site) -> Admin {
         metrics: Box::new(|_| ()),
         desk: Desk::closed(),
         insight: Insight::new("/nowhere".into(), 0, Sample::default),
+        notifier: Notifier::idle(),
         plan: Box::new(|_, _| Err("there is no database".to_owned())),
         site: Box::new(move || site.clone()),
         sign_in,

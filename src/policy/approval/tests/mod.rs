@@ -46,6 +46,7 @@ fn ask(who: &Party, what: u8) -> Ask {
         generation: 1,
         binding: [what; 32],
         fingerprint: [what; 32],
+        retry: None,
         summary: "delete from orders".into(),
         terms: terms(),
         asserted: Claims::default(),
@@ -70,5 +71,5 @@ fn yes(book: &Book, id: ApprovalId) -> Ballot {
 
 fn ballot(book: &Book, id: ApprovalId, approve: bool) -> Ballot {
     let digest = book.get(id).map(shown_digest).unwrap_or_default();
-    Ballot { approve, reason: None, digest }
+    Ballot { approve, reason: None, digest, via: None }
 }
