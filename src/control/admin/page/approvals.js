@@ -20,6 +20,8 @@ export function mount(root, place, app) {
   let open = null;
   let known = null;
   let timer = 0;
+  // Milliseconds of the last look: long lists are asked for less often.
+  let took = 0;
   const tabs = h("div", { class: "segments", role: "group", "aria-label": "Lists of approvals" });
   const list = h("div", { class: "list", "aria-label": "Requests" });
   const pane = h("section", { class: "pane", "aria-label": "The chosen request" });
@@ -39,11 +41,13 @@ export function mount(root, place, app) {
 
   async function load() {
     const wanted = shown;
+    const started = performance.now();
     try {
       const [pending, review, here] = await Promise.all([
         get(LISTS[0].path), get(LISTS[2].path),
         wanted === "pending" || wanted === "review" ? null : get(LISTS.find((one) => one.id === wanted).path),
       ]);
+      took = performance.now() - started;
       counts = { pending: pending.length, review: review.length };
       app.count(pending.length);
       told(pending);
@@ -105,8 +109,8 @@ export function mount(root, place, app) {
   }
 
   function soon() {
-    clearTimeout(timer);
-    timer = setTimeout(load, 120);
+    if (timer) return;
+    timer = setTimeout(() => { timer = 0; load(); }, Math.min(5000, Math.max(120, took * 5)));
   }
 
   return {

@@ -6,13 +6,13 @@ import { h, seen } from "./dom.js";
 // What masks leave in the place of a value.
 const MASKED = /\[(?:REDACTED|[A-Z][A-Z0-9_]{1,31}(?::[0-9A-Za-z+/=_-]{1,64})?)\]|(?<![/*])\*{4,}(?![/*])/g;
 
-// Pieces of a text with its masked values marked.
+// Pieces of a text with its masked values marked. A caller may write such a mark itself; the title says so.
 export function marked(text) {
   const pieces = [];
   let from = 0;
   for (const found of text.matchAll(MASKED)) {
     pieces.push(...seen(text.slice(from, found.index)));
-    pieces.push(h("mark", { title: "A masked value: what goes upstream is the original" }, found[0]));
+    pieces.push(h("mark", { title: "Reads like a masked value: if it is one, the original goes upstream" }, found[0]));
     from = found.index + found[0].length;
   }
   pieces.push(...seen(text.slice(from)));
