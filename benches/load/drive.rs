@@ -29,6 +29,8 @@ const READY_MAX: Duration = Duration::from_secs(10);
 pub(crate) struct Target {
     pub(crate) plain: SocketAddr,
     pub(crate) tls: SocketAddr,
+    /// Of a gateway.
+    pub(crate) admin: Option<SocketAddr>,
     /// echo, source, sink
     pub(crate) relays: Option<[SocketAddr; 3]>,
     pub(crate) answer: Rc<[u8]>,
@@ -51,6 +53,7 @@ impl Target {
         Self {
             plain,
             tls,
+            admin: None,
             relays,
             answer: Material::request(bearer, Kind::Answer).into(),
             stream: Material::request(bearer, Kind::Stream).into(),

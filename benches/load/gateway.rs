@@ -105,12 +105,13 @@ tls = {{ ca = "{ca}", server_name = "localhost" }}
         );
     }
     let process = site.start(args, counts, &text, &policy(full, relays))?;
-    let target = Target::new(
+    let mut target = Target::new(
         [plain, tls],
         relays.then_some([echo, source, sink]),
         &material.token,
         material,
     );
+    target.admin = Some(admin);
     Ok((process, target))
 }
 
@@ -135,6 +136,13 @@ fn policy(full: bool, relays: bool) -> String {
     } else {
         rule("agents-chat", "allow", "groups = [\"agents\"]", &here, record);
     }
+    rule(
+        "files-need-a-lead",
+        "require_approval",
+        "groups = [\"agents\"]",
+        "resource = [\"bench\"], method = [\"POST\"], path = [\"*/v1/files\"]",
+        "approval = { approvers = [\"leads\"] }",
+    );
     if relays {
         let what = "resource = [\"echo\", \"source\", \"sink\"]";
         rule("relays", "allow", "sub = [\"spiffe://bench.test/caller\"]", what, record);

@@ -65,7 +65,10 @@ pub(crate) fn spawn(load: &Load, tally: &Rc<Tally>) -> Outcome<JoinSet<io::Resul
                 tasks.spawn_local(bulk_up(Rc::clone(tally)));
             }
         }
-        Load::IdleKeepAlive { .. } | Load::IdleStream { .. } | Load::Count { .. } => {
+        Load::IdleKeepAlive { .. }
+        | Load::IdleStream { .. }
+        | Load::Count { .. }
+        | Load::Held { .. } => {
             return Err("this row is not timed".into());
         }
         Load::Pgbench { .. } | Load::Result { .. } => {

@@ -18,6 +18,7 @@ mod caller;
 mod counted;
 mod drive;
 mod gateway;
+mod held;
 mod idle;
 mod loops;
 mod material;
@@ -153,10 +154,10 @@ async fn run(stage: &Stage<'_>, report: &mut Report) -> Outcome<()> {
                 continue;
             }
             eprint!("\rload: {:<24} {:<28}", row.name, subject.label());
-            let measured = if row.load.is_idle() {
-                idle(stage, row, subject, report).await
-            } else {
-                count(stage, row, subject, report).await
+            let measured = match row.load {
+                Load::Held { .. } => held(stage, row, subject, report).await,
+                Load::Count { .. } => count(stage, row, subject, report).await,
+                _ => idle(stage, row, subject, report).await,
             };
             if let Err(error) = measured {
                 report.give_up(row, subject, error.to_string());
@@ -279,6 +280,20 @@ async fn idle(stage: &Stage<'_>, row: &Row, subject: Subject, report: &mut Repor
     Ok(())
 }
 
+/// A row of held requests: on a gateway that has nothing else to do.
+async fn held(stage: &Stage<'_>, row: &Row, subject: Subject, report: &mut Report) -> Outcome<()> {
+    let one = bring_up(stage, subject, None).await?;
+    let pid = one.pid().ok_or("no process")?;
+    let timing = stage.args.timing(2);
+    let work = held::cell(&row.load, &one.target, pid, stage.material, &timing);
+    let bound = timing.bound(2) + HELD_MAX;
+    let measured =
+        tokio::time::timeout(bound, work).await.map_err(|_| "it did not end in time")??;
+    report.version(subject, stage.args);
+    report.held(row, subject, measured);
+    Ok(())
+}
+
 /// An allocation row: on a gateway that counts, which no timed cell ever sees.
 async fn count(stage: &Stage<'_>, row: &Row, subject: Subject, report: &mut Report) -> Outcome<()> {
     let socket = stage.material.path(&format!("counts-{}-{}", row.name, subject.name()));
@@ -321,3 +336,6 @@ async fn bring_up(
     ready?;
     Ok(Live { subject, target, process })
 }
+
+/// What holding and approving may take beside the timed cells.
+const HELD_MAX: Duration = Duration::from_secs(300);

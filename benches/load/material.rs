@@ -23,6 +23,8 @@ use crate::Outcome;
 pub(crate) const EVENTS: usize = 200;
 /// Length of the request's and of the answer's body.
 pub(crate) const BODY_LEN: usize = 1_024;
+/// Length of the body of a request that is held.
+pub(crate) const BODY_HELD: usize = 4_096;
 /// What a mask must find in every answer and stream.
 pub(crate) const PERSONAL: &str = "jane.doe@example.com";
 /// The secret that every proxy puts in place of the caller's token.
@@ -34,6 +36,8 @@ pub(crate) const ISSUER: &str = "https://issuer.bench.test";
 pub(crate) struct Material {
     directory: tempfile::TempDir,
     pub(crate) token: String,
+    /// The token of a person who approves.
+    pub(crate) approver: String,
     pub(crate) answer: Arc<[u8]>,
     /// The whole stream, one HTTP chunk per event.
     pub(crate) events: Arc<[Vec<u8>]>,
@@ -96,12 +100,13 @@ impl Material {
                 PrivateKeyDer::from_pem_slice(server_key.serialize_pem().as_bytes())?,
             )?;
 
-        let (token, jwks) = token()?;
+        let ([token, approver], jwks) = tokens()?;
         fs::write(at("jwks.json"), jwks)?;
         write_private(&at("upstream.key"), UPSTREAM_KEY)?;
         Ok(Self {
             directory,
             token,
+            approver,
             answer: answer().into(),
             events: events().into(),
             caller_tls: Arc::new(unknown),
@@ -118,6 +123,21 @@ impl Material {
     /// One of the files.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// A request that waits for a person, unlike any other number's. `beats`: of a client that takes
+    /// signs of life.
+    pub(crate) fn held(&self, number: usize, beats: bool) -> Vec<u8> {
+        let head = format!("{{\"number\":\"{number}\",\"model\":\"gpt-4o-mini\",\"text\":\"");
+        let body = pad(&head, "\"}", BODY_HELD);
+        let agent = if beats { "curl/8.14.1" } else { "bench" };
+        format!(
+            "POST /bench/v1/files HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\
+             Content-Type: application/json\r\nUser-Agent: {agent}\r\nContent-Length: {}\r\n\r\n{body}",
+            self.token,
+            body.len()
+        )
+        .into_bytes()
     }
 
     /// The request bytes of a caller that shows `bearer`.
@@ -209,8 +229,9 @@ fn chunk(data: &str) -> Vec<u8> {
     format!("{:x}\r\n{data}\r\n", data.len()).into_bytes()
 }
 
-/// An Ed25519 access token (RFC 9068) that lives for a day, and the key set that verifies it.
-fn token() -> Outcome<(String, String)> {
+/// Ed25519 access tokens (RFC 9068) that live for a day, of the caller and of who approves, and the
+/// key set that verifies them.
+fn tokens() -> Outcome<([String; 2], String)> {
     let random = SystemRandom::new();
     let document =
         Ed25519KeyPair::generate_pkcs8(&random).map_err(|_| "no Ed25519 key could be made")?;
@@ -218,18 +239,25 @@ fn token() -> Outcome<(String, String)> {
         .map_err(|_| "the Ed25519 key that was made is not accepted")?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let header = serde_json::json!({"alg": "EdDSA", "typ": "at+jwt", "kid": "bench"});
-    let claims = serde_json::json!({
-        "iss": ISSUER, "sub": "agent-7", "aud": "weirgate", "client_id": "bench",
-        "iat": now - 5, "exp": now + 86_400, "jti": "bench-1", "groups": ["agents", "analysts"],
-    });
     let encode = |value: &serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let signed = format!("{}.{}", encode(&header), encode(&claims));
-    let signature = URL_SAFE_NO_PAD.encode(key.sign(signed.as_bytes()));
+    let token = |subject: &str, client: &str, groups: &[&str]| {
+        let claims = serde_json::json!({
+            "iss": ISSUER, "sub": subject, "aud": "weirgate", "client_id": client,
+            "iat": now - 5, "exp": now + 86_400, "jti": "bench-1", "groups": groups,
+        });
+        let signed = format!("{}.{}", encode(&header), encode(&claims));
+        let signature = URL_SAFE_NO_PAD.encode(key.sign(signed.as_bytes()));
+        format!("{signed}.{signature}")
+    };
+    let tokens = [
+        token("agent-7", "bench", &["agents", "analysts"]),
+        token("lea", "bench-page", &["leads"]),
+    ];
     let jwks = serde_json::json!({"keys": [{
         "kty": "OKP", "crv": "Ed25519", "kid": "bench", "use": "sig", "alg": "EdDSA",
         "x": URL_SAFE_NO_PAD.encode(key.public_key().as_ref()),
     }]});
-    Ok((format!("{signed}.{signature}"), jwks.to_string()))
+    Ok((tokens, jwks.to_string()))
 }
 
 /// Writes `name.crt`, `name.key` and both in one file as HAProxy wants it.

@@ -12,6 +12,7 @@ use crate::Outcome;
 use crate::allocations::{self, Allocated};
 use crate::args::Args;
 use crate::drive::Sample;
+use crate::held::{self, Held};
 use crate::idle::Growth;
 use crate::peers;
 use crate::postgres;
@@ -36,6 +37,7 @@ pub(crate) struct Report {
     order: Vec<Row>,
     cells: BTreeMap<(usize, Subject), BTreeMap<usize, Cell>>,
     allocated: Vec<(String, Subject, Allocated)>,
+    held: Vec<(String, Subject, Held)>,
     gone: BTreeSet<(String, Subject)>,
     versions: Vec<String>,
     notes: Vec<String>,
@@ -52,6 +54,7 @@ impl Report {
             order: Vec::new(),
             cells: BTreeMap::new(),
             allocated: Vec::new(),
+            held: Vec::new(),
             gone: BTreeSet::new(),
             versions: Vec::new(),
             notes: Vec::new(),
@@ -132,6 +135,11 @@ impl Report {
         self.allocated.push((row.name.clone(), subject, allocated));
     }
 
+    /// Adds what a row of held requests gave.
+    pub(crate) fn held(&mut self, row: &Row, subject: Subject, held: Held) {
+        self.held.push((row.name.clone(), subject, held));
+    }
+
     fn index(&mut self, row: &Row) -> usize {
         if let Some(index) = self.order.iter().position(|known| known.name == row.name) {
             return index;
@@ -176,6 +184,9 @@ impl Report {
         self.threads(text)?;
         if !self.allocated.is_empty() {
             allocations::table(text, &self.allocated)?;
+        }
+        if !self.held.is_empty() {
+            held::table(text, &self.held)?;
         }
         for note in &self.notes {
             writeln!(text, "- {note}")?;

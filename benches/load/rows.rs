@@ -23,6 +23,8 @@ pub(crate) enum Load {
     IdleStream { connections: usize },
     /// Allocations, not time or memory, of exchanges on so many connections at once.
     Count { exchange: Exchange, connections: usize },
+    /// Requests that wait for a person, with or without signs of life, and others beside them.
+    Held { count: usize, beats: bool },
     /// `pgbench -S`: each client reads one row by its key, and the next when that is there.
     Pgbench { mode: Mode, clients: usize },
     /// One answer of so many rows of 1,000 bytes, read and thrown away.
@@ -81,7 +83,7 @@ impl Load {
             Self::Pgbench { .. } => "us/tx",
             Self::IdleKeepAlive { .. } | Self::IdleStream { .. } => "bytes",
             Self::Count { .. } => "allocations",
-            Self::Closed { .. } | Self::Open { .. } => "us/request",
+            Self::Closed { .. } | Self::Open { .. } | Self::Held { .. } => "us/request",
         }
     }
 }
@@ -104,7 +106,7 @@ impl Row {
     pub(crate) fn runs(&self, subject: Subject) -> bool {
         match self.load {
             // Counted by an allocator of the gateway's own.
-            Load::Count { .. } => subject.is_gateway(),
+            Load::Count { .. } | Load::Held { .. } => subject.is_gateway(),
             _ if self.load.family() == Family::Postgres => {
                 matches!(subject, Subject::Direct | Subject::Pgbouncer) || subject.is_gateway()
             }
@@ -133,6 +135,7 @@ impl Load {
             | Self::Count { connections, .. } => connections,
             Self::Pgbench { clients, .. } => clients,
             Self::Result { .. } => 1,
+            Self::Held { count, .. } => count,
         }
     }
 
@@ -162,7 +165,7 @@ impl Load {
 
     /// Is time measured, not memory or allocations?
     pub(crate) fn is_timed(&self) -> bool {
-        !self.is_idle() && !matches!(self, Self::Count { .. })
+        !self.is_idle() && !matches!(self, Self::Count { .. } | Self::Held { .. })
     }
 
     /// Is memory measured, not time?
@@ -205,10 +208,14 @@ pub(crate) fn every(idle: usize) -> Vec<Row> {
     row("l4-down-2", Load::BulkDown { connections: 2 });
     row("l4-up-2", Load::BulkUp { connections: 2 });
     row("alloc-echo", Load::Count { exchange: Exchange::Echo, connections: 64 });
-    // Off by default: they need a server of PostgreSQL, and take as long as all others together.
+    // Off by default: those of PostgreSQL need a server, and take as long as all others together.
     let mut row = |name: String, load: Load| {
         rows.push(Row { name, load, tls: false, quick: false, default: false, target: false });
     };
+    // Minutes of work on a gateway of their own.
+    for (name, beats) in [("held-10000", false), ("held-10000-beats", true)] {
+        row(name.to_owned(), Load::Held { count: 10_000, beats });
+    }
     for mode in [Mode::Simple, Mode::Extended, Mode::Prepared] {
         for clients in [1, 8, 32] {
             row(format!("pgbench-{}-{clients}", mode.name()), Load::Pgbench { mode, clients });

@@ -48,6 +48,7 @@ ring_dir = "{ring}"
 
 [admin]
 address = "{admin}"
+issuer = "bench"
 
 [record]
 retain = {{ bytes = "{RETAIN}" }}
@@ -60,6 +61,13 @@ address_handshakes_burst = 1000000
 address_handshakes_per_s = 1000000
 upstream_connections_max = 8192
 idle_ms = 120000
+# The rows of held requests.
+connections_max = 16384
+held_max = 16384
+held_caller_max = 16384
+approvals_max = 16384
+approvals_caller_max = 16384
+hold_ms = 300000
 answer_idle_ms = 120000
 drain_ms = 1000
 

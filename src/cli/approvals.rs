@@ -69,6 +69,21 @@ pub enum Act {
         /// What was shown before.
         digest: Option<String>,
     },
+    /// The summary with nothing masked.
+    Reveal {
+        /// Of which.
+        id: String,
+    },
+    /// What the same caller had approved before.
+    Before {
+        /// Which request.
+        id: String,
+    },
+    /// What the database says that a statement would touch.
+    Estimate {
+        /// Of which request.
+        id: String,
+    },
     /// A review.
     Review {
         /// Of which.
@@ -180,6 +195,22 @@ impl Gateway {
                 let body = json!({ "reason": reason, "digest": digest });
                 let path = format!("approvals/{}/{word}", segment(id)?);
                 self.outcome(&self.call(Method::POST, &path, &[], Some(&body))?)
+            }
+            Act::Reveal { id } => {
+                let path = format!("approvals/{}/reveal", segment(id)?);
+                let seen = self.call(Method::POST, &path, &[], Some(&json!({})))?;
+                self.text(&seen, "original")
+            }
+            Act::Before { id } => {
+                let path = format!("approvals/{}/before", segment(id)?);
+                self.before(&self.call(Method::GET, &path, &[], None)?)
+            }
+            Act::Estimate { id } => {
+                let path = format!("approvals/{}/estimate", segment(id)?);
+                let found = self.call(Method::GET, &path, &[], None)?;
+                let rows = member(&found, "rows").as_f64().unwrap_or_default();
+                let plan = self.text(&found, "plan");
+                if self.json { plan } else { format!("about {rows} rows\n\n{plan}") }
             }
             Act::Review { id, reason } => {
                 let path = format!("approvals/{}/review", segment(id)?);
@@ -302,6 +333,33 @@ impl Gateway {
                 of("id"),
                 of("state"),
                 of("sub"),
+                of("resource")
+            );
+        }
+        text
+    }
+
+    /// One member of an answer, or all of it as JSON.
+    fn text(&self, answer: &Value, key: &str) -> String {
+        if self.json { format!("{answer}\n") } else { format!("{}\n", said(member(answer, key))) }
+    }
+
+    fn before(&self, list: &Value) -> String {
+        let rows = list.as_array().map(Vec::as_slice).unwrap_or_default();
+        if self.json {
+            return rows.iter().map(|row| format!("{row}\n")).collect();
+        }
+        let mut text =
+            format!("{:<32} {:<9} {:<24} {:<16} {}\n", "ID", "STATE", "ASKED", "RESOURCE", "WHAT");
+        for row in rows {
+            let of = |key| clean(member(row, key).as_str().unwrap_or_default()).replace('\n', " ");
+            let same = if member(row, "same_operation") == true { " [the same]" } else { "" };
+            let what: String = of("summary_head").chars().take(WHAT_MAX).collect();
+            text += &format!(
+                "{:<32} {:<9} {:<24} {:<16} {what}{same}\n",
+                of("id"),
+                of("state"),
+                of("requested_at"),
                 of("resource")
             );
         }

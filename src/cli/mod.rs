@@ -205,6 +205,15 @@ enum ApprovalsAct {
     #[command(after_help = "Example: weirgate approvals deny 3f0c... -c gateway.toml \
         --reason 'not on a Friday'\n\nExit 1 where the vote does not count.")]
     Deny(Cast),
+    /// Show the summary with nothing masked, where the rule lets your groups; it is written down.
+    #[command(after_help = "Example: weirgate approvals reveal 3f0c... -c gateway.toml")]
+    Reveal(OfOne),
+    /// Show what the same caller had approved before.
+    #[command(after_help = "Example: weirgate approvals before 3f0c... -c gateway.toml")]
+    Before(OfOne),
+    /// Show what the database says that a held statement would touch, where the rule asks for it.
+    #[command(after_help = "Example: weirgate approvals estimate 3f0c... -c gateway.toml")]
+    Estimate(OfOne),
     /// Mark what was done under break-glass as looked at, by somebody other than its caller.
     #[command(
         after_help = "Example: weirgate approvals review 3f0c... -c gateway.toml --reason fine"
@@ -218,6 +227,14 @@ enum ApprovalsAct {
         #[arg(long)]
         reason: Option<String>,
     },
+}
+
+#[derive(Debug, Args)]
+struct OfOne {
+    #[command(flatten)]
+    reach: Reach,
+    /// The request's id.
+    id: String,
 }
 
 #[derive(Debug, Args)]
@@ -609,6 +626,9 @@ fn run_approvals(act: ApprovalsAct) -> u8 {
         ApprovalsAct::Deny(Cast { reach, id, reason, digest }) => {
             (reach, Act::Vote { id, approve: false, reason, digest })
         }
+        ApprovalsAct::Reveal(OfOne { reach, id }) => (reach, Act::Reveal { id }),
+        ApprovalsAct::Before(OfOne { reach, id }) => (reach, Act::Before { id }),
+        ApprovalsAct::Estimate(OfOne { reach, id }) => (reach, Act::Estimate { id }),
         ApprovalsAct::Review { reach, id, reason } => (reach, Act::Review { id, reason }),
     };
     approvals::run(&reach.into(), &act, &System, &mut io::stdout(), &mut io::stderr())

@@ -12,6 +12,7 @@
 //! make a browser act here; and nothing that a `GET` asks for changes anything.
 
 mod approvals;
+mod estimate;
 mod openapi;
 mod view;
 
@@ -25,6 +26,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+pub use estimate::Plan;
 use ring::digest;
 use serde_json::{Value, json};
 use std::io;
@@ -71,6 +73,8 @@ pub struct Admin {
     pub metrics: Box<dyn Fn(&mut Text) + Send + Sync>,
     /// Where approvals are decided.
     pub desk: Desk,
+    /// Has a database plan a statement.
+    pub plan: Box<Plan>,
 }
 
 /// The routes.
@@ -250,6 +254,7 @@ mod tests {
             resources: Box::new(|| json!([{"name": "openai"}])),
             metrics: Box::new(|text| text.single("more", "counter", "More.", 1)),
             desk: Desk::closed(),
+            plan: Box::new(|_, _| Err("there is no database".to_owned())),
         }
     }
 

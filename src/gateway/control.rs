@@ -3,7 +3,7 @@
 use super::keys::Jwks;
 use super::relations::Keeper;
 use super::stamps::Stamps;
-use super::{Live, StartError, compile, metrics};
+use super::{Live, StartError, compile, estimate, metrics};
 use crate::config::{Config, KeySource};
 use crate::control::admin::{self, Access, Admin};
 use crate::control::dns::Dns;
@@ -244,7 +244,7 @@ fn publish_addresses(live: &Live, dns: &Dns) {
 }
 
 fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>) -> Admin {
-    let [seen, shown, counted, asked, opened] = std::array::from_fn(|_| Arc::clone(live));
+    let [seen, shown, counted, asked, opened, planned] = std::array::from_fn(|_| Arc::clone(live));
     let (key_state, verify_keys) = (Arc::clone(keys), Arc::clone(keys));
     Admin {
         token: Box::new(move || opened.admin_token()),
@@ -269,6 +269,7 @@ fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>) -> Admin {
         }),
         metrics: Box::new(move |text| metrics::samples(&counted, text)),
         desk: live.desk.clone(),
+        plan: Box::new(move |ask, statement| estimate::plan(&planned, ask, statement)),
     }
 }
 

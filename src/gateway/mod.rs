@@ -6,6 +6,7 @@
 mod approving;
 mod compile;
 mod control;
+mod estimate;
 mod keys;
 mod metrics;
 mod relations;
@@ -29,6 +30,7 @@ use crate::session::relations::Relations;
 use crate::session::{Counts, Snapshot};
 use approving::Bridge;
 use control::Control;
+pub use estimate::database_target;
 pub use relations::known_relations;
 use rustls::ServerConfig;
 use sessions::Recipe;

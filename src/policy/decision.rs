@@ -148,6 +148,7 @@ impl Need {
     ///
     /// # Errors
     /// Itself, when the use is for something else.
+    #[expect(clippy::result_large_err, reason = "the need is what was passed in")]
     pub fn grant(self, spent: &Use, binding: &[u8; 32], rule: &str) -> Result<Grant, Self> {
         match spent.covers(binding, rule) {
             true => Ok(Grant::new(self.rule, self.resource, self.obligations)),

@@ -15,6 +15,7 @@ pub struct Hold {
     /// The first rule that asks, in compiled order.
     pub(super) rule: RuleId,
     approvers: u64,
+    reveal: u64,
     count: u32,
     distinct_groups: bool,
     wait_ns: u64,
@@ -23,6 +24,7 @@ pub struct Hold {
     scope: Scope,
     reason: bool,
     break_glass: bool,
+    estimate: bool,
 }
 
 impl Hold {
@@ -47,6 +49,7 @@ impl Hold {
     /// Adds those of one more rule; `false` when nobody could approve for both.
     pub(super) fn unite(&mut self, other: &Self) -> bool {
         self.approvers &= other.approvers;
+        self.reveal &= other.reveal;
         self.count = self.count.max(other.count);
         self.distinct_groups |= other.distinct_groups;
         self.wait_ns = self.wait_ns.min(other.wait_ns);
@@ -54,6 +57,7 @@ impl Hold {
         self.uses = self.uses.min(other.uses);
         self.scope = narrower(self.scope, other.scope);
         self.reason |= other.reason;
+        self.estimate &= other.estimate;
         let groups = self.approvers.count_ones();
         self.approvers != 0 && (!self.distinct_groups || groups >= self.count)
     }
@@ -81,7 +85,7 @@ impl Approvers {
     pub(super) fn of(rules: &[RuleSpec]) -> Result<Self, RuleFault> {
         let groups = rules.iter().filter_map(|rule| rule.then.approval.as_ref());
         let mut names: Vec<Box<str>> =
-            groups.flat_map(|terms| terms.approvers.iter().cloned()).collect();
+            groups.flat_map(|terms| terms.approvers.iter().chain(&terms.reveal).cloned()).collect();
         names.sort();
         names.dedup();
         if names.len() > APPROVER_GROUPS_MAX {
@@ -93,10 +97,13 @@ impl Approvers {
     /// The terms of a rule with their groups as bits.
     pub(super) fn hold(&self, rule: RuleId, terms: &Terms) -> Hold {
         let bit = |name: &str| self.names.binary_search_by(|one| (**one).cmp(name)).ok();
-        let bits = terms.approvers.iter().filter_map(|name| bit(name));
+        let bits = |groups: &[Box<str>]| {
+            groups.iter().filter_map(|name| bit(name)).fold(0, |all, bit| all | 1 << bit)
+        };
         Hold {
             rule,
-            approvers: bits.fold(0, |all, bit| all | 1 << bit),
+            approvers: bits(&terms.approvers),
+            reveal: bits(&terms.reveal),
             count: terms.count,
             distinct_groups: terms.distinct_groups,
             wait_ns: terms.wait_ns,
@@ -105,15 +112,19 @@ impl Approvers {
             scope: terms.scope,
             reason: terms.reason,
             break_glass: terms.break_glass,
+            estimate: terms.estimate,
         }
     }
 
     /// And back.
     pub(super) fn terms(&self, hold: &Hold) -> Terms {
-        let named = self.names.iter().enumerate();
-        let named = named.filter(|(bit, _)| hold.approvers >> bit & 1 == 1);
+        let named = |bits: u64| {
+            let named = self.names.iter().enumerate();
+            named.filter(move |(bit, _)| bits >> bit & 1 == 1).map(|(_, name)| name.clone())
+        };
         Terms {
-            approvers: named.map(|(_, name)| name.clone()).collect(),
+            approvers: named(hold.approvers).collect(),
+            reveal: named(hold.reveal).collect(),
             count: hold.count,
             distinct_groups: hold.distinct_groups,
             wait_ns: hold.wait_ns,
@@ -122,6 +133,7 @@ impl Approvers {
             scope: hold.scope,
             reason: hold.reason,
             break_glass: hold.break_glass,
+            estimate: hold.estimate,
         }
     }
 }
@@ -173,6 +185,8 @@ mod tests {
             scope: Scope::Resource,
             reason: false,
             break_glass: false,
+            reveal: [].into(),
+            estimate: false,
         }
     }
 
@@ -239,8 +253,20 @@ mod tests {
 
     #[test]
     fn the_strictest_terms_of_all_rules_count_and_none_is_left_out() {
-        let one = Terms { count: 2, wait_ns: 5, ..terms(&["dba", "lead"]) };
-        let other = Terms { uses: 1, scope: Scope::Exact, reason: true, ..terms(&["sec", "dba"]) };
+        let reveal = |groups: [&str; 2]| groups.map(Into::into).into();
+        let one = Terms {
+            count: 2,
+            wait_ns: 5,
+            reveal: reveal(["eyes", "lead"]),
+            ..terms(&["dba", "lead"])
+        };
+        let other = Terms {
+            uses: 1,
+            scope: Scope::Exact,
+            reason: true,
+            reveal: reveal(["dba", "eyes"]),
+            ..terms(&["sec", "dba"])
+        };
         let rules = [asks("a", one, What::default()), asks("b", other, What::default())];
         let hold = said(&rules, Attr::Absent, &[]).unwrap().approval.unwrap();
         let table = Table::compile(rules.to_vec(), 1, 1).unwrap();
@@ -250,6 +276,7 @@ mod tests {
             uses: 1,
             scope: Scope::Exact,
             reason: true,
+            reveal: ["eyes".into()].into(),
             ..terms(&["dba"])
         };
         assert_eq!((table.terms(&hold), table.rule_name(hold.rule())), (expected, "a"));

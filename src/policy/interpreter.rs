@@ -57,6 +57,8 @@ fn both(one: &Terms, other: &Terms) -> Result<Terms, DenialKind> {
         scope,
         reason: one.reason || other.reason,
         break_glass: one.break_glass,
+        estimate: one.estimate && other.estimate,
+        reveal: one.reveal.iter().filter(|group| other.reveal.contains(group)).cloned().collect(),
     };
     let few = terms.distinct_groups && (terms.approvers.len() as u32) < terms.count;
     match terms.approvers.is_empty() || few {
@@ -438,7 +440,10 @@ fn random_terms(dice: &mut Dice) -> Terms {
         scope: scopes.get(dice.below(4)).copied().unwrap_or(Scope::Exact),
         reason: dice.one_in(3),
         break_glass: dice.one_in(4),
+        estimate: dice.one_in(2),
+        reveal: (0..2).map(|_| dice.pick(APPROVERS).into()).collect(),
     };
+    terms.reveal = std::collections::BTreeSet::from_iter(terms.reveal).into_iter().collect();
     terms.approvers = std::collections::BTreeSet::from_iter(terms.approvers).into_iter().collect();
     terms.distinct_groups &= terms.approvers.len() > 1;
     terms

@@ -114,7 +114,9 @@ fn feed_approval(terms: &Terms, mut feed: impl FnMut(&[u8])) {
         .iter()
         .for_each(|number| feed(&number.to_le_bytes()));
     feed(terms.scope.label().as_bytes());
-    feed(&[terms.distinct_groups, terms.reason, terms.break_glass].map(u8::from));
+    let Terms { distinct_groups, reason, break_glass, estimate, .. } = *terms;
+    feed(&[distinct_groups, reason, break_glass, estimate].map(u8::from));
+    terms.reveal.iter().for_each(|group| feed(group.as_bytes()));
 }
 
 /// Tag of `where = "missing"`, far behind those of the lists of patterns.

@@ -5,9 +5,12 @@ use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, mpsc};
+use weirgate::base::Secret;
 use weirgate::control::approvals::{Desk, Waiter};
 use weirgate::gateway::Gateway;
-use weirgate::policy::approval::{ApprovalId, Ask, Claims, Party, Scope, Terms, Verdict};
+use weirgate::policy::approval::{
+    ApprovalId, Ask, Claims, Originals, Party, Scope, Terms, Verdict,
+};
 
 const SECOND: u64 = 1_000_000_000;
 const ISSUER: &str = "https://issuer.test.invalid";
@@ -51,10 +54,13 @@ fn ask(sub: &str, what: u8) -> Ask {
             scope: Scope::Exact,
             reason: true,
             break_glass: false,
+            reveal: [].into(),
+            estimate: false,
         },
         asserted: Claims { node: Some("tools".into()), ..Claims::default() },
         reason: None,
         exchange: "x".into(),
+        originals: Originals::default(),
     }
 }
 
@@ -339,4 +345,116 @@ fn a_damaged_log_keeps_the_gateway_from_starting_and_says_what_to_do() {
     assert!(error.contains("damaged at byte 32") && error.contains("move it away"), "{error}");
     std::fs::remove_file(&log).unwrap();
     assert!(home.start().stop());
+}
+
+#[test]
+fn originals_are_seen_by_whom_the_rule_names_and_lists_are_short() {
+    let home = Home::new();
+    let (gateway, admin) = start(&home);
+    let session = Session::of(&gateway, 1);
+    let mut wanted = ask("ana", 1);
+    wanted.terms.reveal = ["eyes".into()].into();
+    wanted.summary = format!("POST /pay\n{{\"to\":\"[EMAIL]\"}}{}", "\u{e9}".repeat(400)).into();
+    let original = Secret::new(b"POST /pay\n{\"to\":\"bob@example.com\"}".to_vec());
+    wanted.originals.summary = Some(original);
+    let id = session.asks(&wanted);
+    let one = format!("/api/v1/approvals/{id}");
+    let (eve, dora) = (home.token("eve", &["eyes"]), home.token("dora", &["dba"]));
+    let (_, list) = call(admin, "GET /api/v1/approvals", &dora, None);
+    let cut = list[0]["summary"].as_str().unwrap();
+    assert!(cut.len() <= 512 && wanted.summary.starts_with(cut), "{cut}");
+    assert_eq!((&list[0]["summary_cut"], &list[0]["digest"]), (&json!(true), &Value::Null));
+    let (_, shown) = call(admin, &format!("GET {one}"), &eve, None);
+    assert_eq!(
+        (shown["summary"].as_str(), &shown["revealable"]),
+        (Some(&*wanted.summary), &json!(true))
+    );
+    let reveal = format!("POST {one}/reveal");
+    for (token, status, kind) in [
+        (dora.clone(), 403, "not-a-revealer"),
+        (home.token("ana", &["eyes"]), 403, "own-request"),
+        (home.token("sid", &["security"]), 403, "not-a-revealer"),
+        (home.token("zoe", &[]), 404, "unknown"),
+        ("the-admin-token".to_owned(), 403, "not-a-person"),
+    ] {
+        let (found, problem) = call(admin, &reveal, &token, Some(&json!({})));
+        assert_eq!(found, status, "{kind}: {problem}");
+        assert!(problem["type"].as_str().unwrap().ends_with(kind), "{problem}");
+    }
+    assert_eq!(call(admin, &format!("GET {one}/reveal"), &eve, None).0, 405, "a link");
+    let (status, seen) = call(admin, &reveal, &eve, Some(&json!({})));
+    assert_eq!(
+        (status, seen["original"].as_str()),
+        (200, Some("POST /pay\n{\"to\":\"bob@example.com\"}"))
+    );
+    let (_, shown) = call(admin, &format!("GET {one}"), &dora, None);
+    assert_eq!(shown["looks"][0]["sub"], "eve");
+    // It says what is shown: who looked is no part of that.
+    let yes = json!({ "reason": "x", "digest": shown["digest"] });
+    assert_eq!(call(admin, &format!("POST {one}/approve"), &dora, Some(&yes)).0, 200);
+    assert_eq!(call(admin, &reveal, &eve, Some(&json!({}))).0, 410, "it is decided");
+    assert!(gateway.stop());
+    let entries = home.show(&home.data(), &id.to_string());
+    let looked = entries.iter().filter(|entry| entry["fields"]["note"] == "revealed").count();
+    assert_eq!(looked, 1, "{entries:#?}");
+    assert!(!entries.iter().any(|entry| entry.to_string().contains("bob@example.com")));
+    let log = std::fs::read(home.data().join("approvals/log")).unwrap();
+    assert!(!String::from_utf8_lossy(&log).contains("bob@example.com"));
+}
+
+#[test]
+fn what_a_caller_had_approved_before_is_told_to_whom_may_see_it() {
+    let home = Home::new();
+    let (gateway, admin) = start(&home);
+    let session = Session::of(&gateway, 1);
+    let dora = home.token("dora", &["dba"]);
+    let approve = |what: &Ask| {
+        let id = session.asks(what);
+        let (_, shown) = call(admin, &format!("GET /api/v1/approvals/{id}"), &dora, None);
+        let yes = json!({ "reason": "x", "digest": shown["digest"] });
+        assert_eq!(
+            call(admin, &format!("POST /api/v1/approvals/{id}/approve"), &dora, Some(&yes)).0,
+            200
+        );
+        assert_eq!(session.hears(), Verdict::Approved { id });
+        id
+    };
+    let (first, other) = (approve(&ask("ana", 1)), approve(&ask("ana", 2)));
+    assert!(matches!(session.spends(first, &ask("ana", 1)), Verdict::Spent(_)));
+    approve(&ask("bob", 1));
+    session.asks(&ask("ana", 3));
+    let again = session.asks(&ask("ana", 1));
+    let line = format!("GET /api/v1/approvals/{again}/before");
+    let (status, before) = call(admin, &line, &dora, None);
+    let ids: Vec<_> = before.as_array().unwrap().iter().map(|one| one["id"].clone()).collect();
+    assert_eq!((status, ids), (200, vec![json!(other.to_string()), json!(first.to_string())]));
+    assert_eq!(
+        (&before[0]["same_operation"], &before[1]["same_operation"]),
+        (&json!(false), &json!(true))
+    );
+    assert_eq!((&before[1]["votes"][0]["sub"], &before[1]["used"]), (&json!("dora"), &json!(1)));
+    let eve = home.token("eve", &["readers"]);
+    assert_eq!(call(admin, &line, &eve, None).0, 404);
+    assert!(gateway.stop());
+}
+
+#[test]
+fn a_burst_of_questions_that_is_more_than_the_ring_holds_is_asked_and_recorded() {
+    let home = Home::new();
+    let (gateway, admin) = start(&home);
+    // Three times the ring of control.
+    let asked: Vec<_> = (0..96u8)
+        .map(|number| {
+            let session = Session::of(&gateway, u64::from(number));
+            let summary = format!("{number}:{}", "long ".repeat(6_500)).into();
+            let wanted = Ask { summary, ..ask(&format!("ana-{number}"), number) };
+            session.0.ask(wanted, session.1.clone());
+            session
+        })
+        .collect();
+    let pending = asked.iter().filter(|one| matches!(one.hears(), Verdict::Pending { .. })).count();
+    assert_eq!(pending, 96);
+    assert_eq!(Scrape::of(admin).sum("weirgate_approval_broken", &[]), 0.0);
+    assert!(gateway.stop());
+    home.verify(&home.data());
 }

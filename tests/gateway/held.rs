@@ -253,3 +253,47 @@ fn terms_that_change_while_it_waits_are_asked_anew_and_the_caller_waits_on() {
     eventually("nobody waits", PATIENCE, || (gateway.desk().reading().waiters == 0).then_some(()));
     assert!(gateway.stop());
 }
+
+#[test]
+fn what_masks_take_out_is_revealed_to_whom_the_rule_names_and_kept_nowhere() {
+    let site = Site::new("uses = 1");
+    let masked = "[[rule]]\nid = \"pays\"\neffect = \"require_approval\"\n\
+        who = { groups = [\"readers\"] }\nwhat = { resource = [\"masked\"], method = [\"POST\"] }\n\
+        then = { approval = { approvers = [\"leads\"], reveal = [\"eyes\"] } }\n";
+    site.home.write("policy.toml", &format!("{POLICY}\n{masked}"));
+    let gateway = site.home.start();
+    let mut caller = Caller::open(gateway.address("api").unwrap()).unwrap();
+    let body = br#"{"to":"bob.original@example.com"}"#;
+    let sent = Some(("application/json", body.as_slice()));
+    caller.send("POST", "/masked/pay", &site.home.reader("ana"), sent).unwrap();
+    let pending = site.pending(&gateway, 1).remove(0);
+    assert!(pending.ask.summary.contains("[EMAIL]"), "{}", pending.ask.summary);
+    let eve = Party {
+        iss: "https://idp.test.invalid".into(),
+        sub: "eve".into(),
+        client_id: None,
+        actors: [].into(),
+        groups: ["eyes".into()].into(),
+    };
+    let original = site.people.block_on(gateway.desk().reveal(pending.id, eve)).unwrap();
+    let original = String::from_utf8(original.expose().to_vec()).unwrap();
+    assert!(original.starts_with("POST /pay\n") && original.contains("bob.original@example.com"));
+    site.vote(&gateway, &pending, true);
+    assert_eq!(caller.answer().unwrap().status, 200);
+    let heard = site.heard.lock().unwrap().clone();
+    assert_eq!(heard[0].1, body, "what goes is what came");
+    assert!(gateway.stop());
+    let (mut folders, mut files) = (vec![site.home.data()], 0);
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|one| one.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            files += 1;
+            let bytes = std::fs::read(&path).unwrap();
+            assert!(memchr::memmem::find(&bytes, b"bob.original").is_none(), "{}", path.display());
+        }
+    }
+    assert!(files > 2, "log and segments");
+}

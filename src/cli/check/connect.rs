@@ -10,16 +10,14 @@ use super::print_one;
 use crate::base::{CredentialId, MaskId, MaskSet, ResourceId};
 use crate::cli::mask::{identifier, literal};
 use crate::config::{Config, CredentialKind, Diagnostic, MaskSettings, Place, Resource, Source};
-use crate::control::database::{Answer, Database, DatabaseError, Target, Times};
+use crate::control::database::{Answer, Database, DatabaseError, Times};
 use crate::credential::OperatorLogin;
-use crate::gateway::known_relations;
+use crate::gateway::{database_target, known_relations};
 use crate::mask::{ColumnName, MaskSpec, Plan};
 use crate::policy::{Effect, RuleSpec};
-use crate::runtime::{Opening, upstream_tls};
 use crate::session::postgres::{CatalogQuery, Found};
 use crate::session::relations::Relations;
 use crate::wire::postgres::Cells;
-use rustls_pki_types::ServerName;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -102,7 +100,7 @@ impl Check<'_> {
                 "`serve` would refuse every caller of it",
             )
         };
-        let target = match target(resource, self.source) {
+        let target = match database_target(resource, self.source) {
             Ok(target) => target,
             Err(error) => return Ok(Err(failed(&secret.place, &error))),
         };
@@ -256,31 +254,6 @@ impl Check<'_> {
 fn meets(rule: &RuleSpec, id: ResourceId) -> bool {
     let about = rule.what.resource.as_ref().is_none_or(|list| list.contains(&id));
     rule.effect == Effect::Allow && about && !rule.what.names_http()
-}
-
-/// Where the resource is, as the gateway connects to it.
-fn target(resource: &Resource, source: &dyn Source) -> Result<Target, String> {
-    let tls = match &resource.tls {
-        None => None,
-        Some(tls) => {
-            let read = |path: &std::path::PathBuf| {
-                source.read(path).map_err(|error| format!("{}: {error}", path.display()))
-            };
-            let ca = tls.ca.as_ref().map(read).transpose()?;
-            let config = upstream_tls(ca.as_deref(), Opening::Postgres)
-                .map_err(|error| error.to_string())?;
-            let name =
-                ServerName::try_from(tls.server_name.clone()).map_err(|error| error.to_string())?;
-            Some((config, name))
-        }
-    };
-    Ok(Target {
-        host: resource.upstream.host.clone(),
-        port: resource.upstream.port,
-        database: resource.database.clone(),
-        tls,
-        auth: resource.auth,
-    })
 }
 
 /// What the catalog says of a mask's columns.

@@ -14,6 +14,7 @@ pub(super) fn approval(mut table: Section<'_>, report: &mut Report) -> Option<Te
         table.missing("approvers", report);
     }
     let approvers = table.texts("approvers", report);
+    let reveal = if table.has("reveal") { table.texts("reveal", report) } else { Some(Vec::new()) };
     let scopes = Scope::ALL.map(|scope| (scope.label(), scope));
     let count = number(&mut table, "count", u64::from(COUNT_MAX), report);
     let uses = number(&mut table, "uses", u64::from(USES_MAX), report);
@@ -23,8 +24,9 @@ pub(super) fn approval(mut table: Section<'_>, report: &mut Report) -> Option<Te
     };
     let wait_ns = duration(&mut table, "wait", report);
     let ttl_ns = duration(&mut table, "ttl", report);
-    let [distinct_groups, reason, break_glass] = ["distinct_groups", "reason", "break_glass"]
-        .map(|key| table.flag(key, report).unwrap_or(false));
+    let [distinct_groups, reason, break_glass, estimate] =
+        ["distinct_groups", "reason", "break_glass", "estimate"]
+            .map(|key| table.flag(key, report).unwrap_or(false));
     table.finish(report);
     Some(Terms {
         approvers: approvers?.iter().map(|text| text.text.into()).collect(),
@@ -36,6 +38,8 @@ pub(super) fn approval(mut table: Section<'_>, report: &mut Report) -> Option<Te
         scope: scope?,
         reason,
         break_glass,
+        estimate,
+        reveal: reveal?.iter().map(|text| text.text.into()).collect(),
     })
 }
 

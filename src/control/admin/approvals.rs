@@ -1,6 +1,6 @@
 //! `/api/v1/approvals` and `/api/v1/grants`.
 
-use super::{Access, Admin, problem, view};
+use super::{Access, Admin, estimate, problem, view};
 use crate::policy::approval::{
     ActFault, ApprovalId, Ballot, Party, Request, Revoker, Selector, State as Stands, hex32,
 };
@@ -24,6 +24,9 @@ pub(super) fn routes() -> Router<Arc<Admin>> {
         .route("/api/v1/approvals/{id}/approve", post(approve))
         .route("/api/v1/approvals/{id}/deny", post(deny))
         .route("/api/v1/approvals/{id}/review", post(review))
+        .route("/api/v1/approvals/{id}/reveal", post(reveal))
+        .route("/api/v1/approvals/{id}/before", get(before))
+        .route("/api/v1/approvals/{id}/estimate", get(estimate::estimate))
         .route("/api/v1/grants", get(grants))
         .route("/api/v1/grants/revoke", post(revoke))
         .layer(DefaultBodyLimit::max(BODY_MAX))
@@ -46,6 +49,11 @@ struct Said {
     reason: Option<Box<str>>,
     digest: Option<String>,
 }
+
+/// An object without members.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
 
 /// What is taken back: one of the four.
 #[derive(Debug, Deserialize)]
@@ -100,7 +108,7 @@ async fn listed(
 ) -> Response {
     let found = admin.desk.list(move |one| takes(one) && sees(&access, one)).await;
     match found {
-        Ok(found) => Json(found.iter().map(view::request).collect::<Value>()).into_response(),
+        Ok(found) => Json(found.iter().map(view::brief).collect::<Value>()).into_response(),
         Err(fault) => refused(fault),
     }
 }
@@ -111,10 +119,71 @@ async fn show(
     Path(id): Path<String>,
 ) -> Response {
     let Some(id) = ApprovalId::parse(&id) else { return refused(ActFault::Unknown) };
-    match admin.desk.show(id).await {
-        Ok(found) if sees(&access, &found) => Json(view::request(&found)).into_response(),
+    match admin.desk.see(id).await {
+        Ok(found) if sees(&access, &found.request) => Json(view::whole(&found)).into_response(),
         Ok(_) => refused(ActFault::Unknown),
         Err(fault) => refused(fault),
+    }
+}
+
+/// What the same caller had approved before, on any resource, as far as whoever asks sees it.
+async fn before(
+    State(admin): Shared,
+    Extension(access): Extension<Access>,
+    Path(id): Path<String>,
+) -> Response {
+    let Some(id) = ApprovalId::parse(&id) else { return refused(ActFault::Unknown) };
+    let one = match admin.desk.show(id).await {
+        Ok(found) if sees(&access, &found) => found,
+        Ok(_) => return refused(ActFault::Unknown),
+        Err(fault) => return refused(fault),
+    };
+    let (who, asked_ns) = (one.ask.who.clone(), one.requested_ns);
+    let takes = move |other: &Request| {
+        other.ask.who.is_same_caller(&who)
+            && other.id != id
+            && other.requested_ns <= asked_ns
+            && other.approvals().next().is_some()
+            && sees(&access, other)
+    };
+    match admin.desk.list(takes).await {
+        Ok(found) => {
+            let found = found.iter().take(BEFORE_MAX);
+            Json(found.map(|other| view::before(other, &one)).collect::<Value>()).into_response()
+        }
+        Err(fault) => refused(fault),
+    }
+}
+
+/// A person sees what the masks took out; it is a `POST`, since that it was seen is written down.
+async fn reveal(
+    State(admin): Shared,
+    Extension(access): Extension<Access>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let said = person(&access).and_then(|one| Ok((one, read::<Nothing>(&headers, &body)?)));
+    let person = match said {
+        Ok((person, Nothing {})) => person,
+        Err(answer) => return *answer,
+    };
+    let Some(id) = ApprovalId::parse(&id) else { return refused(ActFault::Unknown) };
+    match admin.desk.show(id).await {
+        Ok(found) if sees(&access, &found) => {}
+        Ok(_) => return refused(ActFault::Unknown),
+        Err(fault) => return refused(fault),
+    }
+    match admin.desk.reveal(id, person).await {
+        Ok(original) => {
+            tracing::info!(approval = %id, "originals were revealed to a person");
+            let text = String::from_utf8_lossy(original.expose());
+            Json(json!({ "original": text })).into_response()
+        }
+        Err(fault) => {
+            tracing::warn!(approval = %id, refused = fault.label(), "a reveal was refused");
+            refused(fault)
+        }
     }
 }
 
@@ -222,13 +291,15 @@ async fn revoke(
     }
 }
 
-/// What a person sees: a viewer everything, others what they may decide and what they asked for.
-fn sees(access: &Access, request: &Request) -> bool {
+/// What a person sees: a viewer everything, others what they may decide or have revealed, and what
+/// they asked for.
+pub(super) fn sees(access: &Access, request: &Request) -> bool {
     let Access::Person { party, viewer } = access else { return *access == Access::Script };
-    let (who, approvers) = (&request.ask.who, &request.ask.terms.approvers);
+    let (who, terms) = (&request.ask.who, &request.ask.terms);
+    let mut groups = terms.approvers.iter().chain(&terms.reveal);
     *viewer
         || (who.iss == party.iss && who.sub == party.sub)
-        || approvers.iter().any(|group| party.groups.contains(group))
+        || groups.any(|group| party.groups.contains(group))
 }
 
 /// Who decides: a person, by its own token.
@@ -272,7 +343,7 @@ fn done(id: ApprovalId, act: &'static str, answer: Result<Request, ActFault>) ->
     }
 }
 
-fn refused(fault: ActFault) -> Response {
+pub(super) fn refused(fault: ActFault) -> Response {
     let (status, detail) = match fault {
         ActFault::Unknown => (StatusCode::NOT_FOUND, "There is no such request."),
         ActFault::Own => {
@@ -303,6 +374,14 @@ fn refused(fault: ActFault) -> Response {
             StatusCode::CONFLICT,
             "Each approval is for another group, and yours have one already.",
         ),
+        ActFault::NotRevealer => {
+            (StatusCode::FORBIDDEN, "The rule lets none of the token's groups see what was masked.")
+        }
+        ActFault::NoOriginals => (
+            StatusCode::GONE,
+            "There is no original: nothing was masked, the request has ended, or the gateway was \
+             started anew.",
+        ),
         ActFault::NotBreakGlass => {
             (StatusCode::CONFLICT, "It was not granted under break-glass: nothing to review.")
         }
@@ -318,5 +397,7 @@ fn bad(detail: &str) -> Response {
     problem(StatusCode::BAD_REQUEST, "request", detail)
 }
 
+/// Most requests of what was approved before.
+const BEFORE_MAX: usize = 20;
 /// A reason and a digest, and names.
 const BODY_MAX: usize = 16 << 10;

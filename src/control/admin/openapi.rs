@@ -44,6 +44,15 @@ pub(super) fn value() -> Value {
                 "Somebody other than the caller has looked at what was done under break-glass",
                 &json!([id()]), "Review", &reference("Approval"),
             ),
+            "/api/v1/approvals/{id}/reveal": post(
+                "The summary with nothing masked, for the groups that the rule names; who looks is \
+                 written down",
+                &json!([id()]), "Nothing", &reference("Original"),
+            ),
+            "/api/v1/approvals/{id}/before": get(
+                "What the same caller had approved before, the newest first, 20 at most",
+                &json!([id()]), &list("Before"),
+            ),
             "/api/v1/grants": get("Grants with uses left", &json!([]), &list("Approval")),
             "/api/v1/grants/revoke": post(
                 "Takes grants and pending requests back, by one of four ways to name them; what \
@@ -126,6 +135,13 @@ fn schemas() -> Value {
             "status": number, "detail": text}},
         "Vote": object(&["digest"], &json!({"digest": digest, "reason": maybe})),
         "Review": object(&[], &json!({"reason": maybe})),
+        "Nothing": object(&[], &json!({})),
+        "Original": object(&["original"], &json!({"original": text})),
+        "Look": object(&["iss", "sub", "at"], &json!({"iss": text, "sub": text, "at": time})),
+        "Before": object(&["id", "state", "rule", "resource", "summary_head", "requested_at"],
+            &json!({"id": text, "state": {"enum": states}, "rule": text, "resource": text,
+                "summary_head": text, "same_operation": flag, "requested_at": time,
+                "ended_at": when, "used": number, "votes": list("Cast")})),
         "Revoke": object(&[], &json!({"id": text, "resource": text, "all": {"const": true},
             "caller": object(&["sub"], &json!({"sub": text, "iss": maybe})), "reason": maybe})),
         "TakenBack": object(&["revoked", "cancelled", "cut", "withheld"],
@@ -150,7 +166,10 @@ fn schemas() -> Value {
             "uses": number, "break_glass": flag,
     });
     let stands = json!({
-            "digest": digest, "state": {"enum": states}, "votes": list("Cast"),
+            "digest": {"type": ["string", "null"], "pattern": "^[0-9a-f]{64}$",
+                "description": "Of what is shown; none where the summary is cut"},
+            "summary_cut": flag, "revealable": flag, "reveal": texts, "looks": list("Look"),
+            "state": {"enum": states}, "votes": list("Cast"),
             "reason_required": flag, "used": number, "uses_left": number, "until": when,
             "ended_at": when, "ended_by": reference("End"), "review_owed": flag,
             "review": reference("Reviewed"),

@@ -5,6 +5,7 @@ use crate::policy::approval::{Act, ActFault, Ask, By, Entry, Party, Request};
 use crate::record::fields::{Tag, Writer};
 use crate::record::{EntryMeta, Full, Journal, Kind};
 use crate::runtime::map::RingJournal;
+use std::time::{Duration, Instant};
 
 /// The owner's journal. Without one (in tests) nothing is recorded.
 #[derive(Debug)]
@@ -27,7 +28,14 @@ impl Audit {
     ) -> Result<(), Full> {
         let Some(journal) = &mut self.journal else { return Ok(()) };
         fields(entry, request, &mut Writer::new(&mut self.fields));
-        append(journal, entry.id, &self.fields, now)
+        // A burst of long questions is more than the ring holds; the drain makes room meanwhile.
+        let until = Instant::now() + ROOM_WAIT;
+        loop {
+            match append(journal, entry.id, &self.fields, now) {
+                Err(Full) if Instant::now() < until => std::thread::sleep(ROOM_PAUSE),
+                done => return done,
+            }
+        }
     }
 
     /// Records what a person tried and may not. It takes no effect, so that it need not be there.
@@ -85,6 +93,7 @@ fn fields(entry: &Entry, request: Option<&Request>, into: &mut Writer<'_>) {
             operator(Some((&review.iss, &review.sub)), into);
             into.maybe(Tag::Reason, review.reason.as_deref());
         }
+        Act::Revealed { look } => operator(Some((&look.iss, &look.sub)), into),
         Act::Expired {} | Act::Kept { .. } => {}
     }
 }
@@ -110,3 +119,8 @@ fn operator(who: Option<(&str, &str)>, into: &mut Writer<'_>) {
         None => into.text(Tag::Operator, "admin token"),
     };
 }
+
+/// How long one entry waits for room in the ring before it is given up.
+const ROOM_WAIT: Duration = Duration::from_millis(500);
+/// How often it is tried meanwhile; the drain goes round every few milliseconds.
+const ROOM_PAUSE: Duration = Duration::from_millis(2);

@@ -1,9 +1,10 @@
 //! The desk: what workers and the admin surface hand to the owner, and how they hear of it.
 
 use super::numbers::{Numbers, Reading};
+use crate::base::Secret;
 use crate::policy::approval::{
     ActFault, ApprovalId, Ask, Ballot, Bounds, Party, Refused, Request, Revoker, Selector,
-    TakenBack, Verdict,
+    Statement, TakenBack, Verdict,
 };
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -42,10 +43,21 @@ pub(super) enum Message {
     Review { id: ApprovalId, person: Box<Party>, reason: Option<Box<str>>, reply: Reply<Request> },
     Cancel { id: ApprovalId, who: Box<Party>, reply: Reply<Request> },
     Revoke { selector: Selector, revoker: Revoker, why: Option<Box<str>>, reply: Reply<TakenBack> },
-    Show { id: ApprovalId, reply: Reply<Request> },
+    Reveal { id: ApprovalId, person: Box<Party>, reply: Reply<Secret> },
+    Statement { id: ApprovalId, reply: Reply<Statement> },
+    Show { id: ApprovalId, reply: Reply<Seen> },
     List { wanted: Box<Wanted>, reply: Reply<Vec<Request>> },
     Bounds(Bounds),
     Stop,
+}
+
+/// One request, with what the owner keeps beside the book.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The request.
+    pub request: Request,
+    /// Whether its originals are at hand, and differ from what is shown.
+    pub originals: bool,
 }
 
 /// Which requests are listed.
@@ -176,7 +188,32 @@ impl Desk {
     /// # Errors
     /// Where there is none.
     pub async fn show(&self, id: ApprovalId) -> Result<Request, ActFault> {
+        self.see(id).await.map(|seen| seen.request)
+    }
+
+    /// One request, and what there is beside it.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub async fn see(&self, id: ApprovalId) -> Result<Seen, ActFault> {
         self.call(|reply| Message::Show { id, reply }).await
+    }
+
+    /// A person looks at what the masks took out of the summary; that it did is written before.
+    ///
+    /// # Errors
+    /// Why it may not, or there is nothing to see.
+    pub async fn reveal(&self, id: ApprovalId, person: Party) -> Result<Secret, ActFault> {
+        let person = Box::new(person);
+        self.call(|reply| Message::Reveal { id, person, reply }).await
+    }
+
+    /// The statement that is asked for, to be planned.
+    ///
+    /// # Errors
+    /// [`ActFault::NoOriginals`] where it is none, or is not kept any more.
+    pub async fn statement(&self, id: ApprovalId) -> Result<Statement, ActFault> {
+        self.call(|reply| Message::Statement { id, reply }).await
     }
 
     /// Those that are wanted, the newest first, 1,000 at most.

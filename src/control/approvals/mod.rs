@@ -15,6 +15,7 @@
 //! Cost: a round is one write, one `fdatasync` (about 1 ms on a data-centre SSD) and another small
 //! write, for up to [`ROUND_MAX`] messages.
 
+mod apart;
 mod audit;
 mod desk;
 mod log;
@@ -24,7 +25,7 @@ mod owner;
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests;
 
-pub use desk::{Desk, Waiter};
+pub use desk::{Desk, Seen, Waiter};
 pub use log::LogError;
 pub use numbers::Reading;
 pub use owner::{Approvals, ROUND_MAX};

@@ -19,8 +19,18 @@ pub(super) struct Numbers {
 }
 
 /// What may happen to a request, by the labels of `/metrics`.
-const EVENTS: [&str; 9] =
-    ["asked", "voted", "approved", "denied", "used", "expired", "cancelled", "revoked", "reviewed"];
+const EVENTS: [&str; 10] = [
+    "asked",
+    "voted",
+    "approved",
+    "denied",
+    "used",
+    "expired",
+    "cancelled",
+    "revoked",
+    "reviewed",
+    "revealed",
+];
 
 /// A reading.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,10 +1,11 @@
 //! The owner: takes what is queued, decides, writes, answers.
 
+use super::apart::Apart;
 use super::audit::Audit;
-use super::desk::{Desk, Inbox, Message, Reply, Waiter};
+use super::desk::{Desk, Inbox, Message, Reply, Seen, Waiter};
 use super::log::{Log, LogError};
 use super::numbers::Numbers;
-use crate::base::{ApprovalId, Now};
+use crate::base::{ApprovalId, Now, Secret};
 use crate::control::drain::Storage;
 use crate::policy::approval::{
     Act, ActFault, Book, Bounds, By, Entry, Party, Refused, Request, Staged, State, Synced,
@@ -47,6 +48,7 @@ impl Approvals {
             storage,
             log: Some(log),
             book,
+            apart: Apart::default(),
             audit: Audit::new(journal),
             clock: Clock::after(last_ns),
             numbers,
@@ -122,6 +124,8 @@ enum Effect {
     Reply(Box<dyn FnOnce(Option<Synced>) + Send>),
     /// What a person did, which is recorded also where it does not count.
     Person(ApprovalId, Box<Party>, Box<Staged<Result<Request, ActFault>>>, Reply<Request>),
+    /// The originals for a person, who may not have them all the same.
+    Reveal(ApprovalId, Box<Party>, Staged<Result<Secret, ActFault>>, Reply<Secret>),
     /// A waiter is not there any more.
     Left(ApprovalId, u64),
     /// What runs under it is told that it was revoked.
@@ -168,6 +172,7 @@ struct Owner {
     /// `None` after it could not be written, until it was opened anew.
     log: Option<Log>,
     book: Book,
+    apart: Apart,
     audit: Audit,
     clock: Clock,
     numbers: Arc<Numbers>,
@@ -219,6 +224,9 @@ impl Owner {
         round.given = given;
         let news = entries.iter().filter_map(|entry| Some((entry.id, News::of(entry)?)));
         round.effects.extend(news.map(|(id, news)| Effect::News(id, news)));
+        for entry in &entries {
+            self.apart.settle(entry.id, self.book.get(entry.id));
+        }
         round.entries.extend(entries);
     }
 
@@ -238,7 +246,9 @@ impl Owner {
     fn act(&mut self, message: Message, now: Now) -> Option<Effect> {
         let now_ns = now.wall_ns;
         Some(match message {
-            Message::Ask { ask, waiter } => {
+            Message::Ask { mut ask, waiter } => {
+                let originals = std::mem::take(&mut ask.originals);
+                let fingerprint = ask.fingerprint;
                 let Some(drawn) = self.draw() else {
                     let refused = Verdict::Refused(Refused::Unavailable);
                     return Some(Effect::Answer(waiter, self.book.staged(refused)));
@@ -250,6 +260,9 @@ impl Owner {
                 let (id, staged) = self.book.ask(*ask, drawn, now_ns);
                 match id {
                     Some(id) => {
+                        if let Some(request) = self.book.get(id) {
+                            self.apart.put(request, &fingerprint, originals);
+                        }
                         self.wait(id, &waiter);
                         Effect::Tell(id, waiter, staged)
                     }
@@ -282,6 +295,24 @@ impl Owner {
                 let staged = self.book.review(id, &person, reason, now_ns);
                 Effect::Person(id, person, Box::new(staged), reply)
             }
+            Message::Reveal { id, person, reply } => {
+                let answer = match self.apart.summary(id) {
+                    Some(original) => {
+                        let looked = self.book.reveal(id, &person, now_ns);
+                        looked.map(|looked| looked.map(|()| original.clone()))
+                    }
+                    None => {
+                        let known = self.book.get(id).is_some();
+                        let fault = if known { ActFault::NoOriginals } else { ActFault::Unknown };
+                        self.book.staged(Err(fault))
+                    }
+                };
+                Effect::Reveal(id, person, answer, reply)
+            }
+            Message::Statement { id, reply } => {
+                let statement = self.apart.of(id).and_then(|kept| kept.statement.clone());
+                replied(self.book.staged(statement.ok_or(ActFault::NoOriginals)), reply)
+            }
             Message::Cancel { id, who, reply } => {
                 let own = |request: &&Request| request.ask.who.is_same_caller(&who);
                 if self.book.get(id).filter(own).is_some() {
@@ -295,8 +326,9 @@ impl Owner {
             }
             Message::Show { id, reply } => {
                 self.book.expire(now_ns);
-                let found = self.book.get(id).cloned().ok_or(ActFault::Unknown);
-                replied(self.book.staged(found), reply)
+                let originals = self.apart.summary(id).is_some();
+                let found = self.book.get(id).cloned().map(|request| Seen { request, originals });
+                replied(self.book.staged(found.ok_or(ActFault::Unknown)), reply)
             }
             Message::List { wanted, reply } => {
                 self.book.expire(now_ns);
@@ -379,6 +411,9 @@ impl Owner {
             Ok((log, book)) => {
                 self.numbers.synced(log.len());
                 (self.log, self.book) = (Some(log), book);
+                for id in self.apart.ids() {
+                    self.apart.settle(id, self.book.get(id));
+                }
                 for (id, list) in &self.waiting {
                     list.iter().filter(|one| one.runs).for_each(|_| self.book.runs(*id));
                 }
@@ -423,6 +458,13 @@ impl Owner {
                 // Whoever asked may be gone.
                 let _ = reply.send(answer);
             }
+            Effect::Reveal(id, person, staged, reply) => {
+                let answer = staged.open(synced).unwrap_or(Err(ActFault::Unavailable));
+                if let Err(fault) = &answer {
+                    self.audit.refused(id, &person, *fault, runtime::now());
+                }
+                let _ = reply.send(answer);
+            }
             Effect::Left(id, waiter) => self.leave(id, waiter),
             Effect::Cut(id) => self.cut(id),
             Effect::CutAll(staged, reply) => {
@@ -446,6 +488,7 @@ impl Owner {
             Effect::Answer(waiter, _) => (waiter.tell)(UNAVAILABLE),
             Effect::Reply(reply) => reply(None),
             Effect::Person(.., reply) => drop(reply.send(Err(ActFault::Unavailable))),
+            Effect::Reveal(.., reply) => drop(reply.send(Err(ActFault::Unavailable))),
             Effect::CutAll(_, reply) => drop(reply.send(Err(ActFault::Unavailable))),
             // To end what runs is right also where it cannot be written down.
             Effect::Cut(id) => self.cut(id),

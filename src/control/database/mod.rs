@@ -11,6 +11,7 @@ mod answer;
 mod error;
 mod link;
 mod login;
+pub mod plan;
 
 pub use answer::{Answer, ServerError, code};
 pub use error::DatabaseError;

@@ -1,6 +1,7 @@
 //! What a caller asks a person for.
 
 use super::hex32;
+use super::originals::Originals;
 use super::terms::{Terms, TermsFault};
 use crate::identity::Principal;
 use ring::digest::{Context, SHA256};
@@ -125,6 +126,9 @@ pub struct Ask {
     pub reason: Option<Box<str>>,
     /// The exchange that asked, as its request id; of a database the cycle's.
     pub exchange: Box<str>,
+    /// What the owner of the book takes off and keeps in memory; empty in the book.
+    #[serde(skip)]
+    pub originals: Originals,
 }
 
 impl Ask {
@@ -149,8 +153,9 @@ impl Ask {
             into.update(&number.to_le_bytes());
         }
         part(&mut into, terms.scope.label().as_bytes());
-        let marks = [terms.distinct_groups, terms.reason, terms.break_glass].map(u8::from);
-        into.update(&marks);
+        let Terms { distinct_groups, reason, break_glass, estimate, .. } = *terms;
+        into.update(&[distinct_groups, reason, break_glass, estimate].map(u8::from));
+        terms.reveal.iter().for_each(|group| part(&mut into, group.as_bytes()));
         finish(into)
     }
 
@@ -173,7 +178,8 @@ impl Ask {
         }
         let claims = [&self.asserted.node, &self.asserted.run, &self.asserted.thread];
         let names = [&self.resource, &self.protocol, &self.rule, &self.exchange];
-        let names = names.into_iter().chain(&self.credential).chain(&self.terms.approvers);
+        let groups = self.terms.approvers.iter().chain(&self.terms.reveal);
+        let names = names.into_iter().chain(&self.credential).chain(groups);
         let short = names.chain(claims.into_iter().flatten()).all(|text| text.len() <= NAME_MAX);
         let reason = self.reason.as_deref().unwrap_or_default();
         if !short

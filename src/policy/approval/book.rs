@@ -538,7 +538,7 @@ impl Book {
     }
 
     /// Makes the change and keeps it for the log.
-    fn record(&mut self, id: ApprovalId, at_ns: u64, act: Act) {
+    pub(super) fn record(&mut self, id: ApprovalId, at_ns: u64, act: Act) {
         let entry = Entry { at_ns, id, act };
         let applied = self.apply(&entry);
         debug_assert_eq!(applied, Ok(()), "a change that the book makes itself");
@@ -711,6 +711,7 @@ fn asked(
         ended_ns: None,
         end: None,
         review: None,
+        looks: Vec::new(),
     })
 }
 
@@ -746,6 +747,11 @@ fn change(request: &mut Request, act: &Act, at_ns: u64) -> Result<(), Misplaced>
         (State::Approved | State::Active, Act::Revoked { by, why }) => {
             request.end = Some(End { by: by.clone(), why: why.clone() });
             State::Revoked
+        }
+        (state, Act::Revealed { look }) => {
+            request.looks.retain(|one| (&one.iss, &one.sub) != (&look.iss, &look.sub));
+            request.looks.push(look.clone());
+            state
         }
         (state, Act::Reviewed { review }) if request.owes_review() => {
             request.review = Some(review.clone());

@@ -2,7 +2,7 @@
 
 use super::ask::Ask;
 use super::id_text;
-use super::request::{By, Request, Review, State, Vote};
+use super::request::{By, Look, Request, Review, State, Vote};
 use crate::base::ApprovalId;
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +68,11 @@ pub enum Act {
         /// Who.
         review: Review,
     },
+    /// A person looked at what the masks took out.
+    Revealed {
+        /// Who.
+        look: Look,
+    },
     /// It stands as it is here: the beginning of a log that was written anew.
     Kept {
         /// All of it.
@@ -104,6 +109,7 @@ impl Act {
             Self::Cancelled { .. } => "cancelled",
             Self::Revoked { .. } => "revoked",
             Self::Reviewed { .. } => "reviewed",
+            Self::Revealed { .. } => "revealed",
             Self::Kept { .. } => "kept",
         }
     }
@@ -132,6 +138,11 @@ pub struct Staged<T> {
 impl<T> Staged<T> {
     pub(super) fn new(value: T, after: u64) -> Self {
         Self { value, after }
+    }
+
+    /// The same with another answer made of it.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Staged<U> {
+        Staged { value: change(self.value), after: self.after }
     }
 
     /// The answer; `None` where the disk did not get that far.

@@ -19,8 +19,10 @@ mod book;
 mod entry;
 pub mod hex32;
 mod id_text;
+mod originals;
 mod people;
 mod request;
+mod reveal;
 mod shown;
 mod terms;
 #[cfg(test)]
@@ -32,8 +34,10 @@ pub use crate::base::ApprovalId;
 pub use ask::{Ask, AskFault, Claims, Party, REASON_MAX, SUMMARY_MAX};
 pub use book::{Book, Bounds, Levels, Misplaced, Revoker, Selector, TakenBack};
 pub use entry::{Act, Entry, Staged, Synced};
+pub use originals::{Originals, Statement};
 pub use people::{ActFault, Ballot};
-pub use request::{By, End, Request, Review, State, Vote};
+pub use request::{By, End, Look, Request, Review, State, Vote};
+pub use reveal::LOOKS_MAX;
 pub use shown::{shown, shown_digest};
 pub use terms::{
     APPROVERS_MAX, BREAK_GLASS_NS_MAX, COUNT_MAX, HOURS_24_NS, Scope, Terms, TermsFault, USES_MAX,

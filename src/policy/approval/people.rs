@@ -47,6 +47,10 @@ pub enum ActFault {
     GroupTaken,
     /// It was not granted under break-glass.
     NotBreakGlass,
+    /// The person is in none of the groups that may see the originals.
+    NotRevealer,
+    /// There are no originals: nothing was masked, or they are not kept any more.
+    NoOriginals,
     /// The owner is gone, or cannot write its log, or has too much to do.
     Unavailable,
 }
@@ -67,6 +71,8 @@ impl ActFault {
             Self::Again => "voted",
             Self::GroupTaken => "group-taken",
             Self::NotBreakGlass => "not-break-glass",
+            Self::NotRevealer => "not-a-revealer",
+            Self::NoOriginals => "no-originals",
             Self::Unavailable => "unavailable",
         }
     }
@@ -77,16 +83,19 @@ impl ActFault {
 /// # Errors
 /// Why it may not decide about `ask`, whatever its groups.
 pub(super) fn groups_of(person: &Party, ask: &Ask) -> Result<Box<[Box<str>]>, ActFault> {
-    if person.has_part_in(&ask.who) {
-        return Err(ActFault::Own);
-    }
-    if !person.actors.is_empty() {
-        return Err(ActFault::Delegated);
-    }
+    is_another(person, ask)?;
     let approvers = ask.terms.approvers.iter();
     let groups: Box<[_]> =
         approvers.filter(|group| person.groups.contains(group)).cloned().collect();
     if groups.is_empty() { Err(ActFault::NotApprover) } else { Ok(groups) }
+}
+
+/// That the person has no part in what it looks at, and nobody acts for it.
+pub(super) fn is_another(person: &Party, ask: &Ask) -> Result<(), ActFault> {
+    if person.has_part_in(&ask.who) {
+        return Err(ActFault::Own);
+    }
+    if person.actors.is_empty() { Ok(()) } else { Err(ActFault::Delegated) }
 }
 
 /// The vote, if it may be cast on `request`, which is pending.

@@ -163,6 +163,24 @@ impl fmt::Debug for Review {
     }
 }
 
+/// A person looked at what the masks took out of the summary.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Look {
+    /// Issuer of the person's token.
+    pub iss: Box<str>,
+    /// The person.
+    pub sub: Box<str>,
+    /// When, wall nanoseconds.
+    pub at_ns: u64,
+}
+
+impl fmt::Debug for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Look").field("at_ns", &self.at_ns).finish_non_exhaustive()
+    }
+}
+
 /// One request, with everything that happened to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -190,6 +208,9 @@ pub struct Request {
     pub end: Option<End>,
     /// Of break-glass.
     pub review: Option<Review>,
+    /// Who looked at the originals, each person with the last time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub looks: Vec<Look>,
 }
 
 impl Request {

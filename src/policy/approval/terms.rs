@@ -62,6 +62,13 @@ pub struct Terms {
     pub reason: bool,
     /// The grant is there at once: the caller says why, and a person reviews it after.
     pub break_glass: bool,
+    /// Groups whose members may see what the masks took out of the summary; nobody where it is
+    /// empty.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub reveal: Box<[Box<str>]>,
+    /// Whoever sees the request may have the database plan it, for an estimate of its rows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub estimate: bool,
 }
 
 impl Terms {
@@ -69,13 +76,17 @@ impl Terms {
     #[must_use]
     pub fn fault(&self) -> Option<TermsFault> {
         let (names, times) = (&self.approvers, [self.wait_ns, self.ttl_ns]);
-        let twice = |place: usize, name: &str| names.iter().take(place).any(|one| **one == *name);
         if names.is_empty() || names.iter().any(|name| name.is_empty()) {
             Some(TermsFault::NoApprovers)
         } else if names.len() > APPROVERS_MAX {
             Some(TermsFault::TooManyApprovers)
-        } else if names.iter().enumerate().any(|(place, name)| twice(place, name)) {
+        } else if has_twice(names) {
             Some(TermsFault::ApproverTwice)
+        } else if self.reveal.len() > APPROVERS_MAX
+            || self.reveal.iter().any(|name| name.is_empty())
+            || has_twice(&self.reveal)
+        {
+            Some(TermsFault::Reveal)
         } else if self.count == 0 || self.count > COUNT_MAX {
             Some(TermsFault::Count)
         } else if self.distinct_groups && self.count as usize > names.len() {
@@ -90,6 +101,10 @@ impl Terms {
             None
         }
     }
+}
+
+fn has_twice(names: &[Box<str>]) -> bool {
+    names.iter().enumerate().any(|(place, name)| names.iter().take(place).any(|one| one == name))
 }
 
 /// Why [`Terms`] are not taken.
@@ -112,6 +127,8 @@ pub enum TermsFault {
     BreakGlassTime,
     /// `uses` is not 1 to [`USES_MAX`].
     Uses,
+    /// `reveal` names more than [`APPROVERS_MAX`] groups, one twice, or an empty one.
+    Reveal,
 }
 
 impl fmt::Display for TermsFault {
@@ -131,6 +148,9 @@ impl fmt::Display for TermsFault {
                 f.write_str("`ttl` of a break-glass rule is at most 15 minutes")
             }
             Self::Uses => write!(f, "`uses` is not between 1 and {USES_MAX}"),
+            Self::Reveal => {
+                write!(f, "`reveal` names at most {APPROVERS_MAX} groups, each of them once")
+            }
         }
     }
 }
@@ -161,6 +181,8 @@ mod tests {
             scope: Scope::Exact,
             reason: false,
             break_glass: false,
+            reveal: [].into(),
+            estimate: false,
         }
     }
 
@@ -168,7 +190,7 @@ mod tests {
     fn terms_at_their_bounds_are_taken_and_beyond_are_not() {
         assert_eq!(terms().fault(), None);
         type Change = fn(&mut Terms);
-        let wrong: [(Change, TermsFault); 12] = [
+        let wrong: [(Change, TermsFault); 14] = [
             (|t| t.approvers = [].into(), TermsFault::NoApprovers),
             (|t| t.approvers = ["".into()].into(), TermsFault::NoApprovers),
             (
@@ -186,6 +208,8 @@ mod tests {
                 TermsFault::BreakGlassTime,
             ),
             (|t| t.uses = 0, TermsFault::Uses),
+            (|t| t.reveal = ["".into()].into(), TermsFault::Reveal),
+            (|t| t.reveal = ["a".into(), "a".into()].into(), TermsFault::Reveal),
             (|t| t.uses = USES_MAX + 1, TermsFault::Uses),
         ];
         for (change, fault) in wrong {

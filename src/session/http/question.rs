@@ -6,8 +6,9 @@
 
 use super::Session;
 use super::escape::clear_head;
+use crate::base::Secret;
 use crate::mask::{Content, Plan, Shape, clear_value};
-use crate::policy::approval::{Ask, Claims, Party, REASON_MAX, SUMMARY_MAX, Scope};
+use crate::policy::approval::{Ask, Claims, Originals, Party, REASON_MAX, SUMMARY_MAX, Scope};
 use crate::policy::{Attr, Need};
 use crate::record::Journal;
 use crate::session::approving::{Fingerprint, binding, json_shape};
@@ -69,6 +70,8 @@ impl Session {
         let hold = need.hold(reason.is_some()).ok_or(Refusal::ReasonRequired)?;
         let plan = snapshot.plans.united(need.obligations().masks);
         let summary = self.summary(&plan, snapshot, worker)?;
+        let terms = snapshot.policy.terms(hold);
+        let original = if terms.reveal.is_empty() { None } else { self.original(&plan, &summary) };
         let exchange = self.exchange.as_ref().ok_or(Refusal::BadRequest)?;
         let (principal, _) = exchange.who.as_ref().ok_or(Refusal::Unauthenticated)?;
         let view = snapshot.resource(need.resource()).ok_or(Refusal::NoResource)?;
@@ -95,10 +98,11 @@ impl Session {
             binding: binding("http", &view.name, hold.scope(), &kept),
             fingerprint,
             summary,
-            terms: snapshot.policy.terms(hold),
+            terms,
             asserted: self.claims(&plan)?,
             reason: reason.map(|reason| cleared(&plan, &reason)).transpose()?,
             exchange: exchange.id.to_string().into(),
+            originals: Originals { summary: original, statement: None },
         })
     }
 
@@ -186,6 +190,23 @@ impl Session {
         let fits = text.len() <= SUMMARY_MAX;
         let text = fits.then(|| String::from_utf8_lossy(&text).into());
         text.ok_or(Refusal::BodyTooLarge)
+    }
+
+    /// The same with nothing masked, where that is another text.
+    fn original(&self, plan: &Plan, summary: &str) -> Option<Secret> {
+        if plan.is_pass() {
+            return None;
+        }
+        let mut text = shown_head(&self.head_out);
+        text.extend(shown_head(&self.range_out));
+        if !self.held.is_empty() {
+            text.push(b'\n');
+            match std::str::from_utf8(&self.held) {
+                Ok(_) => text.extend_from_slice(&self.held),
+                Err(_) => text.extend(no_text(&self.held).into_bytes()),
+            }
+        }
+        (text != summary.as_bytes()).then(|| Secret::new(text))
     }
 }
 

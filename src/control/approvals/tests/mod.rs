@@ -7,7 +7,7 @@ mod owner;
 use super::desk::{Desk, Waiter};
 use super::log::{Log, LogError};
 use super::owner::Approvals;
-use crate::base::ApprovalId;
+use crate::base::{ApprovalId, Secret};
 use crate::control::drain::{Files, Storage};
 use crate::policy::approval::*;
 use std::path::Path;
@@ -54,10 +54,13 @@ fn ask(sub: &str, what: u8, uses: u32) -> Ask {
             scope: Scope::Exact,
             reason: false,
             break_glass: false,
+            reveal: [].into(),
+            estimate: false,
         },
         asserted: Claims::default(),
         reason: Some("because".into()),
         exchange: "x".into(),
+        originals: Originals::default(),
     }
 }
 

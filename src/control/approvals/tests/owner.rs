@@ -265,3 +265,49 @@ fn nothing_is_told_that_the_disk_does_not_have_and_all_goes_on_when_it_is_well()
     };
     assert_eq!(one.number(), 1);
 }
+
+#[test]
+fn originals_are_in_memory_only_and_every_look_is_on_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let approvals = start(dir.path());
+    let desk = approvals.desk();
+    let session = Session::new();
+    let mut wanted = ask("ana", 0, 1);
+    wanted.terms.reveal = ["eyes".into()].into();
+    wanted.originals.summary = Some(Secret::new(b"the original words".to_vec()));
+    let id = session.pending(&desk, &wanted);
+    let seen = wait(desk.see(id)).unwrap();
+    assert!(seen.originals && seen.request.ask.originals.is_empty(), "the book has none");
+    let look = |who: &Party| wait(desk.reveal(id, who.clone()));
+    let eve = party("eve", &["eyes"]);
+    assert_eq!(look(&eve).unwrap().expose(), b"the original words");
+    let delegated = Party { actors: ["bot".into()].into(), ..eve.clone() };
+    for (who, fault) in [
+        (party("dora", &["dba"]), ActFault::NotRevealer),
+        (party("ana", &["eyes"]), ActFault::Own),
+        (delegated, ActFault::Delegated),
+    ] {
+        assert_eq!(look(&who).err(), Some(fault));
+    }
+    assert_eq!(wait(desk.reveal(ApprovalId(7), eve.clone())).err(), Some(ActFault::Unknown));
+    // The same again counts in the log, and is one line of who looked.
+    assert!(look(&eve).is_ok());
+    drop((approvals, session));
+    let log = std::fs::read(dir.path().join("log")).unwrap();
+    let has = |text: &str| memchr::memmem::find(&log, text.as_bytes()).is_some();
+    assert!(has("revealed") && !has("the original words"));
+    let approvals = start(dir.path());
+    let seen = wait(approvals.desk().see(id)).unwrap();
+    assert_eq!((seen.originals, seen.request.looks.len()), (false, 1));
+    assert_eq!(wait(approvals.desk().reveal(id, eve)).err(), Some(ActFault::NoOriginals));
+    // A retry of the very operation brings them back; one that the grant only covers does not.
+    let session = Session::new();
+    let mut retry = wanted.clone();
+    retry.fingerprint = [9; 32];
+    assert_eq!(session.pending(&approvals.desk(), &retry), id);
+    assert!(!wait(approvals.desk().see(id)).unwrap().originals);
+    assert_eq!(session.pending(&approvals.desk(), &wanted), id);
+    assert!(wait(approvals.desk().see(id)).unwrap().originals);
+    assert_eq!(vote(&approvals.desk(), id, "dora", true), Ok(State::Approved));
+    assert!(!wait(approvals.desk().see(id)).unwrap().originals, "decided");
+}

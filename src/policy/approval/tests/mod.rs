@@ -31,6 +31,8 @@ fn terms() -> Terms {
         scope: Scope::Exact,
         reason: false,
         break_glass: false,
+        reveal: [].into(),
+        estimate: false,
     }
 }
 
@@ -49,6 +51,7 @@ fn ask(who: &Party, what: u8) -> Ask {
         asserted: Claims::default(),
         reason: None,
         exchange: "x".into(),
+        originals: Originals::default(),
     }
 }
 

@@ -23,6 +23,8 @@ fn terms() -> Terms {
         scope: Scope::Exact,
         reason: false,
         break_glass: false,
+        reveal: [].into(),
+        estimate: false,
     }
 }
 
