@@ -20,6 +20,8 @@ pub(super) struct Cycle {
     level: RecordLevel,
     durable: Durable,
     started_ns: u64,
+    /// So long it waited for people.
+    pub(super) held_ns: u64,
     /// What ends it went up.
     complete: bool,
     /// Something of it went up.
@@ -45,6 +47,7 @@ impl Cycle {
             level: RecordLevel::Full,
             durable: Durable::Window,
             started_ns: now.mono_ns,
+            held_ns: 0,
             complete: false,
             begun: false,
             bound: false,
@@ -88,9 +91,9 @@ impl Cycles {
         self.0.is_empty()
     }
 
-    /// Since when the first one is.
+    /// Since when the first one is, less what it waited for people.
     pub(super) fn since_ns(&self) -> Option<u64> {
-        self.0.front().map(|cycle| cycle.started_ns)
+        self.0.front().map(|cycle| cycle.started_ns.saturating_add(cycle.held_ns))
     }
 
     /// The one that the caller's next message belongs to.

@@ -58,6 +58,7 @@ pub(super) struct Hold {
     pub(super) exchange: ExchangeId,
     pub(super) rule: RuleId,
     pub(super) asked: Asked,
+    pub(super) since_ns: u64,
     pub(super) until_ns: u64,
     /// Until when the owner of approvals has to say something; 0: it said it.
     pub(super) answer_ns: u64,
@@ -93,7 +94,7 @@ impl Hold {
     pub(super) fn new(
         (ask, rule): (&Ask, RuleId),
         (place, exchange): (Option<Place>, ExchangeId),
-        until_ns: u64,
+        (since_ns, until_ns): (u64, u64),
     ) -> Self {
         Self {
             stage: Stage::Asked,
@@ -103,6 +104,7 @@ impl Hold {
             exchange,
             rule,
             asked: Asked::of(ask),
+            since_ns,
             until_ns,
             answer_ns: 0,
             beat_ns: u64::MAX,
@@ -281,11 +283,17 @@ impl Session {
         out: &mut Out,
     ) {
         let Some(hold) = self.hold.take() else { return };
+        self.count_wait(&hold, now);
         let (rule, approval) = (Some(hold.rule), hold.id.filter(|_| !cancel));
         self.give_up(*hold, cancel, worker, out);
         self.failed = Some(Denied { rule, approval, ..denied });
         self.unpark(now, worker, out);
         self.go_home(now, worker, out);
+    }
+
+    /// What it waited does not count as time of the statement.
+    pub(super) fn count_wait(&mut self, hold: &Hold, now: Now) {
+        self.cycles.current(now).held_ns += now.mono_ns.saturating_sub(hold.since_ns);
     }
 
     /// What is due while it waits: a notice, or the end of the wait.

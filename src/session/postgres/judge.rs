@@ -194,7 +194,7 @@ pub(super) enum Verdict {
     Permit(Rc<Grant>),
     Deny(Denied),
     /// It may go when a person approves.
-    Hold(Need),
+    Hold(Box<Need>),
     /// It runs what a name stands for, and that is open until what is in flight is answered.
     Open,
 }
@@ -228,6 +228,17 @@ pub(super) struct Part {
     bound: Bound,
     /// All the values of the portal that it is run by, where these were kept.
     pub(super) values: Option<Rc<Values>>,
+}
+
+impl Part {
+    pub(super) fn statement(&self) -> Option<&Statement> {
+        self.analysis.statements.get(self.place)
+    }
+
+    /// Whether it runs with values that nobody kept.
+    pub(super) fn is_untold(&self) -> bool {
+        self.values.is_none() && self.bound == Bound::UNREAD
+    }
 }
 
 impl Court<'_> {
@@ -268,7 +279,7 @@ impl Court<'_> {
                     judged.push(part);
                 }
                 Decision::Hold(need) => {
-                    found = Some(Verdict::Hold(need));
+                    found = Some(Verdict::Hold(Box::new(need)));
                     judged.push(part);
                 }
                 Decision::Deny(denial) => {
@@ -284,7 +295,7 @@ impl Court<'_> {
         if judged.len() > 1 {
             match self.decide(&judged, None) {
                 Decision::Permit(grant) => found = Some(Verdict::Permit(Rc::new(grant))),
-                Decision::Hold(need) => found = Some(Verdict::Hold(need)),
+                Decision::Hold(need) => found = Some(Verdict::Hold(Box::new(need))),
                 Decision::Deny(denial) => return Verdict::Deny(denied(denial.rule)),
             }
         }
@@ -310,7 +321,7 @@ impl Court<'_> {
         let action = self.action(Sql::UNREADABLE);
         match gate::decide_all(self.policy, self.principal, self.row, [action]) {
             Decision::Permit(grant) => Verdict::Permit(Rc::new(grant)),
-            Decision::Hold(need) => Verdict::Hold(need),
+            Decision::Hold(need) => Verdict::Hold(Box::new(need)),
             Decision::Deny(denial) => Verdict::Deny(Denied {
                 rule: denial.rule,
                 by_policy: true,

@@ -13,12 +13,13 @@
 use super::Session;
 use super::judge::{self, Analysis, Part};
 use super::refuse::Denied;
-use super::ruling::{Matter, TOO_LONG};
+use super::ruling::{BIND_AGAIN, Matter, NOT_KEPT, TOO_LONG};
+use super::settings::SEARCH_PATH;
 use super::values::{Values, is_hidden, quote};
-use crate::base::CredentialId;
+use crate::base::{CredentialId, Secret};
 use crate::credential::Credential;
 use crate::mask::{Plan, clear_value};
-use crate::policy::approval::{Ask, Claims, Party, SUMMARY_MAX, Scope};
+use crate::policy::approval::{Ask, Claims, Originals, Party, SUMMARY_MAX, Scope, Statement};
 use crate::policy::{Attr, Need};
 use crate::record::Journal;
 use crate::session::approving::{Fingerprint, binding};
@@ -88,10 +89,20 @@ impl Session {
             Scope::Resource => Vec::new(),
         };
         let masked = !need.obligations().masks.is_empty();
-        let summary = self.summary(matter, &parts, masked, (credential, &view.database), &forms);
+        let shown = |masked: bool| {
+            self.summary(matter, &parts, masked, (credential, &view.database), &forms)
+        };
+        let summary = shown(masked);
         if summary.len() > SUMMARY_MAX {
             return Err(Denied::of(Refusal::BodyTooLarge, TOO_LONG));
         }
+        let terms = snapshot.policy.terms(hold);
+        let original = (masked && !terms.reveal.is_empty()).then(|| shown(false));
+        let original = original.filter(|original| *original != summary);
+        let originals = Originals {
+            summary: original.map(|original| Secret::new(original.into_bytes())),
+            statement: if terms.estimate { matter.statement(&parts) } else { None },
+        };
         Ok(Ask {
             who: Party::of(principal),
             resource: view.name.as_str().into(),
@@ -102,10 +113,11 @@ impl Session {
             binding: binding("postgres", &view.name, hold.scope(), &kept),
             fingerprint,
             summary: summary.into(),
-            terms: snapshot.policy.terms(hold),
+            terms,
             asserted: self.claims(&plan)?,
             reason: said.map(|reason| cleared(&plan, reason)).transpose()?,
             exchange: self.exchange().to_string().into(),
+            originals,
         })
     }
 
@@ -134,6 +146,9 @@ impl Session {
         let mut all = Vec::new();
         for place in range {
             let mut found = judge::parts(matter.analysis, place, &names).ok_or_else(untold)?;
+            if found.iter().rev().skip(1).any(Part::is_untold) {
+                return Err(Denied::hinted(NOT_KEPT, BIND_AGAIN));
+            }
             // The statement itself stands behind what it runs.
             if let Some(own) = found.last_mut() {
                 own.values = values.clone();
@@ -211,6 +226,23 @@ impl Session {
             Attr::Absent | Attr::Unreadable => Ok(None),
         };
         Ok(Claims { node: text(said.node)?, run: text(said.run)?, thread: text(said.thread)? })
+    }
+}
+
+impl Matter<'_> {
+    /// The statement whose plan can be asked: one that reads or writes rows, by itself.
+    fn statement(&self, parts: &[Part]) -> Option<Statement> {
+        let [part] = parts else { return None };
+        let is_plain = matches!(part.statement()?.act, sql::Act::None);
+        let (types, formats, values) =
+            part.values.as_ref().map(|values| values.raw()).unwrap_or_default();
+        is_plain.then(|| Statement {
+            text: Secret::new(self.analysis.text.to_vec()),
+            types,
+            formats,
+            values,
+            search_path: Some(SEARCH_PATH.into()),
+        })
     }
 }
 

@@ -106,9 +106,9 @@ impl Session {
         out: &mut Out,
     ) -> Ruling {
         match (verdict, self.hold.take()) {
-            (Verdict::Hold(need), None) => self.begin_hold(need, matter, now, worker, out),
+            (Verdict::Hold(need), None) => self.begin_hold(&need, matter, now, worker, out),
             (Verdict::Hold(need), Some(hold)) => {
-                self.go_on_held(need, hold, matter, now, worker, out)
+                self.go_on_held(*need, hold, matter, now, worker, out)
             }
             (Verdict::Open, hold) => {
                 self.hold = hold;
@@ -136,7 +136,7 @@ impl Session {
     /// A rule asks for an approval, and nobody was asked so far.
     fn begin_hold<J: Journal>(
         &mut self,
-        need: Need,
+        need: &Need,
         matter: &Matter<'_>,
         now: Now,
         worker: &mut Worker<J>,
@@ -148,14 +148,14 @@ impl Session {
                 Ruling::Go(grant, Some(approved))
             });
         }
-        if let Some(ruling) = self.runs_later(&need, matter, worker) {
+        if let Some(ruling) = self.runs_later(need, matter, worker) {
             return ruling;
         }
         // What is under way may change where this one stands.
         if !self.cycles.is_known() || self.queue.is_settling() {
             return Ruling::Open;
         }
-        if let Err(denied) = self.may_ask(&need, worker) {
+        if let Err(denied) = self.may_ask(need, worker) {
             return Ruling::Deny(Denied { rule: Some(need.rule()), ..denied });
         }
         // Names alone are settled, so that the server waits outside of any transaction.
@@ -164,7 +164,7 @@ impl Session {
             self.settles = true;
             return Ruling::Open;
         }
-        match self.ask(&need, matter, alone, now, worker, out) {
+        match self.ask(need, matter, alone, now, worker, out) {
             Ok(()) => Ruling::Open,
             Err(denied) => Ruling::Deny(Denied { rule: Some(need.rule()), ..denied }),
         }
@@ -252,7 +252,8 @@ impl Session {
             self.flush(out);
         }
         let until_ns = now.after_ms(wait_ms);
-        let hold = Hold::new((&ask, need.rule()), (place, self.exchange()), until_ns);
+        let times = (now.mono_ns, until_ns);
+        let hold = Hold::new((&ask, need.rule()), (place, self.exchange()), times);
         self.put_question(ask, hold, now, out);
         Ok(())
     }
@@ -347,6 +348,7 @@ impl Session {
                 let generation = worker.snapshot.generation;
                 hold.id = Some(spent.id());
                 hold.stage = Stage::Redeemed(Rc::clone(&grant), generation);
+                self.count_wait(&hold, now);
                 self.go_approved(grant, hold, matter, worker, out)
             }
             Err(fault) => {
@@ -451,8 +453,9 @@ impl Session {
 
 pub(super) const TOO_LONG: &str =
     "The statement and its values are more than a person can be shown (64 KiB).";
-const NOT_KEPT: &str = "The rules changed since its values were bound, and nobody kept them.";
-const BIND_AGAIN: &str = "Bind it again.";
+pub(super) const NOT_KEPT: &str =
+    "The rules changed since its values were bound, and nobody kept them.";
+pub(super) const BIND_AGAIN: &str = "Bind it again.";
 const PREPARED: &str = "The rule wants an approval and a credential of its own, and what runs by a \
                         name of PREPARE or of a cursor cannot be moved to that.";
 const SEND_ITSELF: &str = "Send the statement itself, as text or by Parse and Bind.";

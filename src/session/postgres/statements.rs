@@ -325,7 +325,7 @@ impl Session {
     /// when its values are bound.
     fn name_at_home<J: Journal>(
         &mut self,
-        (need, name, prepared): (Need, &[u8], Rc<Prepared>),
+        (need, name, prepared): (Box<Need>, &[u8], Rc<Prepared>),
         message: Bytes<'_>,
         shown: Option<Vec<u8>>,
         now: Now,

@@ -6,6 +6,7 @@
 
 use super::binary;
 use super::bound::{self, Kinds, SHOWN_MAX};
+use crate::base::Secret;
 use crate::policy::approval::SUMMARY_MAX;
 use crate::session::approving::Fingerprint;
 use crate::wire::postgres::{BINARY, Bind};
@@ -17,6 +18,9 @@ pub(super) struct Values {
     declared: Box<[(u16, u32)]>,
     all: Box<[Value]>,
 }
+
+/// See [`Values::raw`].
+type Raw = (Box<[u32]>, Box<[u16]>, Box<[Option<Secret>]>);
 
 struct Value {
     /// Its type, where it is known.
@@ -69,6 +73,22 @@ impl Values {
             }
             to.push('\n');
         }
+    }
+
+    /// Their types, formats and bytes, as the server has them of a Bind.
+    pub(super) fn raw(&self) -> Raw {
+        let last = self.declared.last().map_or(0, |(number, _)| *number);
+        let declares = |number: u16| {
+            let found = self.declared.iter().find(|(one, _)| *one == number);
+            found.map_or(0, |(_, kind)| *kind)
+        };
+        let formats = self.all.iter().map(|one| u16::try_from(one.format).unwrap_or(0));
+        let values = self.all.iter().map(|one| one.bytes.as_deref());
+        (
+            (1..=last).map(declares).collect(),
+            formats.collect(),
+            values.map(|bytes| bytes.map(|bytes| Secret::new(bytes.to_vec()))).collect(),
+        )
     }
 
     /// About how many bytes of memory they are.

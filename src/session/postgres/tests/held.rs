@@ -24,6 +24,8 @@ pub(super) fn terms() -> Terms {
         scope: Scope::Exact,
         reason: false,
         break_glass: false,
+        reveal: [].into(),
+        estimate: false,
     }
 }
 
@@ -112,7 +114,7 @@ impl Held {
         Self { line, book, ids: 0, seen: 0, told: Vec::new() }
     }
 
-    fn put(&mut self, petition: Petition) -> Option<Verdict> {
+    pub(super) fn put(&mut self, petition: Petition) -> Option<Verdict> {
         let now_ns = self.line.now.wall_ns;
         match petition {
             Petition::Ask(ask) => {
@@ -305,6 +307,20 @@ fn what_is_pipelined_behind_it_is_not_read_until_it_goes() {
     held.forget();
     held.approve();
     assert_eq!(held.line.up, [query(DELETE), behind].concat());
+}
+
+#[test]
+fn the_wait_is_no_time_of_the_statement() {
+    let mut made = snapshot(vec![asks(terms()), allows()], 2);
+    made.limits.exchange_ms = 30_000;
+    let mut held = Held::of(made);
+    held.caller(&query(DELETE));
+    held.later(60_000);
+    held.approve();
+    held.later(20_000);
+    assert!(!held.line.session.is_closed());
+    held.later(10_001);
+    assert!(held.line.session.is_closed() && held.heard().contains("ran for too long"));
 }
 
 #[test]
@@ -1007,6 +1023,52 @@ fn a_person_is_shown_what_the_record_has() {
     assert!(held.sent().contains("bob@example.com"), "the very bytes go");
     let record = [Kind::Open, Kind::Decision, Kind::RequestBody].map(|k| held.line.recorded(k));
     assert!(!record.concat().contains("@example.com"), "{record:?}");
+}
+
+#[test]
+fn what_masks_took_out_and_what_can_be_planned_travels_beside_the_question() {
+    let made = || {
+        let mut rule = asks(Terms { reveal: ["lead".into()].into(), estimate: true, ..terms() });
+        rule.then.masks = MaskSet::EMPTY.with(MaskId(0));
+        let mut made = snapshot(vec![rule, allows()], 2);
+        let spec = MaskSpec {
+            name: "pii".into(),
+            detect: vec![Detector::parse("email").unwrap()],
+            operators: Operators::default(),
+            key: Secret::new(b"0123456789abcdef".to_vec()),
+            ..MaskSpec::default()
+        };
+        made.plans = Plans::new(vec![spec]).unwrap();
+        made
+    };
+    let asked = |bytes: &[u8]| {
+        let mut held = Held::of(made());
+        held.caller(bytes);
+        held.server(&[message(write::parse_done), ready(TxStatus::Idle)].concat());
+        let ask = held.told.into_iter().find_map(|it| match it {
+            Petition::Ask(ask) => Some(ask),
+            _ => None,
+        });
+        ask.unwrap().originals
+    };
+    let text = "delete from t where mail = $1 /*node='x'*/";
+    let bind = message(|to| {
+        write::parse(b"", text.as_bytes(), &[25, 0, 23], to);
+        write::bind(b"", b"", &[1], &[Some(b"bob@example.com")], &[], to);
+        write::execute(b"", 0, to);
+        write::sync(to);
+    });
+    let originals = asked(&bind);
+    let summary = originals.summary.unwrap();
+    assert!(String::from_utf8_lossy(summary.expose()).contains("bob@example.com"));
+    let statement = originals.statement.unwrap();
+    assert_eq!(statement.text.expose(), b"delete from t where mail = $1");
+    assert_eq!((&*statement.types, &*statement.formats), (&[25, 0, 23][..], &[1][..]));
+    assert_eq!(statement.values[0].as_ref().unwrap().expose(), b"bob@example.com");
+    let plain = asked(&query(DELETE));
+    assert!(plain.summary.is_none() && plain.statement.is_some());
+    assert!(asked(&query("delete from t where id = 7; select 1")).statement.is_none());
+    assert!(asked(&query("copy t from stdin")).statement.is_none());
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod columns;
 mod elsewhere;
 mod held;
 mod held_elsewhere;
+mod held_random;
 mod long;
 mod masked;
 mod moved;
