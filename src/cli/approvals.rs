@@ -91,6 +91,8 @@ pub enum Act {
         /// What is said of it.
         reason: Option<String>,
     },
+    /// A link that signs a browser in.
+    Open,
     /// Grants.
     Grants,
     /// Taking back.
@@ -176,6 +178,19 @@ impl Gateway {
                 query.extend(state.as_deref().map(|state| ("state", state)));
                 query.extend(review_owed.then_some(("review", "owed")));
                 self.table(&self.call(Method::GET, "approvals", &query, None)?)
+            }
+            Act::Open => {
+                let link = self.call(Method::POST, "sign-in-links", &[], None)?;
+                if self.json {
+                    format!("{link}\n")
+                } else {
+                    let (url, until) = (said(member(&link, "url")), member(&link, "expires_at"));
+                    format!(
+                        "{url}\n\nIt signs one browser in as you, once, until {}. \
+                        Open it yourself; send it to nobody.\n",
+                        said(until)
+                    )
+                }
             }
             Act::Grants => self.table(&self.call(Method::GET, "grants", &[], None)?),
             Act::Show { id } => self.one(&self.show(id)?),

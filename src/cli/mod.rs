@@ -188,6 +188,13 @@ enum ApprovalsAct {
         #[arg(long)]
         review_owed: bool,
     },
+    /// A link that signs a browser in as you: for two minutes, and once.
+    #[command(after_help = "Example: weirgate approvals open -c gateway.toml \
+        --token-file my.token")]
+    Open {
+        #[command(flatten)]
+        reach: Reach,
+    },
     /// Everything about one request, with the digest that a vote is about.
     #[command(after_help = "Example: weirgate approvals show 3f0c... -c gateway.toml\n\n\
         Exit 1 where there is no such request.")]
@@ -619,6 +626,7 @@ fn run_approvals(act: ApprovalsAct) -> u8 {
         ApprovalsAct::List { reach, state, review_owed } => {
             (reach, Act::List { state, review_owed })
         }
+        ApprovalsAct::Open { reach } => (reach, Act::Open),
         ApprovalsAct::Show { reach, id } => (reach, Act::Show { id }),
         ApprovalsAct::Approve(Cast { reach, id, reason, digest }) => {
             (reach, Act::Vote { id, approve: true, reason, digest })

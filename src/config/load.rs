@@ -148,9 +148,9 @@ fn compile<'a>(
     let resources = resources::resources(parts.resources, &mut around, report);
 
     let has_admin = parts.admin.is_some();
-    let admin = parts
-        .admin
-        .and_then(|section| settings::admin(section, &token_names, &certificate_names, report));
+    let admin = parts.admin.and_then(|section| {
+        settings::admin(section, &token_names, &certificate_names, &token_issuers, report)
+    });
     let listener_names = Names::read("listener", "name", &mut parts.listeners, report);
     if parts.listeners.is_empty() {
         let spot = Spot { file: main, offset: 0 };

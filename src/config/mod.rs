@@ -22,6 +22,7 @@ mod resources;
 mod rules;
 mod secrets;
 mod settings;
+mod sign_in;
 mod source;
 mod types;
 mod units;
@@ -41,6 +42,6 @@ pub use source::Source;
 pub use types::{
     AdminSettings, CertificateIssuer, Config, CredentialKind, CredentialSpec, GatewaySettings,
     KeySource, Listener, Login, MaskSettings, Protocol, RecordSettings, Resource, SecretFrom,
-    SecretRef, ServerTls, TokenIssuer, Upstream, UpstreamTls,
+    SecretRef, ServerTls, SignInSettings, SignInToken, TokenIssuer, Upstream, UpstreamTls,
 };
 pub use url::DatabaseUrl;

@@ -19,6 +19,7 @@ pub struct Secrets {
     credentials: Vec<Option<Secret>>,
     masks: Vec<MaskSpec>,
     admin_token: Option<Secret>,
+    sign_in: Option<Secret>,
 }
 
 impl Secrets {
@@ -38,6 +39,12 @@ impl Secrets {
     #[must_use]
     pub fn admin_token(&self) -> Option<&Secret> {
         self.admin_token.as_ref()
+    }
+
+    /// The secret that the gateway shows to the issuer when a browser signs in.
+    #[must_use]
+    pub fn sign_in(&self) -> Option<&Secret> {
+        self.sign_in.as_ref()
     }
 }
 
@@ -72,8 +79,11 @@ impl Config {
         }
         let admin = self.admin.as_ref().and_then(|admin| admin.token.as_ref());
         let admin_token = admin.and_then(|token| open(token, Fit::Header));
+        let sign_in = self.admin.as_ref().and_then(|admin| admin.sign_in.as_ref());
+        let sign_in = sign_in.and_then(|one| one.client_secret.as_ref());
+        let sign_in = sign_in.and_then(|secret| open(secret, Fit::Any));
         if errors.is_empty() {
-            Ok(Secrets { credentials, masks, admin_token })
+            Ok(Secrets { credentials, masks, admin_token, sign_in })
         } else {
             Err(errors)
         }

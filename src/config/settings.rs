@@ -3,7 +3,10 @@
 use super::names::Names;
 use super::reader::{Section, Text, choose};
 use super::report::{File, Report, Spot};
-use super::types::{AdminSettings, GatewaySettings, RecordSettings, SecretFrom, SecretRef};
+use super::sign_in::{Around, sign_in};
+use super::types::{
+    AdminSettings, GatewaySettings, RecordSettings, SecretFrom, SecretRef, TokenIssuer,
+};
 use super::units::{duration_ms, size_bytes};
 use crate::base::IssuerId;
 use crate::record::OnFull;
@@ -34,6 +37,7 @@ pub(super) fn admin(
     mut section: Section<'_>,
     token_issuers: &Names<'_>,
     certificate_issuers: &Names<'_>,
+    issuers: &[TokenIssuer],
     report: &mut Report,
 ) -> Option<AdminSettings> {
     let address = section.required("address", report);
@@ -79,6 +83,10 @@ pub(super) fn admin(
         }
         good.then(|| text.text.trim_end_matches('/').to_owned())
     });
+    let sign_in = section.table("sign_in", report).and_then(|section| {
+        let around = Around { issuer, issuers, public_url: public_url.as_deref() };
+        sign_in(section, &around, report)
+    });
     section.finish(report);
     Some(AdminSettings {
         address: address?,
@@ -86,6 +94,7 @@ pub(super) fn admin(
         viewers: viewers.unwrap_or_default().iter().map(|text| text.text.to_owned()).collect(),
         token,
         public_url,
+        sign_in,
     })
 }
 

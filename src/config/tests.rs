@@ -265,6 +265,42 @@ fn included_files_join_and_are_named_in_errors() {
 }
 
 #[test]
+fn a_sign_in_fits_its_issuer_and_its_secret_is_opened_with_the_others() {
+    let admin = "[admin]\naddress = \"127.0.0.1:1\"\nissuer = \"corp\"\n\
+        public_url = \"https://gw.example.com/ops/\"\nsign_in = { client_id = \"page\", TOKEN }\n\
+        [[issuer]]\nname = \"corp\"";
+    let text =
+        |token: &str| GOOD.replace("[[issuer]]\nname = \"corp\"", &admin.replace("TOKEN", token));
+    let config = check(&text("client_secret = \"env:PAGE\"")).unwrap();
+    let settings = config.admin.as_ref().unwrap().sign_in.clone().unwrap();
+    assert_eq!((settings.client_id.as_str(), settings.scope.as_str()), ("page", "openid"));
+    assert_eq!(settings.token, SignInToken::Access);
+    let mut source = Memory::default();
+    source.variables.insert("KEY".to_owned(), "sk-12345678".to_owned());
+    let errors = config.resolve_secrets(&source).unwrap_err();
+    assert!(errors[0].message.contains("the variable PAGE is not set"), "{errors:?}");
+    source.variables.insert("PAGE".to_owned(), "a secret \u{e9}".to_owned());
+    let secrets = config.resolve_secrets(&source).unwrap();
+    assert_eq!(secrets.sign_in().unwrap().expose(), "a secret \u{e9}".as_bytes());
+    // By its ID token whoever the issuer knows; by its access token where that is one.
+    let id_tokens = |text: String| text.replace("\"rfc9068\"", "\"id_token\"");
+    assert!(check(&id_tokens(text("token = \"id\""))).is_ok());
+    let clients = |text: String| {
+        text.replace("profile = \"rfc9068\"", "profile = \"rfc9068\"\nclients = [\"app\"]")
+    };
+    assert!(check(&clients(text("token = \"id\""))).is_ok());
+    for (text, says) in [
+        (id_tokens(text("token = \"access\"")), "are no access tokens of people"),
+        (clients(text("token = \"access\"")), "`page` is not among `clients`"),
+    ] {
+        let errors = check(&text).unwrap_err();
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(errors[0].message.contains(says), "{errors:?}");
+        assert_eq!(errors[0].line, line_of(&text, "sign_in"));
+    }
+}
+
+#[test]
 fn secrets_open_only_when_they_are_fit() {
     let text = GOOD.replace("secret = \"env:KEY\"", "secret = \"file:key\"").replace(
         "detect = [\"email\"]",

@@ -148,6 +148,33 @@ pub struct AdminSettings {
     pub token: Option<SecretRef>,
     /// How the outside names it, without a slash at the end.
     pub public_url: Option<String>,
+    /// How browsers sign in at [`Self::issuer`].
+    pub sign_in: Option<SignInSettings>,
+}
+
+/// `[admin] sign_in`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignInSettings {
+    /// The gateway as a client of the issuer.
+    pub client_id: String,
+    /// Its secret; without one it is a public client.
+    pub client_secret: Option<SecretRef>,
+    /// What is asked for; `openid` is among it.
+    pub scope: String,
+    /// Which token tells who signed in.
+    pub token: SignInToken,
+    /// For whom an access token is asked (RFC 8707).
+    pub resource: Option<String>,
+}
+
+/// Which token of a sign-in counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SignInToken {
+    /// The access token, by the issuer's profile and audience, as any caller's.
+    #[default]
+    Access,
+    /// The ID token, whose audience is the client; no caller shows one like it.
+    Id,
 }
 
 /// `[record]`

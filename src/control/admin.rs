@@ -1,20 +1,28 @@
 //! The admin surface: health, metrics, and the API behind a token.
 //!
-//! It has its own listener and is never reached over a data listener. `/healthz`, `/readyz` and
-//! `/metrics` need no token; **everything else** does, unknown paths too, so that a route that is
-//! added later is behind the token unless it is named here. Without a token or an issuer in the
-//! config nothing else is served.
+//! It has its own listener and is never reached over a data listener. `/healthz`, `/readyz`,
+//! `/metrics` and the pages of [`sign_in`] need no token; **everything else** does, unknown paths
+//! too, so that a route that is added later is behind the token unless it is named here. Without a
+//! token or an issuer in the config nothing else is served.
 //!
 //! The admin token and the viewers see everything. A person of the admin issuer who is no viewer
 //! sees approvals only: those that it may decide, and its own. Only a person decides.
 //!
-//! A token is asked for in `Authorization` and nowhere else, so that no page of another origin can
-//! make a browser act here; and nothing that a `GET` asks for changes anything.
+//! A request shows a token in `Authorization`, or the cookie of a browser's session, which stands
+//! for a person's token ([`sign_in`]); never both. With a cookie a request must come from a page of
+//! the surface itself, and bring the session's CSRF value unless it is a `GET`. Nothing that a
+//! `GET` asks for changes anything.
 
 mod approvals;
 mod estimate;
 mod openapi;
+mod sign_in;
+mod site;
 mod view;
+
+pub use sign_in::SignIn;
+pub use sign_in::oidc::{Oidc, Settings as OidcSettings, VerifyAnswer};
+pub use site::Site;
 
 use super::approvals::Desk;
 use super::metrics::Text;
@@ -22,14 +30,18 @@ use crate::base::Secret;
 use crate::policy::approval::Party;
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 pub use estimate::Plan;
 use ring::digest;
 use serde_json::{Value, json};
+use sign_in::Kind;
+use sign_in::cookie::{self, Cookie};
+use site::Foreign;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
@@ -45,8 +57,6 @@ pub enum Access {
         /// Whether it may look at everything.
         viewer: bool,
     },
-    /// Neither: 401.
-    Unknown,
 }
 
 impl Access {
@@ -56,8 +66,70 @@ impl Access {
     }
 }
 
+/// Whose token of the admin issuer was verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    /// Who.
+    pub party: Arc<Party>,
+    /// Whether it may look at everything.
+    pub viewer: bool,
+    /// `exp` of the token, in seconds since the epoch.
+    pub expires_s: u64,
+}
+
+/// What a token is.
+pub enum Shown {
+    /// A person's.
+    Person(Person),
+    /// None that counts.
+    Unknown,
+    /// Signed by a key that the issuer's set lacks: worth another look when this ends.
+    Fetching(Pin<Box<dyn Future<Output = ()> + Send>>),
+}
+
 /// Verifies an IAM token for the admin surface.
-pub type Verify = dyn Fn(&[u8]) -> Access + Send + Sync;
+pub type Verify = dyn Fn(&[u8]) -> Shown + Send + Sync;
+
+/// On what a request stands: kept by an answer that lasts, so that it can ask whether it still
+/// does.
+#[derive(Clone, Debug)]
+struct Standing {
+    token: Arc<Secret>,
+    session: Option<sign_in::Found>,
+    until_s: Option<u64>,
+}
+
+impl Standing {
+    /// The token, the browser's as well as the caller's own.
+    fn token(&self) -> Arc<Secret> {
+        Arc::clone(&self.token)
+    }
+
+    /// The browser's session, if it came by one.
+    fn session(&self) -> Option<&sign_in::Found> {
+        self.session.as_ref()
+    }
+
+    /// Wall-clock second at which it ends; `None` for the admin token.
+    fn until_s(&self) -> Option<u64> {
+        self.until_s
+    }
+}
+
+/// Why a request is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refused {
+    /// No token that counts, and no cookie.
+    Token,
+    /// A cookie of no session: it ended, or was never one.
+    Session,
+    /// A token and a cookie.
+    Both,
+    /// Another page asks, or under another name.
+    Foreign(Foreign),
+    /// The session's CSRF value is missing.
+    Csrf,
+}
 
 /// What the surface shows, and to whom.
 pub struct Admin {
@@ -73,6 +145,10 @@ pub struct Admin {
     pub metrics: Box<dyn Fn(&mut Text) + Send + Sync>,
     /// Where approvals are decided.
     pub desk: Desk,
+    /// Under which names browsers come.
+    pub site: Box<dyn Fn() -> Site + Send + Sync>,
+    /// Who is signed in.
+    pub sign_in: SignIn,
     /// Has a database plan a statement.
     pub plan: Box<Plan>,
 }
@@ -86,12 +162,14 @@ pub fn router(admin: Admin) -> Router {
         .fallback(not_found)
         .layer(middleware::from_fn(views))
         .merge(approvals::routes())
+        .merge(sign_in::guarded())
         .method_not_allowed_fallback(not_allowed)
         .layer(middleware::from_fn_with_state(Arc::clone(&admin), guard));
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .merge(sign_in::open(&admin))
         .merge(guarded)
         .layer(middleware::map_response(harden))
         .with_state(admin)
@@ -109,21 +187,18 @@ pub async fn serve(
     axum::serve(listener, router(admin)).with_graceful_shutdown(stop).await
 }
 
-/// Lets in whose token is known, and says who it is to what follows.
+/// Lets in whose token or session is known, and says who it is to what follows.
 async fn guard(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
-    let access = admin.access(request.headers());
-    if access == Access::Unknown {
-        let mut answer = problem(
-            StatusCode::UNAUTHORIZED,
-            "admin-token",
-            "Send `Authorization: Bearer` with the admin token or a token of the admin issuer.",
-        );
-        let wanted = HeaderValue::from_static("Bearer realm=\"weirgate-admin\"");
-        answer.headers_mut().insert(header::WWW_AUTHENTICATE, wanted);
-        return answer;
+    // What a page asks by itself to show news is no sign that somebody is there.
+    let used = !LIVE.contains(&request.uri().path());
+    match admin.access(request.method(), request.headers(), used).await {
+        Ok((access, standing)) => {
+            request.extensions_mut().insert(access);
+            request.extensions_mut().insert(standing);
+            next.run(request).await
+        }
+        Err(refused) => refused.answer(&admin),
     }
-    request.extensions_mut().insert(access);
-    next.run(request).await
 }
 
 /// Lets in who may look at everything.
@@ -139,25 +214,160 @@ async fn views(request: Request, next: Next) -> Response {
 }
 
 impl Admin {
-    /// Anything but exactly one well-formed `Authorization` is unknown.
-    fn access(&self, headers: &HeaderMap) -> Access {
-        let mut values = headers.get_all(header::AUTHORIZATION).iter();
-        let (Some(value), None) = (values.next(), values.next()) else { return Access::Unknown };
-        let Some((scheme, token)) = value.to_str().ok().and_then(|text| text.split_once(' '))
-        else {
-            return Access::Unknown;
+    /// Who asks: by exactly one well-formed `Authorization`, or by a session's cookie.
+    async fn access(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        used: bool,
+    ) -> Result<(Access, Standing), Refused> {
+        let site = (self.site)();
+        let cookie = match cookie::read(headers, site.cookie()) {
+            Cookie::None => return self.by_token(bearer(headers).ok_or(Refused::Token)?).await,
+            _ if headers.contains_key(header::AUTHORIZATION) => return Err(Refused::Both),
+            Cookie::Several => return Err(Refused::Session),
+            Cookie::One(id) => id,
         };
-        if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() {
-            return Access::Unknown;
+        site.check(headers, false).map_err(Refused::Foreign)?;
+        let session = self.sign_in.find(cookie, used).ok_or(Refused::Session)?;
+        if !matches!(*method, Method::GET | Method::HEAD) && !has_csrf(headers, &session.csrf) {
+            return Err(Refused::Csrf);
         }
+        self.by_session(session).await
+    }
+
+    async fn by_token(&self, token: &[u8]) -> Result<(Access, Standing), Refused> {
+        let kept = || Arc::new(Secret::new(token.to_vec()));
         // Digests are of one length, so that not even the token's length shows in the time.
         let hash = |bytes: &[u8]| digest::digest(&digest::SHA256, bytes);
         if let Some(wanted) = (self.token)().filter(|wanted| !wanted.is_empty())
-            && super::same_bytes(hash(token.as_bytes()).as_ref(), hash(wanted.expose()).as_ref())
+            && super::same_bytes(hash(token).as_ref(), hash(wanted.expose()).as_ref())
         {
-            return Access::Script;
+            let standing = Standing { token: kept(), session: None, until_s: None };
+            return Ok((Access::Script, standing));
         }
-        self.verify.as_ref().map_or(Access::Unknown, |verify| verify(token.as_bytes()))
+        let Person { party, viewer, expires_s } =
+            self.person(Kind::Bearer, token).await.ok_or(Refused::Token)?;
+        let standing = Standing { token: kept(), session: None, until_s: Some(expires_s) };
+        Ok((Access::Person { party, viewer }, standing))
+    }
+
+    /// The token of a session is verified each time: what does not count any more ends it.
+    async fn by_session(&self, session: sign_in::Found) -> Result<(Access, Standing), Refused> {
+        let found = self.person(session.kind, session.token.expose()).await;
+        let Some(Person { party, viewer, .. }) = found else {
+            self.sign_in.end(&session, "its token does not count any more");
+            return Err(Refused::Session);
+        };
+        let (token, until_s) = (Arc::clone(&session.token), Some(session.until_s));
+        Ok((Access::Person { party, viewer }, Standing { token, session: Some(session), until_s }))
+    }
+
+    /// Whose token this is, with a look at the issuer's keys of this moment where they are new.
+    async fn person(&self, kind: Kind, token: &[u8]) -> Option<Person> {
+        let look = || match kind {
+            Kind::Bearer => self.verify.as_ref().map(|verify| verify(token)),
+            Kind::Id => self.sign_in.oidc.as_ref().map(|oidc| oidc.person(token)),
+        };
+        let shown = match look()? {
+            Shown::Fetching(fetch) => {
+                fetch.await;
+                look()?
+            }
+            shown => shown,
+        };
+        match shown {
+            Shown::Person(person) => Some(person),
+            Shown::Unknown | Shown::Fetching(_) => None,
+        }
+    }
+
+    /// Who an answer that lasts is for, asked anew; `None` when it has to end.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for answers that last"))]
+    async fn still(&self, standing: &Standing) -> Option<Access> {
+        let found = match &standing.session {
+            Some(session) if !self.sign_in.holds(session) => return None,
+            Some(session) => self.by_session(session.clone()).await,
+            None => self.by_token(standing.token.expose()).await,
+        };
+        found.ok().map(|(access, _)| access)
+    }
+
+    /// How browsers can sign in, for a page that has to offer it.
+    fn sign_in_ways(&self) -> Value {
+        json!({ "oidc": self.sign_in.oidc.as_ref().is_some_and(Oidc::is_on) })
+    }
+}
+
+impl Refused {
+    fn answer(self, admin: &Admin) -> Response {
+        let unknown = |kind: &str, detail: &str| {
+            let mut answer = told(
+                StatusCode::UNAUTHORIZED,
+                kind,
+                detail,
+                // Where a page that is refused sends the person.
+                &[("sign_in", admin.sign_in_ways())],
+            );
+            let wanted = HeaderValue::from_static("Bearer realm=\"weirgate-admin\"");
+            answer.headers_mut().insert(header::WWW_AUTHENTICATE, wanted);
+            answer
+        };
+        match self {
+            Self::Token => unknown(
+                "admin-token",
+                "Send `Authorization: Bearer` with the admin token or a token of the admin issuer.",
+            ),
+            Self::Session => {
+                let detail = "The browser's session is over: sign in again.";
+                (sign_in::forget(admin), unknown("session-over", detail)).into_response()
+            }
+            Self::Both => problem(
+                StatusCode::BAD_REQUEST,
+                "two-credentials",
+                "There are a token and a session's cookie: send one of them.",
+            ),
+            Self::Foreign(why) => why.answer(),
+            Self::Csrf => problem(
+                StatusCode::FORBIDDEN,
+                "csrf",
+                "A session acts with `x-weirgate-csrf`, whose value is told by /api/v1/me.",
+            ),
+        }
+    }
+}
+
+impl Foreign {
+    fn answer(self) -> Response {
+        match self {
+            Self::Host => problem(
+                StatusCode::MISDIRECTED_REQUEST,
+                "host",
+                "Browsers are served under [admin] public_url or a loopback address.",
+            ),
+            Self::Origin => problem(
+                StatusCode::FORBIDDEN,
+                "origin",
+                "A page of another origin asks for this: it is not answered.",
+            ),
+        }
+    }
+}
+
+/// The token of exactly one well-formed `Authorization`.
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token.as_bytes())
+}
+
+/// Whether the request brings the CSRF value of its session, once.
+fn has_csrf(headers: &HeaderMap, wanted: &str) -> bool {
+    let mut values = headers.get_all("x-weirgate-csrf").iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => super::same_bytes(value.as_bytes(), wanted.as_bytes()),
+        _ => false,
     }
 }
 
@@ -173,6 +383,7 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     let mut text = Text::default();
     process_metrics(&mut text);
     (admin.metrics)(&mut text);
+    admin.sign_in.metrics(&mut text);
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (kind, text.into_string()).into_response()
 }
@@ -191,12 +402,20 @@ async fn not_allowed() -> Response {
 }
 
 fn problem(status: StatusCode, kind: &str, detail: &str) -> Response {
-    let body = json!({
+    told(status, kind, detail, &[])
+}
+
+/// A problem with members of its own.
+fn told(status: StatusCode, kind: &str, detail: &str, more: &[(&str, Value)]) -> Response {
+    let mut body = json!({
         "type": format!("https://weirgate.dev/problems/{kind}"),
         "title": status.canonical_reason().unwrap_or_default(),
         "status": status.as_u16(),
         "detail": detail,
     });
+    if let Value::Object(members) = &mut body {
+        members.extend(more.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+    }
     let fields = [(header::CONTENT_TYPE, "application/problem+json")];
     (status, fields, body.to_string()).into_response()
 }
@@ -207,6 +426,9 @@ async fn harden(mut answer: Response) -> Response {
         (header::CACHE_CONTROL, "no-store"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
     ] {
         answer.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
@@ -235,6 +457,9 @@ fn process_metrics(text: &mut Text) {
     }
 }
 
+/// What pages ask again and again by themselves.
+const LIVE: [&str; 2] = ["/api/v1/events", "/api/v1/live"];
+
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
@@ -254,6 +479,8 @@ mod tests {
             resources: Box::new(|| json!([{"name": "openai"}])),
             metrics: Box::new(|text| text.single("more", "counter", "More.", 1)),
             desk: Desk::closed(),
+            site: Box::new(|| Site { public_url: None, bound: ([127, 0, 0, 1], 9901).into() }),
+            sign_in: SignIn::default(),
             plan: Box::new(|_, _| Err("there is no database".to_owned())),
         }
     }
@@ -289,22 +516,30 @@ mod tests {
 
     const V: &str = "HTTP/1.1\r\n";
 
-    fn person(viewer: bool) -> Access {
-        let none = || [].into();
-        let (iss, sub, client_id) = ("i".into(), "s".into(), None);
-        let party = Party { iss, sub, client_id, actors: none(), groups: none() };
-        Access::Person { party: Arc::new(party), viewer }
+    fn person(viewer: bool) -> Shown {
+        Shown::Person(Person { viewer, ..sign_in::kit::person("s", u64::MAX) })
     }
 
     #[test]
     fn three_pages_are_open_and_nothing_else_is() {
         let open = ["/healthz", "/readyz", "/metrics"];
-        let closed =
-            ["/", "/api/v1/resources", "/api/v1/openapi.json", "/api/v1/none", "/metrics/"];
+        let closed = [
+            "/",
+            "/api/v1/me",
+            "/api/v1/resources",
+            "/api/v1/openapi.json",
+            "/api/v1/none",
+            "/metrics/",
+            "/sign-in/none",
+            "/sign-out",
+        ];
         for page in open {
             let answer = answers(admin(None, None, true), &[&format!("{page} {V}")]);
             assert_eq!(status(answer.first().unwrap()), "200", "{page}");
         }
+        // A page to sign in by needs none either; it is served under the surface's own names.
+        let texts = answers(admin(None, None, true), &[&format!("/sign-in/link {V}")]);
+        assert_eq!(status(texts.first().unwrap()), "421");
         for page in closed {
             for admin in [admin(None, None, true), admin(Some(""), None, true)] {
                 let empty = format!("{page} {V}authorization: Bearer \r\n");
@@ -341,7 +576,7 @@ mod tests {
         let verify: Box<Verify> = Box::new(|token| match token {
             b"viewer" => person(true),
             b"other" => person(false),
-            _ => Access::Unknown,
+            _ => Shown::Unknown,
         });
         let texts = answers(
             admin(None, Some(verify), true),

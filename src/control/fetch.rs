@@ -3,8 +3,9 @@
 //! Only https, or plain http to a loopback address. A redirect is followed only within its own
 //! origin, so that no answer can send us to another host.
 
+use reqwest::header::HeaderValue;
 use reqwest::redirect::{Attempt, Policy};
-use reqwest::{Client, Url, header};
+use reqwest::{Client, Response, Url, header};
 use std::fmt;
 use std::time::Duration;
 
@@ -46,11 +47,20 @@ pub(super) struct Fetcher(Client);
 
 impl Fetcher {
     pub(super) fn new(tls: rustls::ClientConfig) -> Result<Self, FetchError> {
+        Self::with(tls, Policy::custom(follow))
+    }
+
+    /// One that follows nothing: what is posted holds secrets, and goes where it is meant to go.
+    pub(super) fn without_redirects(tls: rustls::ClientConfig) -> Result<Self, FetchError> {
+        Self::with(tls, Policy::none())
+    }
+
+    fn with(tls: rustls::ClientConfig, redirects: Policy) -> Result<Self, FetchError> {
         let client = Client::builder()
             .tls_backend_preconfigured(tls)
             .timeout(TIMEOUT)
             .connect_timeout(TIMEOUT)
-            .redirect(Policy::custom(follow))
+            .redirect(redirects)
             .no_proxy()
             .pool_idle_timeout(Duration::from_secs(15))
             .user_agent(concat!("weirgate/", env!("CARGO_PKG_VERSION")))
@@ -62,7 +72,7 @@ impl Fetcher {
     /// Fetches `url`, `len_max` bytes of body at most.
     pub(super) async fn fetch(&self, url: Url, len_max: usize) -> Result<Fetched, FetchError> {
         let sent = self.0.get(url).header(header::ACCEPT, "application/json").send().await;
-        let mut answer = sent.map_err(|error| FetchError::Unreachable(root_cause(&error)))?;
+        let answer = sent.map_err(|error| FetchError::Unreachable(root_cause(&error)))?;
         if answer.status() != reqwest::StatusCode::OK {
             return Err(FetchError::Status(answer.status().as_u16()));
         }
@@ -71,16 +81,43 @@ impl Fetcher {
             .get(header::CACHE_CONTROL)
             .and_then(|value| value.to_str().ok())
             .and_then(max_age);
-        let mut body = Vec::new();
-        loop {
-            let part = answer.chunk().await;
-            match part.map_err(|error| FetchError::Unreachable(root_cause(&error)))? {
-                Some(part) if body.len().saturating_add(part.len()) > len_max => {
-                    return Err(FetchError::TooLong);
-                }
-                Some(part) => body.extend_from_slice(&part),
-                None => return Ok(Fetched { body, max_age }),
+        Ok(Fetched { body: body(answer, len_max).await?, max_age })
+    }
+
+    /// Posts a form to `url`; status and body, of `len_max` bytes at most.
+    pub(super) async fn post_form(
+        &self,
+        url: Url,
+        authorization: Option<HeaderValue>,
+        form: String,
+        len_max: usize,
+    ) -> Result<(u16, Vec<u8>), FetchError> {
+        let mut asked = self
+            .0
+            .post(url)
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(form);
+        if let Some(value) = authorization {
+            asked = asked.header(header::AUTHORIZATION, value);
+        }
+        let sent = asked.send().await;
+        let answer = sent.map_err(|error| FetchError::Unreachable(root_cause(&error)))?;
+        let status = answer.status().as_u16();
+        Ok((status, body(answer, len_max).await?))
+    }
+}
+
+async fn body(mut answer: Response, len_max: usize) -> Result<Vec<u8>, FetchError> {
+    let mut body = Vec::new();
+    loop {
+        let part = answer.chunk().await;
+        match part.map_err(|error| FetchError::Unreachable(root_cause(&error)))? {
+            Some(part) if body.len().saturating_add(part.len()) > len_max => {
+                return Err(FetchError::TooLong);
             }
+            Some(part) => body.extend_from_slice(&part),
+            None => return Ok(body),
         }
     }
 }

@@ -182,7 +182,9 @@ pub(super) fn files(config: &Config) -> Vec<PathBuf> {
     let credentials = config.credentials.iter().filter_map(|spec| spec.kind.secret());
     let masks = config.masks.iter().filter_map(|mask| mask.key.as_ref());
     let admin = config.admin.iter().filter_map(|admin| admin.token.as_ref());
-    let secrets = credentials.chain(masks).chain(admin);
+    let sign_in = config.admin.iter().filter_map(|admin| admin.sign_in.as_ref());
+    let sign_in = sign_in.filter_map(|one| one.client_secret.as_ref());
+    let secrets = credentials.chain(masks).chain(admin).chain(sign_in);
     files.extend(secrets.filter_map(|secret| match &secret.from {
         SecretFrom::File(path) => Some(path.clone()),
         SecretFrom::Env(_) => None,

@@ -3,14 +3,13 @@
 use super::keys::Jwks;
 use super::relations::Keeper;
 use super::stamps::Stamps;
-use super::{Live, StartError, compile, estimate, metrics};
+use super::{Live, StartError, compile, estimate, metrics, sign_in};
 use crate::config::{Config, KeySource};
-use crate::control::admin::{self, Access, Admin};
+use crate::control::admin::{self, Admin, SignIn, Site};
 use crate::control::dns::Dns;
 use crate::control::keys::{Asker, Keys, Location, Source};
 use crate::control::tls;
 use crate::identity::KeySnapshot;
-use crate::policy::approval::Party;
 use crate::runtime::{self, Published};
 use serde_json::json;
 use std::net::SocketAddr;
@@ -117,8 +116,9 @@ async fn run(
         return;
     }
     let (end, ended) = oneshot::channel::<()>();
-    let surface = listener.map(|listener| {
-        let admin = admin_of(&live, &keys);
+    let bound = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+    let surface = listener.zip(bound).map(|(listener, bound)| {
+        let admin = admin_of(&live, &keys, bound);
         tokio::spawn(async move {
             let until = async { drop(ended.await) };
             if let Err(error) = admin::serve(listener, admin, until).await {
@@ -224,7 +224,7 @@ fn renew_secrets(live: &Live, config: &Config) -> bool {
         Ok((snapshot, upstreams)) => {
             live.upstreams.publish(Arc::new(upstreams));
             live.snapshot.publish(Arc::new(snapshot));
-            live.set_admin_token(secrets.admin_token());
+            live.set_admin_secrets(&secrets);
             true
         }
         Err(error) => {
@@ -243,12 +243,15 @@ fn publish_addresses(live: &Live, dns: &Dns) {
     live.addresses.publish(Arc::new(addresses));
 }
 
-fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>) -> Admin {
-    let [seen, shown, counted, asked, opened, planned] = std::array::from_fn(|_| Arc::clone(live));
+fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>, bound: SocketAddr) -> Admin {
+    let [seen, listed, counted, asked, opened, planned, named] =
+        std::array::from_fn(|_| Arc::clone(live));
     let (key_state, verify_keys) = (Arc::clone(keys), Arc::clone(keys));
+    let oidc = sign_in::oidc(live, keys);
+    let oidc = oidc.inspect_err(|why| tracing::error!("nobody signs in at the issuer: {why}")).ok();
     Admin {
-        token: Box::new(move || opened.admin_token()),
-        verify: Some(Box::new(move |token| access(&asked, &verify_keys, token))),
+        token: Box::new(move || opened.admin_secrets().token),
+        verify: Some(Box::new(move |token| sign_in::bearer(&asked, &verify_keys, token))),
         not_ready: Box::new(move || {
             let mut reasons = Vec::new();
             if !key_state.is_ready() {
@@ -263,29 +266,18 @@ fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>) -> Admin {
             reasons
         }),
         resources: Box::new(move || {
-            let (snapshot, _) = shown.snapshot.load();
+            let (snapshot, _) = listed.snapshot.load();
             let list = snapshot.resources.iter();
             list.map(|one| json!({ "name": one.name, "upstream": one.authority })).collect()
         }),
         metrics: Box::new(move |text| metrics::samples(&counted, text)),
         desk: live.desk.clone(),
         plan: Box::new(move |ask, statement| estimate::plan(&planned, ask, statement)),
-    }
-}
-
-/// Who shows a token of the admin issuer.
-fn access(live: &Live, keys: &Keys<Jwks>, token: &[u8]) -> Access {
-    let config = live.config();
-    let Some(settings) = &config.admin else { return Access::Unknown };
-    let (snapshot, _) = live.snapshot.load();
-    let (keys, _) = keys.published().load();
-    match snapshot.verifier.verify(token, &keys, runtime::now()) {
-        Ok(principal) if settings.issuer == Some(principal.issuer()) => {
-            let viewer = |group: &str| settings.viewers.iter().any(|viewer| viewer == group);
-            let viewer = principal.groups().iter().any(|group| viewer(group));
-            Access::Person { party: Arc::new(Party::of(&principal)), viewer }
-        }
-        _ => Access::Unknown,
+        site: Box::new(move || {
+            let public_url = named.config().admin.as_ref().and_then(|one| one.public_url.clone());
+            Site { public_url, bound }
+        }),
+        sign_in: SignIn::new(oidc),
     }
 }
 

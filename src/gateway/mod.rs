@@ -12,6 +12,7 @@ mod metrics;
 mod relations;
 mod restart;
 mod sessions;
+mod sign_in;
 mod stamps;
 
 #[cfg(test)]
@@ -19,7 +20,7 @@ mod stamps;
 mod tests;
 
 use crate::base::{ListenerId, Secret};
-use crate::config::{Config, Diagnostic, Source};
+use crate::config::{Config, Diagnostic, Secrets, Source};
 use crate::control::approvals::{self, Approvals, Desk, LogError};
 use crate::control::drain::{self, Drain, DrainError, Files, Settings, Storage};
 use crate::policy::approval::Bounds;
@@ -146,8 +147,8 @@ struct Live {
     addresses: Arc<Published<runtime::Addresses>>,
     servers: Vec<Option<Arc<Published<ServerConfig>>>>,
     config: Mutex<Arc<Config>>,
-    /// `[admin] token`.
-    admin_token: Mutex<Option<Secret>>,
+    /// `[admin] token`, and the secret of `[admin] sign_in`.
+    admin_secrets: Mutex<AdminSecrets>,
     /// Held from the reading of the config in force to the publishing of what was made of it.
     changing: Mutex<()>,
     counts: Vec<Arc<Mutex<Counts>>>,
@@ -155,6 +156,18 @@ struct Live {
     drain: drain::DrainHandle,
     relations: Arc<Relations>,
     desk: Desk,
+}
+
+#[derive(Clone)]
+struct AdminSecrets {
+    token: Option<Secret>,
+    sign_in: Option<Secret>,
+}
+
+impl AdminSecrets {
+    fn of(secrets: &Secrets) -> Self {
+        Self { token: secrets.admin_token().cloned(), sign_in: secrets.sign_in().cloned() }
+    }
 }
 
 impl fmt::Debug for Gateway {
@@ -231,7 +244,7 @@ impl Gateway {
             drain: opened.drain.handle(),
             desk: approvals.desk(),
             config: Mutex::new(Arc::new(config)),
-            admin_token: Mutex::new(secrets.admin_token().cloned()),
+            admin_secrets: Mutex::new(AdminSecrets::of(&secrets)),
             changing: Mutex::new(()),
         });
         let mut gateway = Self {
@@ -398,13 +411,13 @@ impl Live {
         Arc::clone(&self.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
-    fn admin_token(&self) -> Option<Secret> {
-        self.admin_token.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    fn admin_secrets(&self) -> AdminSecrets {
+        self.admin_secrets.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
-    fn set_admin_token(&self, token: Option<&Secret>) {
-        let mut place = self.admin_token.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        *place = token.cloned();
+    fn set_admin_secrets(&self, secrets: &Secrets) {
+        let place = self.admin_secrets.lock();
+        *place.unwrap_or_else(std::sync::PoisonError::into_inner) = AdminSecrets::of(secrets);
     }
 
     /// One change at a time: two that overlap would publish what the later one replaced.
@@ -440,7 +453,7 @@ impl Live {
         }
         self.upstreams.publish(Arc::new(upstreams));
         self.snapshot.publish(Arc::new(snapshot));
-        self.set_admin_token(secrets.admin_token());
+        self.set_admin_secrets(&secrets);
         let mut current = self.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         *current = Arc::new(config);
         tracing::info!(generation, "config taken over");

@@ -70,6 +70,8 @@ pub enum TokenError {
     GroupsElsewhere,
     /// The token is bound to a key that was not shown.
     Bound,
+    /// An ID token that answers another sign-in; the text is the claim that tells.
+    Answer(&'static str),
     /// A certificate does not parse, or is outside its time.
     Certificate,
     /// A certificate has no name to use, or more than one.
@@ -108,6 +110,7 @@ impl TokenError {
             Self::Actor => "actor",
             Self::GroupsElsewhere => "groups_elsewhere",
             Self::Bound => "bound",
+            Self::Answer(_) => "answer",
             Self::Certificate => "certificate",
             Self::CertificateName => "certificate_name",
         }
@@ -138,6 +141,7 @@ impl fmt::Display for TokenError {
             | Self::MissingClaim(name)
             | Self::ClaimType(name)
             | Self::ControlCharacter(name)
+            | Self::Answer(name)
             | Self::Profile(name) => write!(f, "{} ({name})", self.label()),
             _ => f.write_str(self.label()),
         }

@@ -10,6 +10,7 @@
 //! one compare of the token's bytes.
 
 mod algorithm;
+mod answer;
 mod cache;
 mod certificate;
 mod claims;
@@ -26,6 +27,7 @@ mod rules;
 mod verify;
 
 pub use algorithm::Algorithm;
+pub use answer::Question;
 pub use cache::{Cached, TokenCache};
 pub use certificate::{CertificateRules, from_certificate};
 pub use error::TokenError;

@@ -9,9 +9,6 @@ use crate::identity::Principal;
 use crate::policy::approval::{Ask, Party, Scope};
 use ahash::AHashMap;
 use ring::digest::{Context, SHA256};
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
-use std::collections::BTreeMap;
-use std::fmt;
 
 /// One word to the owner of approvals; the answer is [`Input::Verdict`](super::Input::Verdict).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,83 +123,6 @@ pub(super) fn binding(protocol: &str, resource: &str, scope: Scope, kept: &[u8])
     made.finish()
 }
 
-/// The shape of a JSON text: its names and nesting, with the kinds of values in place of the values.
-/// Names of an object in the order of their bytes. `None`: no JSON, or an object has a name twice,
-/// of which two readers may take two values.
-pub(super) fn json_shape(text: &[u8]) -> Option<Vec<u8>> {
-    let Shape(shape) = serde_json::from_slice(text).ok()?;
-    Some(shape)
-}
-
-struct Shape(Vec<u8>);
-
-impl<'de> serde::Deserialize<'de> for Shape {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(Walk).map(Self)
-    }
-}
-
-struct Walk;
-
-impl<'de> Visitor<'de> for Walk {
-    type Value = Vec<u8>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON without a name twice in one object")
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Vec<u8>, E> {
-        Ok(b"b".to_vec())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Vec<u8>, E> {
-        Ok(b"n".to_vec())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Vec<u8>, E> {
-        Ok(b"n".to_vec())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Vec<u8>, E> {
-        Ok(b"n".to_vec())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Vec<u8>, E> {
-        Ok(b"s".to_vec())
-    }
-
-    fn visit_unit<E>(self) -> Result<Vec<u8>, E> {
-        Ok(b"0".to_vec())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<u8>, A::Error> {
-        let mut shape = b"[".to_vec();
-        while let Some(Shape(one)) = list.next_element()? {
-            shape.extend(one);
-        }
-        shape.push(b']');
-        Ok(shape)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<u8>, A::Error> {
-        let mut all = BTreeMap::new();
-        while let Some((name, Shape(one))) = map.next_entry::<String, Shape>()? {
-            if all.insert(name, one).is_some() {
-                return Err(serde::de::Error::custom("a name twice"));
-            }
-        }
-        let mut shape = b"{".to_vec();
-        for (name, one) in all {
-            // A length before the name, so that no name can look like nesting.
-            shape.extend((name.len() as u64).to_le_bytes());
-            shape.extend(name.as_bytes());
-            shape.extend(one);
-        }
-        shape.push(b'}');
-        Ok(shape)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,27 +139,5 @@ mod tests {
         assert_eq!(unique.len(), all.len());
         let bound = |scope| binding("http", "r", scope, b"x");
         assert_ne!(bound(Scope::Exact), bound(Scope::Shape));
-    }
-
-    #[test]
-    fn a_shape_has_names_and_kinds_and_no_values() {
-        let shape = |text: &str| json_shape(text.as_bytes());
-        let one = shape(r#"{"a": 1, "b": [true, "x"], "c": {"d": null}}"#);
-        assert!(one.is_some());
-        assert_eq!(one, shape(r#"{"c":{"d":null},"b":[false,"other"],"a":2.5}"#));
-        for other in [
-            r#"{"a": "1", "b": [true, "x"], "c": {"d": null}}"#,
-            r#"{"a": 1, "b": [true, "x", "y"], "c": {"d": null}}"#,
-            r#"{"a": 1, "b": [true, "x"], "c": {"e": null}}"#,
-            r#"{"a": 1, "b": [true, "x"], "c": {"d": null}, "f": 1}"#,
-        ] {
-            let other = shape(other);
-            assert!(other.is_some() && other != one);
-        }
-        for bad in
-            ["", "{", r#"{"a":1,"a":2}"#, r#"[{"b":{"a":1,"\u0061":2}}]"#, "1 2", "\"\u{1}\""]
-        {
-            assert_eq!(shape(bad), None, "{bad}");
-        }
     }
 }

@@ -10,6 +10,7 @@ mod gaps;
 pub mod gate;
 pub mod http;
 pub mod io;
+mod json;
 #[cfg(test)]
 mod kit;
 mod model;

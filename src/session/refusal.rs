@@ -8,6 +8,8 @@ use crate::base::ApprovalId;
 pub enum Refusal {
     /// The head or body is malformed or could be read in two ways.
     BadRequest,
+    /// A body of JSON that a person is asked about has a name twice in one object.
+    AmbiguousBody,
     /// A limit of the head was passed.
     HeadTooLarge,
     /// The request line is too long.
@@ -60,8 +62,9 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, for tables of counters.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::BadRequest,
+        Self::AmbiguousBody,
         Self::HeadTooLarge,
         Self::TargetTooLong,
         Self::MethodNotAllowed,
@@ -129,6 +132,9 @@ impl Refusal {
     fn parts(self) -> (&'static str, u16, &'static str) {
         match self {
             Self::BadRequest => ("bad-request", 400, "The request is malformed"),
+            Self::AmbiguousBody => {
+                ("ambiguous-body", 400, "An object of the JSON body has a name twice")
+            }
             Self::HeadTooLarge => ("head-too-large", 431, "The request head is too large"),
             Self::TargetTooLong => ("target-too-long", 414, "The request target is too long"),
             Self::MethodNotAllowed => ("method-not-allowed", 405, "The method is not offered"),

@@ -297,3 +297,26 @@ fn what_masks_take_out_is_revealed_to_whom_the_rule_names_and_kept_nowhere() {
     }
     assert!(files > 2, "log and segments");
 }
+
+#[test]
+fn a_retry_in_other_bytes_is_asked_in_place_of_the_first_and_a_body_of_two_meanings_never() {
+    let site = Site::new("uses = 1");
+    let gateway = site.home.start();
+    let address = gateway.address("api").unwrap();
+    let mut twice = site.post(address, r#"{"sum":7,"sum":7000000}"#);
+    let told = twice.answer().unwrap();
+    assert!(told.status == 400 && told.text().contains("ambiguous-body"), "{}", told.text());
+    let mut first = site.post(address, r#"{"sum":7,"to":"bob"}"#);
+    let before = site.pending(&gateway, 1).remove(0);
+    let mut again = site.post(address, "{ \"to\": \"bob\", \"sum\": 7 }");
+    let told = first.answer().unwrap();
+    assert_eq!((told.status, told.text().contains(&before.id.to_string())), (403, true));
+    let pending = site.pending(&gateway, 1).remove(0);
+    assert_ne!(pending.id, before.id);
+    assert!(pending.ask.summary.contains("{ \"to\": \"bob\", \"sum\": 7 }"));
+    site.vote(&gateway, &pending, true);
+    assert_eq!(again.answer().unwrap().status, 200);
+    let heard = site.heard.lock().unwrap().clone();
+    assert_eq!((heard.len(), heard[0].1.as_slice()), (1, &b"{ \"to\": \"bob\", \"sum\": 7 }"[..]));
+    assert!(gateway.stop());
+}

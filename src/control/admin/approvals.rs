@@ -294,7 +294,7 @@ async fn revoke(
 /// What a person sees: a viewer everything, others what they may decide or have revealed, and what
 /// they asked for.
 pub(super) fn sees(access: &Access, request: &Request) -> bool {
-    let Access::Person { party, viewer } = access else { return *access == Access::Script };
+    let Access::Person { party, viewer } = access else { return true };
     let (who, terms) = (&request.ask.who, &request.ask.terms);
     let mut groups = terms.approvers.iter().chain(&terms.reveal);
     *viewer
@@ -306,7 +306,7 @@ pub(super) fn sees(access: &Access, request: &Request) -> bool {
 fn person(access: &Access) -> Result<Party, Box<Response>> {
     match access {
         Access::Person { party, .. } => Ok(Party::clone(party)),
-        _ => Err(Box::new(problem(
+        Access::Script => Err(Box::new(problem(
             StatusCode::FORBIDDEN,
             "not-a-person",
             "The admin token is for scripts: a person decides, by a token of the admin issuer.",
@@ -315,7 +315,10 @@ fn person(access: &Access) -> Result<Party, Box<Response>> {
 }
 
 /// A body of JSON, which no form of another page can be.
-fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &Bytes) -> Result<T, Box<Response>> {
+pub(super) fn read<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<T, Box<Response>> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
     if !kind.trim().eq_ignore_ascii_case("application/json") {

@@ -13,22 +13,40 @@ pub(super) fn value() -> Value {
         "openapi": "3.1.0",
         "info": {"title": "Weirgate admin", "version": env!("CARGO_PKG_VERSION")},
         "components": {
-            "securitySchemes": {"bearer": {
-                "type": "http", "scheme": "bearer",
-                "description": "A token of the admin issuer, or the admin token, which decides nothing",
-            }},
+            "securitySchemes": {
+                "bearer": {
+                    "type": "http", "scheme": "bearer",
+                    "description":
+                        "A token of the admin issuer, or the admin token, which decides nothing",
+                },
+                "session": {
+                    "type": "apiKey", "in": "cookie", "name": "__Host-weirgate",
+                    "description": "A browser's session; `weirgate` where public_url is not \
+                        https. Whatever is not a GET needs `x-weirgate-csrf` with it",
+                },
+            },
             "schemas": schemas(),
             "responses": {"problem": {
                 "description": "Why not (RFC 9457)",
                 "content": {"application/problem+json": {"schema": reference("Problem")}},
             }},
         },
-        "security": [{"bearer": []}],
+        "security": [{"bearer": []}, {"session": []}],
         "paths": {
             "/healthz": open("The process is alive"),
             "/readyz": open("Traffic can be served; else 503 and the reasons"),
             "/metrics": open("Prometheus text"),
             "/api/v1/resources": get("The configured resources", &json!([]), &json!({})),
+            "/api/v1/me": get("Who asks, and the CSRF value of its session", &json!([]),
+                &reference("Me")),
+            "/api/v1/sign-in-links": sign_in_links(),
+            "/sign-in": json!({"get": {"summary": "Sends the browser to the issuer", "security": [],
+                "parameters": [query("next", "`/approvals/{id}`: where it leads afterwards")],
+                "responses": {"303": {"description": "To the issuer"}}}}),
+            "/sign-in/callback": callback(),
+            "/sign-in/link": link("Signs the browser in: 204 and a cookie; the link is used up"),
+            "/sign-in/link/look": look(),
+            "/sign-out": sign_out(),
             "/api/v1/openapi.json": get("This document", &json!([]), &json!({})),
             "/api/v1/approvals": get(
                 "Requests, the newest first, 1000 at most: of a viewer all, else those that the \
@@ -85,6 +103,50 @@ fn open(summary: &str) -> Value {
         "responses": {"200": {"description": "OK"}}}})
 }
 
+/// What needs no token: the link is one.
+fn link(summary: &str) -> Value {
+    json!({
+        "get": {"summary": "A page with a button; it changes nothing", "security": [],
+            "responses": {"200": {"description": "HTML"}}},
+        "post": {"summary": summary, "security": [], "requestBody": body("Link"),
+            "responses": {"204": {"description": "Signed in"},
+                "default": {"$ref": "#/components/responses/problem"}}},
+    })
+}
+
+fn callback() -> Value {
+    json!({
+        "get": {"summary": "A page that posts the issuer's answer; it changes nothing",
+            "security": [], "responses": {"200": {"description": "HTML"}}},
+        "post": {"summary": "Signs the browser in by the issuer's answer: a cookie",
+            "security": [], "requestBody": body("Callback"),
+            "responses": responses(&reference("SignedIn"))},
+    })
+}
+
+fn look() -> Value {
+    json!({"post": {"summary": "For whom a link is; it stays as it is", "security": [],
+        "requestBody": body("Link"), "responses": responses(&reference("LinkOf"))}})
+}
+
+fn sign_in_links() -> Value {
+    json!({"post": {"summary": "A one-time link that signs a browser in as the token's person, \
+        for two minutes", "security": [{"bearer": []}],
+        "responses": responses(&reference("SignInLink"))}})
+}
+
+fn sign_out() -> Value {
+    let content = json!({"application/json": {"schema": reference("SignOut")}});
+    json!({"post": {"summary": "Ends the browser's session, or all of the person",
+        "requestBody": {"required": false, "content": content},
+        "responses": {"204": {"description": "Signed out"},
+            "default": {"$ref": "#/components/responses/problem"}}}})
+}
+
+fn body(name: &str) -> Value {
+    json!({"required": true, "content": {"application/json": {"schema": reference(name)}}})
+}
+
 fn responses(schema: &Value) -> Value {
     json!({
         "200": {"description": "OK", "content": {"application/json": {"schema": schema}}},
@@ -133,6 +195,15 @@ fn schemas() -> Value {
     let people = json!({
         "Problem": {"type": "object", "properties": {"type": text, "title": text,
             "status": number, "detail": text}},
+        "Me": object(&["iss", "sub", "groups", "viewer", "csrf", "expires_at", "sign_in"],
+            &json!({"iss": maybe, "sub": maybe, "groups": texts, "viewer": flag, "csrf": maybe,
+                "expires_at": when, "sign_in": object(&["oidc"], &json!({"oidc": flag}))})),
+        "Callback": object(&["query"], &json!({"query": text})),
+        "SignedIn": object(&["next"], &json!({"next": text})),
+        "Link": object(&["link"], &json!({"link": text})),
+        "LinkOf": object(&["iss", "sub"], &json!({"iss": text, "sub": text})),
+        "SignOut": object(&[], &json!({"everywhere": flag})),
+        "SignInLink": object(&["url", "expires_at"], &json!({"url": text, "expires_at": time})),
         "Vote": object(&["digest"], &json!({"digest": digest, "reason": maybe})),
         "Review": object(&[], &json!({"reason": maybe})),
         "Nothing": object(&[], &json!({})),

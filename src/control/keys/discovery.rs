@@ -1,8 +1,10 @@
-//! From an issuer's name to the address of its keys (OpenID Connect Discovery 1.0, RFC 8414).
+//! From an issuer's name to what it says of itself (OpenID Connect Discovery 1.0, RFC 8414): the
+//! address of its keys, and for sign-in the rest.
 
 use crate::control::fetch::{FetchError, Fetcher, fetchable};
 use reqwest::Url;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 /// The members that count here.
 #[derive(Deserialize)]
@@ -16,13 +18,33 @@ struct Document {
 /// # Errors
 /// Neither document is there, it is malformed, or it names another issuer.
 pub(super) async fn key_url(fetcher: &Fetcher, issuer: &str) -> Result<Url, String> {
+    read(&document(fetcher, issuer).await?, issuer)
+}
+
+/// The document of `issuer`, as it is.
+///
+/// # Errors
+/// Neither of the two is there.
+async fn document(fetcher: &Fetcher, issuer: &str) -> Result<Vec<u8>, String> {
     let [openid, oauth] = documents(issuer)?;
     let fetched = match fetcher.fetch(openid, DOCUMENT_MAX).await {
         Err(FetchError::Status(404)) => fetcher.fetch(oauth, DOCUMENT_MAX).await,
         other => other,
     };
-    let fetched = fetched.map_err(|why| format!("discovery: {why}"))?;
-    read(&fetched.body, issuer)
+    fetched.map(|fetched| fetched.body).map_err(|why| format!("discovery: {why}"))
+}
+
+/// What `issuer` says of itself. Its member `issuer` is this very issuer.
+///
+/// # Errors
+/// As [`key_url`]; and what `T` cannot be read from.
+pub(in crate::control) async fn metadata<T: DeserializeOwned>(
+    fetcher: &Fetcher,
+    issuer: &str,
+) -> Result<T, String> {
+    let body = document(fetcher, issuer).await?;
+    read(&body, issuer)?;
+    serde_json::from_slice(&body).map_err(|why| format!("discovery document: {why}"))
 }
 
 /// The two places where the document may be: OpenID's below the issuer's path, RFC 8414's before it.

@@ -7,7 +7,7 @@
 //!
 //! Nothing here knows what a key is: a [`Format`] reads the document.
 
-mod discovery;
+pub(super) mod discovery;
 mod schedule;
 
 pub use schedule::{Asked, WAIT_MAX};

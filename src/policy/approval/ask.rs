@@ -116,6 +116,9 @@ pub struct Ask {
     /// Digest of the exact operation.
     #[serde(with = "hex32")]
     pub fingerprint: [u8; 32],
+    /// Digest of the operation by which a retry in other bytes is known; only of scope `exact`.
+    #[serde(default, with = "hex32::maybe", skip_serializing_if = "Option::is_none")]
+    pub retry: Option<[u8; 32]>,
     /// What will happen, for people; masked, at most [`SUMMARY_MAX`] bytes.
     pub summary: Box<str>,
     /// Under which terms.
@@ -138,14 +141,24 @@ impl Ask {
     /// Terms and credential are in it so that a policy that changes them asks anew.
     #[must_use]
     pub fn key(&self) -> [u8; 32] {
+        self.keyed(b"weirgate approval key 1", &self.binding)
+    }
+
+    /// Two asks of one such key are two tries of one request, in other bytes.
+    #[must_use]
+    pub(super) fn retry_key(&self) -> Option<[u8; 32]> {
+        Some(self.keyed(b"weirgate approval retry 1", self.retry.as_ref()?))
+    }
+
+    fn keyed(&self, purpose: &[u8], covered: &[u8; 32]) -> [u8; 32] {
         let mut into = Context::new(&SHA256);
-        part(&mut into, b"weirgate approval key 1");
+        part(&mut into, purpose);
         self.who.digest(&mut into);
         for text in [&self.resource, &self.protocol, &self.rule] {
             part(&mut into, text.as_bytes());
         }
         optional(&mut into, self.credential.as_deref());
-        part(&mut into, &self.binding);
+        part(&mut into, covered);
         let terms = &self.terms;
         count(&mut into, terms.approvers.len());
         terms.approvers.iter().for_each(|group| part(&mut into, group.as_bytes()));

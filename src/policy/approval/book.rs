@@ -147,6 +147,8 @@ pub struct Book {
     requests: AHashMap<ApprovalId, Request>,
     /// The last request of each [`Ask::key`].
     keys: AHashMap<[u8; 32], ApprovalId>,
+    /// What waits for a person, by [`Ask::retry_key`].
+    retries: AHashMap<[u8; 32], ApprovalId>,
     /// Places taken by each caller.
     shares: AHashMap<[u8; 32], u32>,
     /// All of them.
@@ -172,6 +174,7 @@ impl Book {
             bounds,
             requests: AHashMap::new(),
             keys: AHashMap::new(),
+            retries: AHashMap::new(),
             shares: AHashMap::new(),
             places: 0,
             due: BTreeSet::new(),
@@ -214,6 +217,13 @@ impl Book {
         ask.check().map_err(Refused::Fault)?;
         if let Some(found) = self.standing(&ask.key(), now_ns) {
             return Ok(found);
+        }
+        // The same in other bytes, which nobody was shown: what waits gives way, so that people are
+        // asked once.
+        let before = ask.retry_key().and_then(|key| self.retries.get(&key).copied());
+        if let Some(before) = before {
+            let why = Some("asked again in other bytes".into());
+            self.record(before, now_ns, Act::Cancelled { by: By::Caller, why });
         }
         if self.places >= self.bounds.open_max {
             return Err(Refused::Full);
@@ -579,6 +589,11 @@ impl Book {
             self.due.remove(&(due_ns, id));
         }
         self.pending.remove(&(request.requested_ns, id));
+        if let Some(key) = request.ask.retry_key()
+            && self.retries.get(&key) == Some(&id)
+        {
+            self.retries.remove(&key);
+        }
         self.levels.grants -= u64::from(request.state.is_grant());
         self.levels.reviews -= u64::from(request.owes_review());
         if request.takes_place() {
@@ -602,6 +617,7 @@ impl Book {
         }
         if request.state == State::Pending {
             self.pending.insert((request.requested_ns, id));
+            self.retries.extend(request.ask.retry_key().map(|key| (key, id)));
         }
         self.levels.grants += u64::from(request.state.is_grant());
         self.levels.reviews += u64::from(request.owes_review());
@@ -671,6 +687,11 @@ impl Book {
             oldest_ns: self.requests.values().filter(waits).map(|one| one.requested_ns).min(),
         };
         assert_eq!(self.levels(), levels);
+        for (key, id) in &self.retries {
+            let waits =
+                |one: &Request| one.state == State::Pending && one.ask.retry_key() == Some(*key);
+            assert!(self.requests.get(id).is_some_and(waits));
+        }
         let open = self.requests.values().filter(|request| !request.state.is_final());
         assert_eq!(self.due.len(), open.count());
         for (key, id) in &self.keys {

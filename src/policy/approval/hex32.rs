@@ -37,6 +37,27 @@ pub(super) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<[u8; 32], 
     parse(&found).ok_or_else(|| D::Error::custom("a digest is 64 hex digits"))
 }
 
+/// A digest that may be missing; what is written is one that is there.
+pub(super) mod maybe {
+    use super::{Deserializer, Serializer};
+
+    pub(in crate::policy::approval) fn serialize<S: Serializer>(
+        digest: &Option<[u8; 32]>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        match digest {
+            Some(digest) => super::serialize(digest, to),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(in crate::policy::approval) fn deserialize<'a, D: Deserializer<'a>>(
+        from: D,
+    ) -> Result<Option<[u8; 32]>, D::Error> {
+        super::deserialize(from).map(Some)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,7 +11,8 @@ use crate::mask::{Content, Plan, Shape, clear_value};
 use crate::policy::approval::{Ask, Claims, Originals, Party, REASON_MAX, SUMMARY_MAX, Scope};
 use crate::policy::{Attr, Need};
 use crate::record::Journal;
-use crate::session::approving::{Fingerprint, binding, json_shape};
+use crate::session::approving::{Fingerprint, binding};
+use crate::session::json::{self, Form};
 use crate::session::refusal::Refusal;
 use crate::session::worker::{Snapshot, Worker};
 use std::sync::Arc;
@@ -75,10 +76,11 @@ impl Session {
         let exchange = self.exchange.as_ref().ok_or(Refusal::BadRequest)?;
         let (principal, _) = exchange.who.as_ref().ok_or(Refusal::Unauthenticated)?;
         let view = snapshot.resource(need.resource()).ok_or(Refusal::NoResource)?;
-        let (fingerprint, head) = self.fingerprint(&view.name);
+        let body = self.body_form(view.shape)?;
+        let Digests { fingerprint, head, retry } = self.digests(&view.name, body.as_deref());
         let kept = match hold.scope() {
             Scope::Exact => fingerprint.to_vec(),
-            Scope::Shape => match (json_shape(&self.held), head) {
+            Scope::Shape => match (json::shape(&self.held), head) {
                 (Some(shape), Some(head)) => [&head[..], &shape].concat(),
                 (None, Some(head)) if self.held.is_empty() => head.to_vec(),
                 // What has no shape is covered as it is.
@@ -97,6 +99,7 @@ impl Session {
             generation: snapshot.generation,
             binding: binding("http", &view.name, hold.scope(), &kept),
             fingerprint,
+            retry: retry.filter(|_| hold.scope() == Scope::Exact),
             summary,
             terms,
             asserted: self.claims(&plan)?,
@@ -115,22 +118,37 @@ impl Session {
         Ok(Claims { node: text(said.node)?, run: text(said.run)?, thread: text(said.thread)? })
     }
 
-    /// The digest of the operation, and that of its head with the values of the query left out, where
-    /// it is certain which those are.
-    fn fingerprint(&self, resource: &str) -> ([u8; 32], Option<[u8; 32]>) {
-        let mut whole = Fingerprint::new("http", resource);
-        let mut head = Fingerprint::new("http", resource);
+    /// The canonical form of a body of JSON, where it has one.
+    fn body_form(&self, shape: Shape) -> Result<Option<Vec<u8>>, Refusal> {
+        if Content::of(&self.content_type, shape) != Content::Json {
+            return Ok(None);
+        }
+        match json::canonical(&self.held) {
+            Form::Canonical(form) => Ok(Some(form)),
+            // What a person approves of must not be read in two ways.
+            Form::Twice => Err(Refusal::AmbiguousBody),
+            Form::Opaque => Ok(None),
+        }
+    }
+
+    /// The digests of the operation; `form` is the canonical form of its body.
+    fn digests(&self, resource: &str, form: Option<&[u8]>) -> Digests {
+        let [mut whole, mut head, mut retry] =
+            std::array::from_fn(|_| Fingerprint::new("http", resource));
+        retry.part(b"retry");
         let mut lines = self.head_out.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
         let (target, query, is_plain) = target_of(lines.next().unwrap_or_default());
-        for digest in [&mut whole, &mut head] {
+        for digest in [&mut whole, &mut head, &mut retry] {
             digest.part(target);
         }
         for pair in &query {
             whole.part(pair);
+            retry.part(pair);
             head.part(pair.split(|byte| *byte == b'=').next().unwrap_or_default());
         }
-        whole.part(b"fields");
-        head.part(b"fields");
+        for digest in [&mut whole, &mut head, &mut retry] {
+            digest.part(b"fields");
+        }
         let ranges = self.range_out.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
         let mut fields: Vec<(Vec<u8>, Vec<u8>)> = lines
             .chain(ranges)
@@ -147,13 +165,21 @@ impl Session {
             whole.part(value);
             // The length is one of the literals.
             if name != b"content-length" {
-                head.part(name);
-                head.part(value);
+                for digest in [&mut head, &mut retry] {
+                    digest.part(name);
+                    digest.part(value);
+                }
             }
         }
         whole.part(b"body");
         whole.part(&self.held);
-        (whole.finish(), is_plain.then(|| head.finish()))
+        retry.part(b"body");
+        retry.part(form.unwrap_or_default());
+        Digests {
+            fingerprint: whole.finish(),
+            head: is_plain.then(|| head.finish()),
+            retry: form.map(|_| retry.finish()),
+        }
     }
 
     /// The request in its masked form, as far as it has room.
@@ -208,6 +234,16 @@ impl Session {
         }
         (text != summary.as_bytes()).then(|| Secret::new(text))
     }
+}
+
+/// Digests of one operation.
+struct Digests {
+    /// Of all of it.
+    fingerprint: [u8; 32],
+    /// Of its head with the values of the query left out, where it is certain which those are.
+    head: Option<[u8; 32]>,
+    /// Of all with the canonical form of the body, by which a retry is known.
+    retry: Option<[u8; 32]>,
 }
 
 /// A text of the caller in its masked form.

@@ -112,6 +112,8 @@ impl Session {
             generation: snapshot.generation,
             binding: binding("postgres", &view.name, hold.scope(), &kept),
             fingerprint,
+            // A statement in other bytes is another one.
+            retry: None,
             summary: summary.into(),
             terms,
             asserted: self.claims(&plan)?,

@@ -43,6 +43,7 @@ fn ask(sub: &str, what: u8, uses: u32) -> Ask {
         generation: 1,
         binding: [what; 32],
         fingerprint: [what; 32],
+        retry: None,
         summary: "delete from orders".into(),
         terms: Terms {
             approvers: ["dba".into()].into(),

@@ -469,3 +469,36 @@ fn entries_that_do_not_follow_are_refused_and_change_nothing() {
     skipped.apply(&entries[0]).unwrap();
     assert_eq!(skipped.apply(&entries[2]), Err(Misplaced), "a use before the approval");
 }
+
+#[test]
+fn a_retry_in_other_bytes_takes_the_place_of_what_waits_and_of_nothing_else() {
+    let mut desk = Desk::new();
+    let ana = party("ana", &[]);
+    let tried = |bytes: u8, retry: u8| {
+        let mut wanted = ask(&ana, 0);
+        (wanted.binding, wanted.fingerprint, wanted.retry) =
+            ([bytes; 32], [bytes; 32], Some([retry; 32]));
+        wanted
+    };
+    let first = desk.pending(&tried(1, 9));
+    let other = desk.pending(&tried(2, 8));
+    assert_eq!(desk.pending(&tried(1, 9)), first, "the very same bytes");
+    let again = desk.pending(&tried(3, 9));
+    assert_eq!((desk.state(first), desk.state(other)), (State::Cancelled, State::Pending));
+    // Of another caller it is another request, and so is what was decided.
+    let mut eves = tried(4, 9);
+    eves.who.sub = "eve".into();
+    let eves = desk.pending(&eves);
+    assert_eq!(desk.votes(again, &dba(), true), Ok(State::Approved));
+    let later = desk.pending(&tried(5, 9));
+    assert_eq!((desk.state(again), desk.state(eves)), (State::Approved, State::Pending));
+    // A book that is read again knows it, too.
+    let mut read = Book::new(bounds());
+    for entry in desk.book.snapshot(desk.time) {
+        read.apply(&entry).unwrap();
+    }
+    let verdict = now(read.ask(tried(6, 9), ApprovalId(77), desk.time).1);
+    assert!(matches!(verdict, Verdict::Pending { .. }));
+    assert_eq!(read.get(later).unwrap().state, State::Cancelled);
+    read.check_invariants();
+}

@@ -46,6 +46,7 @@ fn ask(who: &Party, what: u8) -> Ask {
         generation: 1,
         binding: [what; 32],
         fingerprint: [what; 32],
+        retry: None,
         summary: "delete from orders".into(),
         terms: terms(),
         asserted: Claims::default(),
