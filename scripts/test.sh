@@ -7,9 +7,10 @@ set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 
 clients() {
-    step "real clients: OpenAI and Anthropic SDKs, LangGraph, curl, Node; PostgreSQL's"
+    step "real clients: OpenAI and Anthropic SDKs, LangGraph, curl, Node; PostgreSQL's; the page in a browser"
     need curl curl
     need node nodejs
+    need chromium chromium
     need_postgres
     local python modules
     cargo build --locked --example tokio_client

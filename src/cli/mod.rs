@@ -723,6 +723,7 @@ fn run_sessions(act: SessionsAct) -> u8 {
                 since_ns: since,
                 until_ns: until,
                 newest,
+                ..sessions::Filter::default()
             };
             sessions::list(&data, &filter, json, &mut out, &mut errors)
         }

@@ -10,54 +10,23 @@ mod rerun;
 mod resend;
 mod show;
 mod statements;
-mod text;
-mod transcript;
 
 use crate::base::ExchangeId;
+use crate::control::archive::clean;
 use crate::control::drain::walk_folder;
 use crate::record::reader::{Joiner, OwnedEntry, merge};
 use crate::record::summary::{Row, Summaries};
+#[cfg(test)]
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
-use text::clean;
 
+pub use crate::control::archive::{Filter, parse_time, row_json, time_text};
 pub use database::{ToDatabase, rerun};
 pub use replay::{Replay, replay};
 pub use resend::{To, resend};
 pub use show::show;
-pub use text::{parse_time, time_text};
-
-/// Which sessions to list. Empty: all.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    /// Subject of the caller.
-    pub caller: Option<String>,
-    /// Resource name.
-    pub resource: Option<String>,
-    /// Decision, or label of the refusal.
-    pub decision: Option<String>,
-    /// Started at or after, wall nanoseconds.
-    pub since_ns: Option<u64>,
-    /// Started before, wall nanoseconds.
-    pub until_ns: Option<u64>,
-    /// Only the newest of these; `None`: all.
-    pub newest: Option<usize>,
-}
-
-impl Filter {
-    /// Whether `row` is meant.
-    #[must_use]
-    pub fn takes(&self, row: &Row) -> bool {
-        let same = |want: &Option<String>, is: &Option<String>| want.is_none() || want == is;
-        same(&self.caller, &row.sub)
-            && same(&self.resource, &row.resource)
-            && (same(&self.decision, &row.decision) || same(&self.decision, &row.refusal))
-            && self.since_ns.is_none_or(|since| row.start_ns >= since)
-            && self.until_ns.is_none_or(|until| row.start_ns < until)
-    }
-}
 
 type Outcome = Result<u8, String>;
 
@@ -158,25 +127,6 @@ fn print_rows(rows: &[Row], as_json: bool, out: &mut dyn Write) -> io::Result<()
         )?;
     }
     Ok(())
-}
-
-/// A row with the keys that scripts rely on.
-#[must_use]
-pub fn row_json(row: &Row) -> Value {
-    let id = ExchangeId(row.id).to_string();
-    json!({
-        "id": id, "start": time_text(row.start_ns),
-        "end": row.closed.then(|| time_text(row.last_ns)),
-        "iss": row.iss, "sub": row.sub, "actors": row.actors, "client_id": row.client_id,
-        "node": row.node, "run": row.run, "thread": row.thread,
-        "resource": row.resource, "listener": row.listener, "protocol": row.protocol,
-        "rule": row.rule, "decision": row.decision, "refusal": row.refusal,
-        "method": row.method, "path": row.path, "model": row.model,
-        "credential": row.credential, "peer": row.peer, "status": row.status,
-        "bytes_in": row.bytes_in, "bytes_out": row.bytes_out, "masked": row.masked,
-        "ending": row.ending, "gap_entries": row.gap_entries, "gap_bytes": row.gap_bytes,
-        "request_ids": [id],
-    })
 }
 
 /// Digits of an id, from either of its ends: all exchanges of a worker begin alike, and the last

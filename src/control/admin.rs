@@ -17,13 +17,20 @@
 mod approvals;
 mod by_link;
 mod callback;
+mod charts;
 mod estimate;
+mod events;
+mod insight;
 mod openapi;
+mod page;
+mod sessions;
 mod sign_in;
 mod site;
 pub(super) mod view;
 mod webhooks;
 
+pub use charts::{Latency, Sample};
+pub use insight::Insight;
 pub use sign_in::SignIn;
 pub use sign_in::oidc::{Oidc, Settings as OidcSettings, VerifyAnswer};
 pub use site::Site;
@@ -45,6 +52,7 @@ use serde_json::{Value, json};
 use sign_in::Kind;
 use sign_in::cookie::{self, Cookie};
 use site::Foreign;
+use std::future::IntoFuture;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -150,6 +158,8 @@ pub struct Admin {
     pub metrics: Box<dyn Fn(&mut Text) + Send + Sync>,
     /// Where approvals are decided.
     pub desk: Desk,
+    /// What the views of the record stand on.
+    pub insight: Insight,
     /// Under which names browsers come.
     pub site: Box<dyn Fn() -> Site + Send + Sync>,
     /// Who is signed in.
@@ -162,26 +172,33 @@ pub struct Admin {
 
 /// The routes.
 pub fn router(admin: Admin) -> Router {
-    let admin = Arc::new(admin);
+    routes(&Arc::new(admin))
+}
+
+fn routes(admin: &Arc<Admin>) -> Router {
     let guarded = Router::new()
         .route("/api/v1/resources", get(resources))
         .route("/api/v1/openapi.json", get(openapi::document))
+        .route("/api/v1/charts", get(charts::show))
+        .merge(sessions::routes())
         .merge(webhooks::routes())
         .fallback(not_found)
         .layer(middleware::from_fn(views))
         .merge(approvals::routes())
+        .route("/api/v1/events", get(events::listen))
         .merge(sign_in::guarded())
         .method_not_allowed_fallback(not_allowed)
-        .layer(middleware::from_fn_with_state(Arc::clone(&admin), guard));
+        .layer(middleware::from_fn_with_state(Arc::clone(admin), guard));
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .merge(sign_in::open(&admin))
+        .merge(page::routes())
+        .merge(sign_in::open(admin))
         .merge(callback::routes())
         .merge(guarded)
         .layer(middleware::map_response(harden))
-        .with_state(admin)
+        .with_state(Arc::clone(admin))
 }
 
 /// Serves on `listener` until `stop` ends, then finishes what is under way.
@@ -193,7 +210,12 @@ pub async fn serve(
     admin: Admin,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    axum::serve(listener, router(admin)).with_graceful_shutdown(stop).await
+    let admin = Arc::new(admin);
+    let served = axum::serve(listener, routes(&admin)).with_graceful_shutdown(stop);
+    tokio::select! {
+        served = served.into_future() => served,
+        () = charts::sample(admin) => Ok(()),
+    }
 }
 
 /// Lets in whose token or session is known, and says who it is to what follows.
@@ -292,7 +314,6 @@ impl Admin {
     }
 
     /// Who an answer that lasts is for, asked anew; `None` when it has to end.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for answers that last"))]
     async fn still(&self, standing: &Standing) -> Option<Access> {
         let found = match &standing.session {
             Some(session) if !self.sign_in.holds(session) => return None,
@@ -467,7 +488,7 @@ fn process_metrics(text: &mut Text) {
 }
 
 /// What pages ask again and again by themselves.
-const LIVE: [&str; 2] = ["/api/v1/events", "/api/v1/live"];
+const LIVE: [&str; 3] = ["/api/v1/charts", "/api/v1/events", "/api/v1/live"];
 
 #[cfg(test)]
 mod tests {
@@ -488,6 +509,7 @@ mod tests {
             resources: Box::new(|| json!([{"name": "openai"}])),
             metrics: Box::new(|text| text.single("more", "counter", "More.", 1)),
             desk: Desk::closed(),
+            insight: Insight::new("/nowhere".into(), 0, Sample::default),
             site: Box::new(|| Site { public_url: None, bound: ([127, 0, 0, 1], 9901).into() }),
             sign_in: SignIn::default(),
             notifier: Notifier::idle(),
@@ -531,10 +553,14 @@ mod tests {
     }
 
     #[test]
-    fn three_pages_are_open_and_nothing_else_is() {
-        let open = ["/healthz", "/readyz", "/metrics"];
+    fn what_holds_no_data_is_open_and_nothing_else_is() {
+        let open = ["/healthz", "/readyz", "/metrics", "/", "/approvals/x", "/page/main.js"];
         let closed = [
-            "/",
+            "/api/v1/sessions",
+            "/api/v1/events",
+            "/api/v1/charts",
+            "/api/v1/live",
+            "/page",
             "/api/v1/me",
             "/api/v1/resources",
             "/api/v1/openapi.json",

@@ -36,6 +36,7 @@ use crate::runtime;
 use crate::runtime::map::{self, RingJournal};
 
 pub use files::{parse_segment_name, segment_name, segments};
+pub(in crate::control) use folder::read_ring;
 pub use folder::{FolderReport, RingReport, verify_folder, walk_folder};
 pub use home::{is_live, public_key, public_keys, ring_paths};
 pub use pace::RATE_NS;

@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod approvals;
+pub mod archive;
 pub mod database;
 pub mod dns;
 pub mod drain;

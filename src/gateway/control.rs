@@ -5,7 +5,7 @@ use super::relations::Keeper;
 use super::stamps::Stamps;
 use super::{Live, StartError, compile, estimate, metrics, sign_in, webhooks};
 use crate::config::{Config, KeySource};
-use crate::control::admin::{self, Admin, SignIn, Site};
+use crate::control::admin::{self, Admin, Insight, SignIn, Site};
 use crate::control::dns::Dns;
 use crate::control::keys::{Asker, Keys, Location, Source};
 use crate::control::tls;
@@ -247,7 +247,7 @@ fn publish_addresses(live: &Live, dns: &Dns) {
 }
 
 fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>, bound: SocketAddr) -> Admin {
-    let [seen, listed, counted, asked, opened, planned, named] =
+    let [seen, listed, counted, asked, opened, planned, named, sampled] =
         std::array::from_fn(|_| Arc::clone(live));
     let (key_state, verify_keys) = (Arc::clone(keys), Arc::clone(keys));
     let oidc = sign_in::oidc(live, keys);
@@ -275,6 +275,11 @@ fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>, bound: SocketAddr) -> Admi
         }),
         metrics: Box::new(move |text| metrics::samples(&counted, text)),
         desk: live.desk.clone(),
+        insight: Insight::new(
+            live.config().gateway.data_dir.clone(),
+            runtime::now().wall_ns,
+            move || metrics::sample(&sampled),
+        ),
         notifier: Arc::clone(&live.notifier),
         plan: Box::new(move |ask, statement| estimate::plan(&planned, ask, statement)),
         site: Box::new(move || {

@@ -4,6 +4,7 @@
 //! asks. Levels are told by worker, so that one that is behind its siblings shows.
 
 use super::Live;
+use crate::control::admin::{Latency, Sample};
 use crate::control::metrics::{Horizon, Text};
 use crate::runtime::{self, BOUNDS, BUFFER_SIZES, Count, Counters, Stage};
 use crate::session::{Counts, Refusal};
@@ -19,14 +20,67 @@ pub(super) fn samples(live: &Live, text: &mut Text) {
     webhooks(live, text);
 }
 
-fn sessions(live: &Live, text: &mut Text) {
+/// What the page's charts are made of.
+pub(super) fn sample(live: &Live) -> Sample {
     let (snapshot, _) = live.snapshot.load();
+    let total = total(live, snapshot.resources.len());
+    let [mut permitted, mut denied] = [0u64; 2];
+    for [permits, denials] in &total.decisions {
+        permitted = permitted.saturating_add(*permits);
+        denied = denied.saturating_add(*denials);
+    }
+    let refusals = Refusal::ALL.iter().map(|refusal| {
+        (refusal.label(), total.refusals.get(refusal.index()).copied().unwrap_or(0))
+    });
+    let stages = Stage::ALL.map(|stage| {
+        let (counts, sum_ns) = histogram(live, stage);
+        Latency { stage: stage.label(), bounds: &BOUNDS, counts, sum_ns }
+    });
+    let level = |of: fn(&Counters) -> &Count| {
+        live.counters.iter().map(|counters| of(counters).get()).sum::<u64>()
+    };
+    let approvals = live.desk.reading();
+    Sample {
+        exchanges: total.exchanges,
+        permitted,
+        denied,
+        refusals: refusals.collect(),
+        bytes: total.bytes,
+        masked: total.masked,
+        stages: stages.into(),
+        connections: level(|counters| &counters.open),
+        upstream: [level(|of| &of.upstream_busy), level(|of| &of.upstream_idle)],
+        pending: approvals.pending,
+        granted: approvals.grants,
+        waiters: approvals.waiters,
+    }
+}
+
+fn total(live: &Live, resources: usize) -> Counts {
     let mut total = Counts::default();
-    total.decisions.resize(snapshot.resources.len(), [0; 2]);
+    total.decisions.resize(resources, [0; 2]);
     for counts in &live.counts {
         let counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
         total.add(&counts);
     }
+    total
+}
+
+fn histogram(live: &Live, stage: Stage) -> (Vec<u64>, u64) {
+    let (mut counts, mut sum_ns) = (vec![0u64; BOUNDS.len() + 1], 0u64);
+    for counters in &live.counters {
+        let histogram = counters.latency.of(stage);
+        for (sum, count) in counts.iter_mut().zip(histogram.buckets()) {
+            *sum = sum.wrapping_add(count);
+        }
+        sum_ns = sum_ns.wrapping_add(histogram.sum_ns());
+    }
+    (counts, sum_ns)
+}
+
+fn sessions(live: &Live, text: &mut Text) {
+    let (snapshot, _) = live.snapshot.load();
+    let total = total(live, snapshot.resources.len());
     text.family("weirgate_requests_total", "counter", "Decided requests.");
     for (view, [permitted, denied]) in snapshot.resources.iter().zip(&total.decisions) {
         for (decision, count) in [("permit", permitted), ("deny", denied)] {
@@ -58,14 +112,7 @@ fn latency(live: &Live, text: &mut Text) {
     let name = "weirgate_added_latency_seconds";
     text.family(name, "histogram", "Time that the gateway added to exchanges, by stage.");
     for stage in Stage::ALL {
-        let (mut counts, mut sum_ns) = (vec![0u64; BOUNDS.len() + 1], 0u64);
-        for counters in &live.counters {
-            let histogram = counters.latency.of(stage);
-            for (sum, count) in counts.iter_mut().zip(histogram.buckets()) {
-                *sum = sum.wrapping_add(count);
-            }
-            sum_ns = sum_ns.wrapping_add(histogram.sum_ns());
-        }
+        let (counts, sum_ns) = histogram(live, stage);
         text.histogram(name, ("stage", stage.label()), &BOUNDS, &counts, sum_ns);
     }
 }

@@ -21,6 +21,8 @@ pub struct Row {
     pub start_ns: u64,
     /// Hybrid clock of its last entry.
     pub last_ns: u64,
+    /// Whether its first entry is among those that were read.
+    pub opened: bool,
     /// Whether a close was recorded.
     pub closed: bool,
     /// Issuer of the caller's token.
@@ -84,6 +86,59 @@ pub struct Row {
 }
 
 impl Row {
+    /// Takes over what later entries of the same exchange told, which were read apart.
+    pub fn go_on(&mut self, later: Self) {
+        let totals = later.closed;
+        let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
+        for (sum, more) in
+            [(&mut self.bytes_in, later.bytes_in), (&mut self.bytes_out, later.bytes_out)]
+        {
+            // A close tells the whole.
+            if totals { *sum = more } else { add(sum, more) }
+        }
+        add(&mut self.masked, later.masked);
+        add(&mut self.gap_entries, later.gap_entries);
+        add(&mut self.gap_bytes, later.gap_bytes);
+        self.last_ns = self.last_ns.max(later.last_ns);
+        self.closed |= later.closed;
+        for (list, more) in [(&mut self.actors, later.actors), (&mut self.groups, later.groups)] {
+            for one in more {
+                if !list.contains(&one) {
+                    list.push(one);
+                }
+            }
+        }
+        let newer = |old: &mut Option<String>, new: Option<String>| {
+            if new.is_some() {
+                *old = new;
+            }
+        };
+        newer(&mut self.iss, later.iss);
+        newer(&mut self.sub, later.sub);
+        newer(&mut self.client_id, later.client_id);
+        newer(&mut self.resource, later.resource);
+        newer(&mut self.listener, later.listener);
+        newer(&mut self.protocol, later.protocol);
+        newer(&mut self.rule, later.rule);
+        newer(&mut self.decision, later.decision);
+        newer(&mut self.refusal, later.refusal);
+        newer(&mut self.method, later.method);
+        newer(&mut self.path, later.path);
+        newer(&mut self.model, later.model);
+        newer(&mut self.sqlstate, later.sqlstate);
+        newer(&mut self.credential, later.credential);
+        newer(&mut self.peer, later.peer);
+        newer(&mut self.node, later.node);
+        newer(&mut self.run, later.run);
+        newer(&mut self.thread, later.thread);
+        newer(&mut self.ending, later.ending);
+        if self.statement.is_none() {
+            self.statement = later.statement;
+        }
+        self.rows = later.rows.or(self.rows);
+        self.status = later.status.or(self.status);
+    }
+
     fn take(&mut self, kind: Kind, field: &Field<'_>) {
         let Some(tag) = field.tag() else { return };
         let text = |to: &mut Option<String>| *to = Some(field.as_text().into_owned());
@@ -191,7 +246,30 @@ impl Summaries {
             }
             _ => read_fields(row, entry),
         }
+        row.opened |= meta.kind == Kind::Open;
         row.closed |= meta.kind == Kind::Close;
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The rows as they stand, in no order.
+    pub fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.rows.values()
+    }
+
+    /// Lets go of the rows of exchanges that have ended.
+    pub fn forget_closed(&mut self) {
+        self.rows.retain(|_, row| !row.closed);
     }
 
     /// The rows, oldest first.

@@ -8,12 +8,11 @@
 use super::answers::Part;
 use super::rerun::{May, Outcome, Rerun};
 use super::resend::credential;
-use super::show::is_database;
 use super::statements::{Recorded, Unit, is_connect};
-use super::text::clean;
 use super::{each_whole, entries_of, finish, missing, unwritten, warn};
 use crate::base::{ExchangeId, Secret};
 use crate::config::{DatabaseUrl, Source};
+use crate::control::archive::{clean, is_database};
 use crate::control::database::{Database, Target, Times};
 use crate::credential::{AuthMethod, AuthMethods, OperatorLogin};
 use crate::record::reader::{OwnedEntry, merge};

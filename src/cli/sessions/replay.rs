@@ -1,9 +1,7 @@
 //! A session on the terminal, as it went by.
 
-use super::show::{field_name, field_value, is_database};
-use super::text::{clean, escape};
-use super::transcript::Transcript;
 use super::{entries_of, finish, missing, unwritten};
+use crate::control::archive::{Transcript, clean, escape, field_name, field_value, is_database};
 use crate::record::Kind;
 use crate::record::fields::{Reader, Tag};
 use crate::record::reader::OwnedEntry;

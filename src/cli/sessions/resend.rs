@@ -7,10 +7,10 @@
 //! record; what looks like one is left out all the same. Redirects are told and never followed.
 
 use super::recorded::{Answer, Body, Recorded, Request};
-use super::text::clean;
 use super::{entries_of, finish, missing, unwritten};
 use crate::base::Secret;
 use crate::config::Source;
+use crate::control::archive::clean;
 use crate::control::{fetch, tls};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, Url, redirect};

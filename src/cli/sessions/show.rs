@@ -1,11 +1,12 @@
 //! Everything that one session recorded, entry by entry.
 
 use super::replay::{Replay, write_body};
-use super::text::{clean, time_text};
-use super::transcript::Transcript;
 use super::{entries_of, finish, missing, unwritten};
+use crate::control::archive::{
+    Transcript, clean, field_name, field_value, fields_json, is_database, time_text,
+};
 use crate::record::Flags;
-use crate::record::fields::{Field, Reader, Tag};
+use crate::record::fields::Reader;
 use crate::record::reader::OwnedEntry;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -38,14 +39,6 @@ pub fn show(
         Ok(0)
     });
     finish(outcome, errors)
-}
-
-/// Whether bodies of the exchange are messages of PostgreSQL.
-pub(super) fn is_database(entries: &[OwnedEntry]) -> bool {
-    let facts = entries.iter().filter(|entry| !entry.meta.kind.is_raw());
-    facts.into_iter().any(|entry| {
-        Reader::find(&entry.body, Tag::Protocol).is_some_and(|field| field.value == b"postgres")
-    })
 }
 
 fn show_entry(
@@ -89,20 +82,6 @@ fn show_entry(
     Ok(())
 }
 
-pub(super) fn field_name(field: &Field<'_>) -> String {
-    field.tag().map_or_else(|| format!("field_{}", field.number), |tag| tag.name().to_owned())
-}
-
-pub(super) fn field_value(field: &Field<'_>) -> Value {
-    match field.tag() {
-        Some(tag) if tag.is_number() => json!(field.as_number()),
-        Some(
-            Tag::TokenDigest | Tag::PolicyDigest | Tag::MaskHash | Tag::Fingerprint | Tag::Shown,
-        ) => Value::String(field.value.iter().map(|byte| format!("{byte:02x}")).collect()),
-        _ => Value::String(field.as_text().into_owned()),
-    }
-}
-
 fn entry_json(entry: &OwnedEntry) -> Value {
     let mut object = Map::new();
     let mut put = |key: &str, value: Value| object.insert(key.to_owned(), value);
@@ -120,18 +99,6 @@ fn entry_json(entry: &OwnedEntry) -> Value {
         };
         return Value::Object(object);
     }
-    let mut fields: Map<String, Value> = Map::new();
-    for field in Reader::new(&entry.body).map_while(Result::ok) {
-        let value = field_value(&field);
-        match fields.get_mut(&field_name(&field)) {
-            // A field that repeats becomes a list.
-            Some(Value::Array(list)) => list.push(value),
-            Some(one) => *one = Value::Array(vec![one.take(), value]),
-            None => {
-                fields.insert(field_name(&field), value);
-            }
-        }
-    }
-    put("fields", Value::Object(fields));
+    put("fields", fields_json(&entry.body));
     Value::Object(object)
 }

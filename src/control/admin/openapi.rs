@@ -1,5 +1,7 @@
 //! `/api/v1/openapi.json`: what is here, for programs that make clients of it.
 
+mod views;
+
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -9,6 +11,16 @@ pub(super) async fn document() -> Response {
 }
 
 pub(super) fn value() -> Value {
+    let mut all = decided();
+    for (place, more) in [("/paths", views::paths()), ("/components/schemas", views::schemas())] {
+        if let (Some(Value::Object(known)), Value::Object(more)) = (all.pointer_mut(place), more) {
+            known.extend(more);
+        }
+    }
+    all
+}
+
+fn decided() -> Value {
     json!({
         "openapi": "3.1.0",
         "info": {"title": "Weirgate admin", "version": env!("CARGO_PKG_VERSION")},

@@ -137,7 +137,7 @@ fn read_or_empty(path: &Path) -> io::Result<Vec<u8>> {
 ///
 /// What the drain wipes behind its cursor while the file is read would look like the end of the
 /// entries. So the header is read last: what is wiped by then lies before the cursor that it names.
-fn read_ring(path: &Path) -> io::Result<Vec<u8>> {
+pub(in crate::control) fn read_ring(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     let mut bytes = Vec::new();
     (&file).read_to_end(&mut bytes)?;

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 use super::kit::person;
 use super::*;
-use crate::control::admin::{Shown, Verify, router};
+use crate::control::admin::{Insight, Sample, Shown, Verify, router};
 use crate::control::approvals::Desk;
 use crate::control::notify::Notifier;
 use serde_json::{Value, json};
@@ -40,6 +40,7 @@ fn surface(verify: Box<Verify>, sign_in: SignIn, site: Site) -> Admin {
         resources: Box::new(|| json!([])),
         metrics: Box::new(|_| ()),
         desk: Desk::closed(),
+        insight: Insight::new("/nowhere".into(), 0, Sample::default),
         notifier: Notifier::idle(),
         plan: Box::new(|_, _| Err("there is no database".to_owned())),
         site: Box::new(move || site.clone()),

@@ -1,13 +1,18 @@
-//! Text of the record on a terminal, and times.
+//! Text of the record for people, and times.
 
 use crate::base::civil;
-pub use crate::base::time_text;
+use crate::record::fields::{Field, Reader, Tag};
+use serde_json::{Map, Value, json};
 
-pub(super) fn clean(text: &str) -> String {
+/// Text for one line of a terminal: nothing in it steers.
+#[must_use]
+pub fn clean(text: &str) -> String {
     escape(text, false)
 }
 
-pub(super) fn escape(text: &str, lines: bool) -> String {
+/// The same; with `lines` its line ends and tabs stay.
+#[must_use]
+pub fn escape(text: &str, lines: bool) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -18,6 +23,41 @@ pub(super) fn escape(text: &str, lines: bool) -> String {
         }
     }
     shown
+}
+
+/// A field's name, also where this version does not know it.
+#[must_use]
+pub fn field_name(field: &Field<'_>) -> String {
+    field.tag().map_or_else(|| format!("field_{}", field.number), |tag| tag.name().to_owned())
+}
+
+/// A field's value: a number, text, or a digest in hexadecimal.
+#[must_use]
+pub fn field_value(field: &Field<'_>) -> Value {
+    match field.tag() {
+        Some(tag) if tag.is_number() => json!(field.as_number()),
+        Some(
+            Tag::TokenDigest | Tag::PolicyDigest | Tag::MaskHash | Tag::Fingerprint | Tag::Shown,
+        ) => Value::String(field.value.iter().map(|byte| format!("{byte:02x}")).collect()),
+        _ => Value::String(field.as_text().into_owned()),
+    }
+}
+
+/// The fields of an entry's body as an object; one that repeats is a list.
+#[must_use]
+pub fn fields_json(body: &[u8]) -> Value {
+    let mut all: Map<String, Value> = Map::new();
+    for field in Reader::new(body).map_while(Result::ok) {
+        let value = field_value(&field);
+        match all.get_mut(&field_name(&field)) {
+            Some(Value::Array(list)) => list.push(value),
+            Some(one) => *one = Value::Array(vec![one.take(), value]),
+            None => {
+                all.insert(field_name(&field), value);
+            }
+        }
+    }
+    Value::Object(all)
 }
 
 /// Reads `2026-01-31`, `2026-01-31T10:20:30Z`, or an age like `90m`, `12h`, `7d` before `now_ns`.

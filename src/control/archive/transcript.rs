@@ -11,7 +11,7 @@ use std::io::{self, Write};
 /// Puts the messages of both directions together again from the parts that were recorded, and
 /// prints what they say.
 #[derive(Debug, Default)]
-pub(super) struct Transcript {
+pub struct Transcript {
     up: Vec<u8>,
     down: Vec<u8>,
     /// Names of the columns in hand.
@@ -22,8 +22,11 @@ pub(super) struct Transcript {
 }
 
 impl Transcript {
-    /// One entry of bytes.
-    pub(super) fn entry(&mut self, entry: &OwnedEntry, out: &mut dyn Write) -> io::Result<()> {
+    /// Takes one entry of bytes and prints what is whole by it.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn entry(&mut self, entry: &OwnedEntry, out: &mut dyn Write) -> io::Result<()> {
         match entry.meta.kind {
             Kind::RequestBody => self.push_up(&entry.body, out),
             _ => self.push_down(&entry.body, out),
@@ -57,7 +60,10 @@ impl Transcript {
     }
 
     /// Prints what is left at the end of the record.
-    pub(super) fn finish(&mut self, out: &mut dyn Write) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn finish(&mut self, out: &mut dyn Write) -> io::Result<()> {
         self.print_rows(out)?;
         for (what, rest) in [("to the server", &self.up), ("to the caller", &self.down)] {
             if !rest.is_empty() {
