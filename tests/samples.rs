@@ -96,3 +96,22 @@ fn every_config_in_the_tree_compiles() {
     }
     assert!(seen > 0, "config/reference.toml is in the tree");
 }
+
+#[test]
+fn the_readmes_example_of_a_signature_is_one() {
+    use weirgate::base::Secret;
+    use weirgate::control::notify::signature::standard;
+    let text = std::fs::read_to_string(root().join("README.md")).expect("it is in the tree");
+    let key = Secret::new(b"an example key of at least 32 bytes".to_vec());
+    let id = "msg_00000000000000000000000000000001";
+    let body = "{\"type\":\"approval.requested\"}";
+    let signature = standard(&key, id, 1_767_225_600, body.as_bytes());
+    for line in [
+        format!("    webhook-id: {id}\n"),
+        "    webhook-timestamp: 1767225600\n".to_owned(),
+        format!("    webhook-signature: {signature}\n"),
+        format!("`{id}.1767225600.{body}`"),
+    ] {
+        assert!(text.contains(&line), "{line}");
+    }
+}

@@ -13,6 +13,7 @@ pub mod http1_body;
 pub mod http1_head;
 pub mod json;
 pub mod mask;
+pub mod notify;
 pub mod postgres;
 pub mod segment;
 pub mod session;
@@ -34,6 +35,7 @@ pub const TARGETS: &[Target] = &[
     ("http1_head", http1_head::run),
     ("json", json::run),
     ("mask", mask::run),
+    ("notify", notify::run),
     ("postgres", postgres::run),
     ("segment", segment::run),
     ("session", session::run),

@@ -112,7 +112,11 @@ pub fn run(
     out: &mut dyn Write,
     errors: &mut dyn Write,
 ) -> u8 {
-    let outcome = Gateway::reach(reach, source).and_then(|gateway| gateway.act(act, out));
+    told(Gateway::reach(reach, source).and_then(|gateway| gateway.act(act, out)), errors)
+}
+
+/// The exit code of an outcome, and why it is not 0.
+pub(super) fn told(outcome: Result<(), Failed>, errors: &mut dyn Write) -> u8 {
     match outcome {
         Ok(()) => 0,
         Err(Failed::No(text)) => {
@@ -127,7 +131,7 @@ pub fn run(
 }
 
 /// Why there is no good answer.
-enum Failed {
+pub(super) enum Failed {
     /// The gateway said no.
     No(String),
     /// It could not be asked.
@@ -140,7 +144,8 @@ impl From<String> for Failed {
     }
 }
 
-struct Gateway {
+/// A gateway that can be asked.
+pub(super) struct Gateway {
     base: Url,
     token: HeaderValue,
     client: Client,
@@ -149,7 +154,7 @@ struct Gateway {
 }
 
 impl Gateway {
-    fn reach(reach: &Reach, source: &dyn Source) -> Result<Self, Failed> {
+    pub(super) fn reach(reach: &Reach, source: &dyn Source) -> Result<Self, Failed> {
         let base = match &reach.admin {
             Some(url) => url.clone(),
             None => address(reach, source)?,
@@ -169,6 +174,11 @@ impl Gateway {
             .map_err(|error| error.to_string())?;
         let token = token(reach, source)?;
         Ok(Self { base, token, client, runtime, json: reach.json })
+    }
+
+    /// Whether objects are wanted.
+    pub(super) fn is_json(&self) -> bool {
+        self.json
     }
 
     fn act(&self, act: &Act, out: &mut dyn Write) -> Result<(), Failed> {
@@ -276,7 +286,7 @@ impl Gateway {
     }
 
     /// One call; an answer that is no is [`Failed::No`], with what the gateway says.
-    fn call(
+    pub(super) fn call(
         &self,
         method: Method,
         path: &str,
@@ -415,7 +425,7 @@ impl Gateway {
     }
 }
 
-fn member<'v>(value: &'v Value, key: &str) -> &'v Value {
+pub(super) fn member<'v>(value: &'v Value, key: &str) -> &'v Value {
     value.get(key).unwrap_or(&Value::Null)
 }
 
@@ -425,7 +435,7 @@ fn said(value: &Value) -> String {
 
 /// Text of callers on a terminal: nothing that steers it, nothing that turns the order of what is
 /// read around or hides in it.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     let hides = |c: char| {
         matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}'
             | '\u{feff}' | '\u{e0000}'..='\u{e007f}' | '\u{61c}' | '\u{ad}')
@@ -489,7 +499,7 @@ fn token(reach: &Reach, source: &dyn Source) -> Result<HeaderValue, Failed> {
     Ok(value)
 }
 
-fn unwritten(error: std::io::Error) -> String {
+pub(super) fn unwritten(error: std::io::Error) -> String {
     format!("the output cannot be written: {error}")
 }
 

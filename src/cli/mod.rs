@@ -15,6 +15,7 @@ pub mod sessions;
 pub mod source;
 pub mod token;
 pub mod verify;
+pub mod webhooks;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use source::System;
@@ -125,6 +126,13 @@ enum Command {
     Grants {
         #[command(subcommand)]
         act: GrantsAct,
+    },
+    /// Notices of approvals: how they get on, and what could not be delivered.
+    #[command(after_help = "Example: weirgate webhooks list -c gateway.toml \
+        --token-file admin.token")]
+    Webhooks {
+        #[command(subcommand)]
+        act: WebhooksAct,
     },
     /// Prove the record: chain, signatures, gaps; names the first bad entry. Exit 1 on damage.
     #[command(after_help = "Example: weirgate verify data")]
@@ -296,6 +304,31 @@ struct Back {
     /// Why.
     #[arg(long)]
     reason: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum WebhooksAct {
+    /// One line for each webhook: delivered, failed, queued, dead, the last error.
+    #[command(after_help = "Example: weirgate webhooks list -c gateway.toml --json")]
+    List {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Notices that are not sent any more, the newest first.
+    #[command(after_help = "Example: weirgate webhooks dead -c gateway.toml")]
+    Dead {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Send one of them again.
+    #[command(after_help = "Example: weirgate webhooks retry msg_3f0c... -c gateway.toml\n\n\
+        Exit 1 where there is no such dead letter.")]
+    Retry {
+        #[command(flatten)]
+        reach: Reach,
+        /// Its id.
+        id: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -566,6 +599,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Sessions { act } => run_sessions(act),
         Command::Approvals { act } => run_approvals(act),
         Command::Grants { act } => run_grants(act),
+        Command::Webhooks { act } => run_webhooks(act),
         Command::Verify { dir, config, data, keys, json } => {
             let data = match folder(&Place { config, data: dir.or(data) }) {
                 Ok(data) => data,
@@ -657,6 +691,16 @@ fn run_grants(act: GrantsAct) -> u8 {
         }
     };
     approvals::run(&reach.into(), &act, &System, &mut io::stdout(), &mut io::stderr())
+}
+
+fn run_webhooks(act: WebhooksAct) -> u8 {
+    use webhooks::Act;
+    let (reach, act) = match act {
+        WebhooksAct::List { reach } => (reach, Act::List),
+        WebhooksAct::Dead { reach } => (reach, Act::Dead),
+        WebhooksAct::Retry { reach, id } => (reach, Act::Retry { id }),
+    };
+    webhooks::run(&reach.into(), &act, &System, &mut io::stdout(), &mut io::stderr())
 }
 
 fn run_sessions(act: SessionsAct) -> u8 {

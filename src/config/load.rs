@@ -6,6 +6,7 @@ use super::source::Source;
 use super::types::Config;
 use super::{
     credentials, issuers, limits, listeners, masks, names::Names, resources, rules, settings,
+    webhooks,
 };
 use std::mem::take;
 use std::path::Path;
@@ -65,6 +66,7 @@ struct Parts<'a> {
     resources: Vec<Section<'a>>,
     masks: Vec<Section<'a>>,
     rules: Vec<Section<'a>>,
+    webhooks: Vec<Section<'a>>,
     cases: Vec<Section<'a>>,
 }
 
@@ -92,6 +94,7 @@ impl<'a> Parts<'a> {
             ("resource", &mut self.resources),
             ("mask", &mut self.masks),
             ("rule", &mut self.rules),
+            ("webhook", &mut self.webhooks),
             ("case", &mut self.cases),
         ] {
             list.append(&mut root.tables(key, report));
@@ -182,6 +185,15 @@ fn compile<'a>(
     };
     let (table, rule_places) = rules::table(parts.rules, &rule_names, &around, report);
     let cases = rules::cases(parts.cases, &rule_names, &around, report);
+    let webhook_names = Names::read("webhook", "name", &mut parts.webhooks, report);
+    let around = webhooks::Around {
+        names: &webhook_names,
+        resource_names: &resource_names,
+        rule_names: &rule_names,
+        links: admin.as_ref().is_some_and(|admin| admin.public_url.is_some()),
+        source,
+    };
+    let webhooks = webhooks::webhooks(parts.webhooks, &around, report);
     if has_admin && admin.is_none() {
         return None;
     }
@@ -198,6 +210,7 @@ fn compile<'a>(
         resources: resources.into_iter().collect::<Option<Vec<_>>>()?,
         masks,
         table,
+        webhooks,
         cases,
         rule_places,
         warnings: Vec::new(),

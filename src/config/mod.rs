@@ -28,6 +28,7 @@ mod types;
 mod units;
 mod upstreams;
 mod url;
+mod webhooks;
 
 #[cfg(test)]
 mod broken;
@@ -37,7 +38,7 @@ mod tests;
 
 pub use load::load;
 pub use report::{Diagnostic, Place};
-pub use secrets::{SECRET_LEN_MAX, SECRET_LEN_MIN, Secrets};
+pub use secrets::{KEY_LEN_MIN, SECRET_LEN_MAX, SECRET_LEN_MIN, Secrets, WebhookSecrets};
 pub use source::Source;
 pub use types::{
     AdminSettings, CertificateIssuer, Config, CredentialKind, CredentialSpec, GatewaySettings,
@@ -45,3 +46,4 @@ pub use types::{
     SecretRef, ServerTls, SignInSettings, SignInToken, TokenIssuer, Upstream, UpstreamTls,
 };
 pub use url::DatabaseUrl;
+pub use webhooks::{Webhook, WebhookEvent, WebhookFormat, WebhookUrl};

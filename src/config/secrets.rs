@@ -4,11 +4,16 @@
 use super::report::Diagnostic;
 use super::source::Source;
 use super::types::{Config, CredentialKind, SecretFrom, SecretRef};
+use super::webhooks::{Webhook, WebhookUrl};
 use crate::base::{CredentialId, Secret};
 use crate::mask::MaskSpec;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 /// Shortest secret. What is shorter is a mistake, or too easy to find in an answer by chance.
 pub const SECRET_LEN_MIN: usize = 8;
+/// Shortest key of a signature.
+pub const KEY_LEN_MIN: usize = 32;
 /// Longest secret.
 pub const SECRET_LEN_MAX: usize = 16 << 10;
 
@@ -20,6 +25,18 @@ pub struct Secrets {
     masks: Vec<MaskSpec>,
     admin_token: Option<Secret>,
     sign_in: Option<Secret>,
+    webhooks: Vec<WebhookSecrets>,
+}
+
+/// What a `[[webhook]]` needs.
+#[derive(Clone, Debug)]
+pub struct WebhookSecrets {
+    /// Where notices go; a secret also where it is written plainly.
+    pub url: Secret,
+    /// Keys of signatures, the one in use first.
+    pub keys: Vec<Secret>,
+    /// Key of Slack's callbacks.
+    pub signing: Option<Secret>,
 }
 
 impl Secrets {
@@ -33,6 +50,12 @@ impl Secrets {
     #[must_use]
     pub fn masks(&self) -> &[MaskSpec] {
         &self.masks
+    }
+
+    /// Of the webhooks, in their order.
+    #[must_use]
+    pub fn webhooks(&self) -> &[WebhookSecrets] {
+        &self.webhooks
     }
 
     /// The fixed token of the admin address.
@@ -82,8 +105,23 @@ impl Config {
         let sign_in = self.admin.as_ref().and_then(|admin| admin.sign_in.as_ref());
         let sign_in = sign_in.and_then(|one| one.client_secret.as_ref());
         let sign_in = sign_in.and_then(|secret| open(secret, Fit::Any));
+        let mut webhooks = Vec::new();
+        for hook in &self.webhooks {
+            let url = match &hook.url {
+                WebhookUrl::Plain(text) => Some(Secret::new(text.clone().into_bytes())),
+                WebhookUrl::Secret(secret) => open(secret, Fit::Header),
+            };
+            let keys = hook.secret.iter().chain(&hook.previous_secret);
+            let keys = keys.filter_map(|key| open(key, Fit::Key)).collect();
+            let signing = hook.signing_secret.as_ref().and_then(|key| open(key, Fit::Key));
+            webhooks.extend(url.map(|url| WebhookSecrets { url, keys, signing }));
+        }
+        let opened = self.webhooks.iter().zip(&webhooks);
         if errors.is_empty() {
-            Ok(Secrets { credentials, masks, admin_token, sign_in })
+            errors.extend(opened.filter_map(|(hook, opened)| fault(hook, &opened.url)));
+        }
+        if errors.is_empty() {
+            Ok(Secrets { credentials, masks, admin_token, sign_in, webhooks })
         } else {
             Err(errors)
         }
@@ -121,6 +159,13 @@ enum Fit {
     Header,
     /// It goes before a zero byte.
     Password,
+    /// It is the key of a signature; `whsec_` stands before one in base64.
+    Key,
+}
+
+fn fault(hook: &Webhook, url: &Secret) -> Option<Diagnostic> {
+    // What is no UTF-8 is no URL.
+    hook.check_url(core::str::from_utf8(url.expose()).unwrap_or_default()).err()
 }
 
 fn resolve(secret: &SecretRef, fit: Fit, source: &dyn Source) -> Result<Secret, Diagnostic> {
@@ -157,6 +202,22 @@ fn resolve(secret: &SecretRef, fit: Fit, source: &dyn Source) -> Result<Secret, 
     if value.len() > SECRET_LEN_MAX {
         let help = format!("a secret has at most {SECRET_LEN_MAX} bytes");
         return Err(wrong(format!("{name} holds {} bytes", value.len()), &help));
+    }
+    if fit == Fit::Key {
+        let key = match value.expose().strip_prefix(b"whsec_") {
+            Some(text) => Secret::new(STANDARD.decode(text).map_err(|_| {
+                wrong(
+                    format!("{name} holds no base64 behind `whsec_`"),
+                    "as in `whsec_MfKQ9r8G...`",
+                )
+            })?),
+            None => value,
+        };
+        if key.len() < KEY_LEN_MIN {
+            let help = format!("a key of signatures has at least {KEY_LEN_MIN} bytes");
+            return Err(wrong(format!("{name} holds a key of {} bytes", key.len()), &help));
+        }
+        return Ok(key);
     }
     let visible = |byte: &u8| (b' '..=b'~').contains(byte);
     if fit == Fit::Password && value.expose().contains(&0) {

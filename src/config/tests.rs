@@ -336,6 +336,45 @@ fn secrets_open_only_when_they_are_fit() {
 }
 
 #[test]
+fn keys_of_webhooks_open_only_when_they_are_long_enough() {
+    let hook = "[[webhook]]\nname = \"chat\"\nurl = \"env:URL\"\nsecret = \"env:HOOK\"\n\
+        previous_secret = \"env:OLD\"\n[[rule]]";
+    let text = GOOD.replacen("[[rule]]", hook, 1);
+    let config = check(&text).unwrap();
+    assert_eq!(config.webhooks[0].events.len(), 7, "all but `voted` and `reviewed`");
+    assert!(config.webhooks[0].covers("llm", "chat"));
+    let source = |url: &str, key: &str, old: &str| {
+        let mut memory = Memory::default();
+        for (name, value) in [("KEY", "sk-12345678"), ("URL", url), ("HOOK", key), ("OLD", old)] {
+            memory.variables.insert(name.to_owned(), value.to_owned());
+        }
+        memory
+    };
+    let long = "k".repeat(KEY_LEN_MIN);
+    let encoded = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let secrets = config.resolve_secrets(&source("https://x/a?sig=b", encoded, &long)).unwrap();
+    let found = &secrets.webhooks()[0];
+    assert_eq!(found.keys[0].expose(), (0..32).collect::<Vec<u8>>(), "decoded");
+    assert_eq!(found.keys[1].expose(), long.as_bytes());
+    for (source, says) in [
+        (source("https://x/a", &long[1..], &long), "a key of 31 bytes"),
+        (source("https://x/a", &long, "whsec_AAECAwQFBgcICQoLDA0ODw=="), "a key of 16 bytes"),
+        (
+            source("https://x/a", "whsec_no base64 at all, however long it may be", &long),
+            "no base64",
+        ),
+        (source("http://chat.example.com/sk-1234", &long, &long), "in plain text beyond loopback"),
+        (source("https://u:sk-1234@x/a", &long, &long), "holds a user or a password"),
+        (source("https://x/a#sk-1234", &long, &long), "has a query or a fragment"),
+    ] {
+        let errors = config.resolve_secrets(&source).unwrap_err();
+        let all = errors.iter().map(ToString::to_string).collect::<String>();
+        assert!(all.contains(says) && errors.len() == 1, "{says}: {all}");
+        assert!(!all.contains("sk-1234"), "{all}");
+    }
+}
+
+#[test]
 fn no_input_makes_it_panic() {
     // Each good config cut at every byte, and with every byte turned into another.
     let bytes = GOOD.as_bytes();

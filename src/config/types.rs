@@ -4,6 +4,7 @@
 //! [`SecretRef`] and opened by [`Config::resolve_secrets`](super::Config::resolve_secrets).
 
 use super::report::{Diagnostic, Place};
+use super::webhooks::Webhook;
 use crate::base::{CredentialId, IssuerId, Limits, ListenerId, MaskId, ResourceId};
 use crate::credential::AuthMethods;
 use crate::identity::{CertificateRules, IssuerRules, Verifier};
@@ -42,6 +43,8 @@ pub struct Config {
     pub masks: Vec<MaskSettings>,
     /// `[[rule]]`, compiled, with generation 0.
     pub table: Table,
+    /// `[[webhook]]`
+    pub webhooks: Vec<Webhook>,
     /// `[[case]]`, each with its place.
     pub cases: Vec<(Case, Place)>,
     /// Where each rule of the table stands, by its id in the file.

@@ -3,7 +3,8 @@
 //! It has its own listener and is never reached over a data listener. `/healthz`, `/readyz`,
 //! `/metrics` and the pages of [`sign_in`] need no token; **everything else** does, unknown paths
 //! too, so that a route that is added later is behind the token unless it is named here. Without a
-//! token or an issuer in the config nothing else is served.
+//! token or an issuer in the config nothing else is served. `/callback/{webhook}` has a signature
+//! in the place of a token.
 //!
 //! The admin token and the viewers see everything. A person of the admin issuer who is no viewer
 //! sees approvals only: those that it may decide, and its own. Only a person decides.
@@ -14,11 +15,14 @@
 //! `GET` asks for changes anything.
 
 mod approvals;
+mod by_link;
+mod callback;
 mod estimate;
 mod openapi;
 mod sign_in;
 mod site;
-mod view;
+pub(super) mod view;
+mod webhooks;
 
 pub use sign_in::SignIn;
 pub use sign_in::oidc::{Oidc, Settings as OidcSettings, VerifyAnswer};
@@ -26,6 +30,7 @@ pub use site::Site;
 
 use super::approvals::Desk;
 use super::metrics::Text;
+use super::notify::Notifier;
 use crate::base::Secret;
 use crate::policy::approval::Party;
 use axum::Router;
@@ -149,6 +154,8 @@ pub struct Admin {
     pub site: Box<dyn Fn() -> Site + Send + Sync>,
     /// Who is signed in.
     pub sign_in: SignIn,
+    /// Webhooks, and the links and callbacks that come of them.
+    pub notifier: Arc<Notifier>,
     /// Has a database plan a statement.
     pub plan: Box<Plan>,
 }
@@ -159,6 +166,7 @@ pub fn router(admin: Admin) -> Router {
     let guarded = Router::new()
         .route("/api/v1/resources", get(resources))
         .route("/api/v1/openapi.json", get(openapi::document))
+        .merge(webhooks::routes())
         .fallback(not_found)
         .layer(middleware::from_fn(views))
         .merge(approvals::routes())
@@ -170,6 +178,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .merge(sign_in::open(&admin))
+        .merge(callback::routes())
         .merge(guarded)
         .layer(middleware::map_response(harden))
         .with_state(admin)
@@ -481,6 +490,7 @@ mod tests {
             desk: Desk::closed(),
             site: Box::new(|| Site { public_url: None, bound: ([127, 0, 0, 1], 9901).into() }),
             sign_in: SignIn::default(),
+            notifier: Notifier::idle(),
             plan: Box::new(|_, _| Err("there is no database".to_owned())),
         }
     }

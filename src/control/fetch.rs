@@ -170,7 +170,7 @@ fn max_age(value: &str) -> Option<Duration> {
 }
 
 /// The innermost reason: the outer ones repeat the URL.
-fn root_cause(error: &dyn std::error::Error) -> String {
+pub(super) fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {
         cause = inner;

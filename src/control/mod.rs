@@ -12,6 +12,7 @@ pub mod drain;
 pub(crate) mod fetch;
 pub mod keys;
 pub mod metrics;
+pub mod notify;
 pub mod stand_in;
 pub mod tls;
 

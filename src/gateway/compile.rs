@@ -2,7 +2,9 @@
 
 use super::StartError;
 use crate::base::{CredentialId, Limits, Protocol, ResourceId};
-use crate::config::{Config, CredentialKind, Listener, Resource, SecretFrom, Secrets, Source};
+use crate::config::{
+    Config, CredentialKind, Listener, Resource, SecretFrom, Secrets, Source, WebhookUrl,
+};
 use crate::credential::{Credential, Form};
 use crate::identity::CertificateRules;
 use crate::mask::Plans;
@@ -165,7 +167,7 @@ pub(super) fn limits(config: &Config) -> Limits {
     config.limits.clone()
 }
 
-fn read(source: &dyn Source, path: &Path) -> Result<Vec<u8>, StartError> {
+pub(super) fn read(source: &dyn Source, path: &Path) -> Result<Vec<u8>, StartError> {
     source
         .read(path)
         .map_err(|error| StartError::File { path: path.to_owned(), error: error.to_string() })
@@ -184,7 +186,16 @@ pub(super) fn files(config: &Config) -> Vec<PathBuf> {
     let admin = config.admin.iter().filter_map(|admin| admin.token.as_ref());
     let sign_in = config.admin.iter().filter_map(|admin| admin.sign_in.as_ref());
     let sign_in = sign_in.filter_map(|one| one.client_secret.as_ref());
-    let secrets = credentials.chain(masks).chain(admin).chain(sign_in);
+    let hooks = config.webhooks.iter().flat_map(|hook| {
+        let url = match &hook.url {
+            WebhookUrl::Secret(secret) => Some(secret),
+            WebhookUrl::Plain(_) => None,
+        };
+        let keys = [&hook.secret, &hook.previous_secret, &hook.signing_secret];
+        keys.into_iter().flatten().chain(url)
+    });
+    files.extend(config.webhooks.iter().filter_map(|hook| hook.ca.clone()));
+    let secrets = credentials.chain(masks).chain(admin).chain(sign_in).chain(hooks);
     files.extend(secrets.filter_map(|secret| match &secret.from {
         SecretFrom::File(path) => Some(path.clone()),
         SecretFrom::Env(_) => None,

@@ -3,7 +3,7 @@
 use super::keys::Jwks;
 use super::relations::Keeper;
 use super::stamps::Stamps;
-use super::{Live, StartError, compile, estimate, metrics, sign_in};
+use super::{Live, StartError, compile, estimate, metrics, sign_in, webhooks};
 use crate::config::{Config, KeySource};
 use crate::control::admin::{self, Admin, SignIn, Site};
 use crate::control::dns::Dns;
@@ -129,6 +129,7 @@ async fn run(
     tokio::select! {
         _ = stopped => {}
         () = watch(&live, read, &dns) => {}
+        () = Arc::clone(&live.notifier).run() => {}
     }
     drop(end);
     if let Some(surface) = surface {
@@ -218,13 +219,15 @@ fn renew_secrets(live: &Live, config: &Config) -> bool {
     let generation = live.snapshot.load().0.generation + 1;
     let made = compile::snapshot(config, &secrets, generation).and_then(|snapshot| {
         let made = compile::upstreams(config, &*live.source, generation)?;
-        Ok((snapshot, made.after(&live.upstreams.load().0)))
+        let hooks = webhooks::hooks(config, &secrets, &*live.source)?;
+        Ok((snapshot, made.after(&live.upstreams.load().0), hooks))
     });
     match made {
-        Ok((snapshot, upstreams)) => {
+        Ok((snapshot, upstreams, hooks)) => {
             live.upstreams.publish(Arc::new(upstreams));
             live.snapshot.publish(Arc::new(snapshot));
             live.set_admin_secrets(&secrets);
+            live.notifier.set_hooks(hooks, webhooks::public_url(config));
             true
         }
         Err(error) => {
@@ -272,6 +275,7 @@ fn admin_of(live: &Arc<Live>, keys: &Arc<Keys<Jwks>>, bound: SocketAddr) -> Admi
         }),
         metrics: Box::new(move |text| metrics::samples(&counted, text)),
         desk: live.desk.clone(),
+        notifier: Arc::clone(&live.notifier),
         plan: Box::new(move |ask, statement| estimate::plan(&planned, ask, statement)),
         site: Box::new(move || {
             let public_url = named.config().admin.as_ref().and_then(|one| one.public_url.clone());

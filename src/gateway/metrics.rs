@@ -16,6 +16,7 @@ pub(super) fn samples(live: &Live, text: &mut Text) {
     buffers(live, text);
     record(live, text);
     approvals(live, text);
+    webhooks(live, text);
 }
 
 fn sessions(live: &Live, text: &mut Text) {
@@ -185,6 +186,39 @@ fn approvals(live: &Live, text: &mut Text) {
     ] {
         text.single(name, kind, help, value);
     }
+}
+
+fn webhooks(live: &Live, text: &mut Text) {
+    let found = live.notifier.readings();
+    let name = "weirgate_webhook_notices_total";
+    text.family(name, "counter", "Notices taken, tries in vain, notices that became dead letters.");
+    for (hook, reading, ..) in &found {
+        let counts = [reading.delivered, reading.failed, reading.died];
+        for (outcome, count) in ["delivered", "failed", "died"].iter().zip(counts) {
+            text.sample(name, &[("webhook", hook), ("outcome", outcome)], count);
+        }
+    }
+    let name = "weirgate_webhook_notices";
+    text.family(name, "gauge", "Notices that wait to be sent, and dead letters.");
+    for (hook, _, queued, dead) in &found {
+        for (state, count) in [("queued", queued), ("dead", dead)] {
+            text.sample(name, &[("webhook", hook), ("state", state)], count);
+        }
+    }
+    let name = "weirgate_webhook_failing";
+    text.family(name, "gauge", "The last try was in vain.");
+    for (hook, reading, ..) in &found {
+        text.sample(name, &[("webhook", hook)], u64::from(reading.failing));
+    }
+    let name = "weirgate_webhook_callbacks_total";
+    text.family(name, "counter", "Callbacks by their outcome.");
+    for (hook, reading, ..) in &found {
+        for (outcome, count) in &reading.callbacks {
+            text.sample(name, &[("webhook", hook), ("outcome", outcome)], count);
+        }
+    }
+    let name = "weirgate_webhook_forgotten_total";
+    text.single(name, "counter", "Dead letters that made room.", live.notifier.forgotten());
 }
 
 fn workers(live: &Live) -> impl Iterator<Item = (String, &Counters)> {

@@ -14,6 +14,7 @@ mod restart;
 mod sessions;
 mod sign_in;
 mod stamps;
+mod webhooks;
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
@@ -23,6 +24,7 @@ use crate::base::{ListenerId, Secret};
 use crate::config::{Config, Diagnostic, Secrets, Source};
 use crate::control::approvals::{self, Approvals, Desk, LogError};
 use crate::control::drain::{self, Drain, DrainError, Files, Settings, Storage};
+use crate::control::notify::{self, HookError, Notifier, OutboxError};
 use crate::policy::approval::Bounds;
 use crate::runtime::map::RingJournal;
 use crate::runtime::{self, Counters, ListenerPlan, Mailbox, Published, Worker, WorkerPlan};
@@ -66,6 +68,10 @@ pub enum StartError {
     Record(DrainError),
     /// The log of approvals cannot be read.
     Approvals(LogError),
+    /// A webhook cannot be used.
+    Webhook(HookError),
+    /// The outbox of notices cannot be read.
+    Outbox(OutboxError),
     /// A worker cannot start: its address is taken, or the system refused.
     Worker(io::Error),
     /// The control thread cannot start.
@@ -88,6 +94,8 @@ impl fmt::Display for StartError {
             Self::File { path, error } => write!(f, "{}: {error}", path.display()),
             Self::Record(error) => error.fmt(f),
             Self::Approvals(error) => error.fmt(f),
+            Self::Webhook(error) => error.fmt(f),
+            Self::Outbox(error) => error.fmt(f),
             Self::Worker(error) => write!(f, "a worker cannot start: {error}"),
             Self::Restart(keys) => {
                 write!(f, "{}: a change takes a restart, not a reload", keys.join(", "))
@@ -156,6 +164,7 @@ struct Live {
     drain: drain::DrainHandle,
     relations: Arc<Relations>,
     desk: Desk,
+    notifier: Arc<Notifier>,
 }
 
 #[derive(Clone)]
@@ -226,9 +235,12 @@ impl Gateway {
             &config.gateway.data_dir.join(approvals::DIR),
             Bounds::of(&config.limits),
             opened.control,
-            storage,
+            Arc::clone(&storage),
         )
         .map_err(StartError::Approvals)?;
+        let notices = config.gateway.data_dir.join(notify::DIR);
+        let notifier = Arc::new(Notifier::new(approvals.desk(), notices, storage));
+        webhooks::take_over(&notifier, webhooks::hooks(&config, &secrets, &*source)?, &config)?;
         let live = Arc::new(Live {
             relations: Arc::new(relations),
             source,
@@ -243,6 +255,7 @@ impl Gateway {
             counters: (0..count).map(|_| Arc::default()).collect(),
             drain: opened.drain.handle(),
             desk: approvals.desk(),
+            notifier,
             config: Mutex::new(Arc::new(config)),
             admin_secrets: Mutex::new(AdminSecrets::of(&secrets)),
             changing: Mutex::new(()),
@@ -442,6 +455,8 @@ impl Live {
             .iter()
             .map(|listener| compile::server(listener, &*self.source))
             .collect::<Result<_, StartError>>()?;
+        let hooks = webhooks::hooks(&config, &secrets, &*self.source)?;
+        webhooks::open(&self.notifier, &config)?;
         // From here nothing can fail: all of it is published.
         self.drain.set_policy_digest(snapshot.policy.digest());
         self.drain.set_retention(retention(&config));
@@ -454,6 +469,7 @@ impl Live {
         self.upstreams.publish(Arc::new(upstreams));
         self.snapshot.publish(Arc::new(snapshot));
         self.set_admin_secrets(&secrets);
+        self.notifier.set_hooks(hooks, webhooks::public_url(&config));
         let mut current = self.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         *current = Arc::new(config);
         tracing::info!(generation, "config taken over");

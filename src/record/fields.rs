@@ -116,6 +116,8 @@ pub enum Tag {
     Shown = 54,
     /// Why, in a person's words. Text.
     Reason = 55,
+    /// By what a vote came, where that is not the API itself: `link:HOOK`, `callback:HOOK`. Text.
+    Via = 56,
 }
 
 /// Tag and name of every field.
@@ -175,6 +177,7 @@ const NAMES: &[(Tag, &str)] = &[
     (Tag::Fingerprint, "fingerprint"),
     (Tag::Shown, "shown"),
     (Tag::Reason, "reason"),
+    (Tag::Via, "via"),
 ];
 
 impl Tag {

@@ -27,7 +27,7 @@ fn start(home: &Home) -> (Gateway, SocketAddr) {
     (gateway, admin)
 }
 
-fn ask(sub: &str, what: u8) -> Ask {
+pub(crate) fn ask(sub: &str, what: u8) -> Ask {
     Ask {
         who: Party {
             iss: ISSUER.into(),
@@ -66,20 +66,20 @@ fn ask(sub: &str, what: u8) -> Ask {
 }
 
 /// A session at the desk of a gateway.
-struct Session(Desk, Waiter, mpsc::Receiver<Verdict>);
+pub(crate) struct Session(Desk, Waiter, mpsc::Receiver<Verdict>);
 
 impl Session {
-    fn of(gateway: &Gateway, id: u64) -> Self {
+    pub(crate) fn of(gateway: &Gateway, id: u64) -> Self {
         let (sender, heard) = mpsc::channel();
         let tell = Arc::new(move |verdict| drop(sender.send(verdict)));
         Self(gateway.desk(), Waiter { id, tell }, heard)
     }
 
-    fn hears(&self) -> Verdict {
+    pub(crate) fn hears(&self) -> Verdict {
         self.2.recv_timeout(PATIENCE).unwrap()
     }
 
-    fn asks(&self, ask: &Ask) -> ApprovalId {
+    pub(crate) fn asks(&self, ask: &Ask) -> ApprovalId {
         self.0.ask(ask.clone(), self.1.clone());
         match self.hears() {
             Verdict::Pending { id, .. } | Verdict::Approved { id } => id,
@@ -94,13 +94,18 @@ impl Session {
 }
 
 /// One call; status and body.
-fn call(admin: SocketAddr, line: &str, token: &str, body: Option<&Value>) -> (u16, Value) {
+pub(crate) fn call(
+    admin: SocketAddr,
+    line: &str,
+    token: &str,
+    body: Option<&Value>,
+) -> (u16, Value) {
     let body = body.map(ToString::to_string).unwrap_or_default();
     let kind = if body.is_empty() { "" } else { "content-type: application/json\r\n" };
     raw(admin, line, &format!("authorization: Bearer {token}\r\n{kind}"), &body)
 }
 
-fn raw(admin: SocketAddr, line: &str, fields: &str, body: &str) -> (u16, Value) {
+pub(crate) fn raw(admin: SocketAddr, line: &str, fields: &str, body: &str) -> (u16, Value) {
     let mut stream = TcpStream::connect(admin).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let len = body.len();

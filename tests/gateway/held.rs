@@ -74,7 +74,7 @@ impl Site {
             groups: ["leads".into()].into(),
         };
         let reason = Some("seen".into());
-        let ballot = Ballot { approve, reason, digest: shown_digest(request) };
+        let ballot = Ballot { approve, reason, digest: shown_digest(request), via: None };
         self.people.block_on(gateway.desk().vote(request.id, lead, ballot)).unwrap();
     }
 

@@ -23,3 +23,4 @@ mod sealed;
 mod several;
 mod shared;
 mod shed;
+mod webhooks;

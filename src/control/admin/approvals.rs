@@ -1,6 +1,6 @@
 //! `/api/v1/approvals` and `/api/v1/grants`.
 
-use super::{Access, Admin, estimate, problem, view};
+use super::{Access, Admin, by_link, estimate, problem, view};
 use crate::policy::approval::{
     ActFault, ApprovalId, Ballot, Party, Request, Revoker, Selector, State as Stands, hex32,
 };
@@ -48,6 +48,8 @@ struct Wanted {
 struct Said {
     reason: Option<Box<str>>,
     digest: Option<String>,
+    /// The query of a signed link that the vote comes by.
+    link: Option<String>,
 }
 
 /// An object without members.
@@ -219,12 +221,23 @@ async fn vote(
         Ok(both) => both,
         Err(answer) => return *answer,
     };
-    let Said { reason, digest } = said;
+    let Said { reason, digest, link } = said;
     let Some(id) = ApprovalId::parse(&id) else { return refused(ActFault::Unknown) };
     let Some(digest) = digest.as_deref().and_then(hex32::parse) else {
         return bad("`digest` is that of the request as it was shown: 64 hex digits.");
     };
-    let voted = admin.desk.vote(id, person, Ballot { approve, reason, digest }).await;
+    let ballot = Ballot { approve, reason, digest, via: None };
+    let voted = match link {
+        None => admin.desk.vote(id, person, ballot).await,
+        Some(link) => match by_link::vote(admin, id, person, ballot, &link).await {
+            Ok(request) => Ok(request),
+            Err(by_link::Refusal::Vote(fault)) => Err(fault),
+            Err(by_link::Refusal::Link(error)) => {
+                tracing::warn!(approval = %id, act, refused = error.label(), "a link was refused");
+                return by_link::refused(error);
+            }
+        },
+    };
     done(id, act, voted)
 }
 
@@ -241,8 +254,8 @@ async fn review(
         Err(answer) => return *answer,
     };
     let Some(id) = ApprovalId::parse(&id) else { return refused(ActFault::Unknown) };
-    if said.digest.is_some() {
-        return bad("A review has a `reason`, and no `digest`.");
+    if said.digest.is_some() || said.link.is_some() {
+        return bad("A review has a `reason`, and no `digest` or `link`.");
     }
     done(id, "review", admin.desk.review(id, person, said.reason).await)
 }

@@ -43,7 +43,7 @@ pub(super) fn value() -> Value {
             "/sign-in": json!({"get": {"summary": "Sends the browser to the issuer", "security": [],
                 "parameters": [query("next", "`/approvals/{id}`: where it leads afterwards")],
                 "responses": {"303": {"description": "To the issuer"}}}}),
-            "/sign-in/callback": callback(),
+            "/sign-in/callback": sign_in_answer(),
             "/sign-in/link": link("Signs the browser in: 204 and a cookie; the link is used up"),
             "/sign-in/link/look": look(),
             "/sign-out": sign_out(),
@@ -77,8 +77,37 @@ pub(super) fn value() -> Value {
                  runs under them ends",
                 &json!([]), "Revoke", &reference("TakenBack"),
             ),
+            "/api/v1/webhooks": get("Webhooks, and how notices get on", &json!([]),
+                &list("Webhook")),
+            "/api/v1/webhooks/dead": get("Notices that are not sent any more, the newest first",
+                &json!([]), &list("DeadLetter")),
+            "/api/v1/webhooks/dead/{id}/retry": retry(),
+            "/callback/{webhook}": callback(),
         },
     })
+}
+
+fn retry() -> Value {
+    let id = json!({"name": "id", "in": "path", "required": true, "schema": {"type": "string"}});
+    json!({"post": {"summary": "Sends a dead letter again", "parameters": [id],
+        "responses": responses(&object(&["id"], &json!({"id": {"type": "string"}})))}})
+}
+
+fn callback() -> Value {
+    let name =
+        json!({"name": "webhook", "in": "path", "required": true, "schema": {"type": "string"}});
+    let field = |name: &str| json!({"name": name, "in": "header", "required": true, "schema": {"type": "string"}});
+    json!({"post": {
+        "summary": "A vote, signed by the webhook's secret (Standard Webhooks) and cast by the \
+            approver's own token; of a Slack webhook a form that Slack signed, answered with a link",
+        "security": [],
+        "parameters": [name, field("webhook-id"), field("webhook-timestamp"),
+            field("webhook-signature")],
+        "requestBody": {"required": true,
+            "content": {"application/json": {"schema": reference("Callback")}}},
+        "responses": responses(&object(&["approval", "state"],
+            &json!({"approval": {"type": "string"}, "state": {"type": "string"}}))),
+    }})
 }
 
 fn reference(name: &str) -> Value {
@@ -114,12 +143,12 @@ fn link(summary: &str) -> Value {
     })
 }
 
-fn callback() -> Value {
+fn sign_in_answer() -> Value {
     json!({
         "get": {"summary": "A page that posts the issuer's answer; it changes nothing",
             "security": [], "responses": {"200": {"description": "HTML"}}},
         "post": {"summary": "Signs the browser in by the issuer's answer: a cookie",
-            "security": [], "requestBody": body("Callback"),
+            "security": [], "requestBody": body("SignInAnswer"),
             "responses": responses(&reference("SignedIn"))},
     })
 }
@@ -198,13 +227,22 @@ fn schemas() -> Value {
         "Me": object(&["iss", "sub", "groups", "viewer", "csrf", "expires_at", "sign_in"],
             &json!({"iss": maybe, "sub": maybe, "groups": texts, "viewer": flag, "csrf": maybe,
                 "expires_at": when, "sign_in": object(&["oidc"], &json!({"oidc": flag}))})),
-        "Callback": object(&["query"], &json!({"query": text})),
+        "SignInAnswer": object(&["query"], &json!({"query": text})),
         "SignedIn": object(&["next"], &json!({"next": text})),
         "Link": object(&["link"], &json!({"link": text})),
         "LinkOf": object(&["iss", "sub"], &json!({"iss": text, "sub": text})),
         "SignOut": object(&[], &json!({"everywhere": flag})),
         "SignInLink": object(&["url", "expires_at"], &json!({"url": text, "expires_at": time})),
-        "Vote": object(&["digest"], &json!({"digest": digest, "reason": maybe})),
+        "Vote": object(&["digest"], &json!({"digest": digest, "reason": maybe, "link": maybe})),
+        "Callback": object(&["approval", "vote", "digest", "token"],
+            &json!({"approval": text, "vote": {"enum": ["approve", "deny"]}, "digest": digest,
+                "reason": maybe, "token": text})),
+        "Webhook": object(&["name"], &json!({"name": text, "delivered": number, "failed": number,
+            "failing": flag, "queued": number, "dead": number, "delivered_at": when,
+            "last_error": {"type": ["object", "null"], "properties": {"text": text, "at": time}},
+            "callbacks": {"type": "object", "additionalProperties": number}})),
+        "DeadLetter": object(&["id"], &json!({"id": text, "webhook": text, "approval": text,
+            "event": text, "at": time, "dead_at": time, "tries": number, "error": maybe})),
         "Review": object(&[], &json!({"reason": maybe})),
         "Nothing": object(&[], &json!({})),
         "Original": object(&["original"], &json!({"original": text})),
@@ -219,7 +257,7 @@ fn schemas() -> Value {
             &json!({"revoked": texts, "cancelled": texts, "cut": texts, "withheld": number})),
         "Cast": object(&["iss", "sub", "groups", "decision", "reason", "digest", "at"],
             &json!({"iss": text, "sub": text, "groups": texts, "reason": maybe, "digest": digest,
-                "decision": {"enum": ["approve", "deny"]}, "at": time})),
+                "decision": {"enum": ["approve", "deny"]}, "at": time, "via": maybe})),
         "End": {"type": ["object", "null"], "properties": {"iss": maybe, "sub": maybe, "why": maybe,
             "by": {"enum": ["caller", "policy", "admin_token", "person"]}}},
         "Reviewed": {"type": ["object", "null"],

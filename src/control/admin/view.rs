@@ -50,7 +50,7 @@ fn head(summary: &str) -> &str {
 
 /// One object. What the digest is about comes from the canonical text itself, so that nothing is
 /// shown that the digest does not cover but what may change while people vote.
-pub(super) fn request(request: &Request) -> Value {
+pub(in crate::control) fn request(request: &Request) -> Value {
     let text = shown(request);
     let mut object: Map<String, Value> = serde_json::from_str(&text).unwrap_or_default();
     object.remove("version");
@@ -82,6 +82,7 @@ fn vote(vote: &Vote) -> Value {
         "iss": vote.iss, "sub": vote.sub, "groups": vote.groups,
         "decision": if vote.approve { "approve" } else { "deny" },
         "reason": vote.reason, "digest": hex32::text(&vote.digest), "at": time_text(vote.at_ns),
+        "via": vote.via,
     })
 }
 

@@ -71,7 +71,7 @@ fn fields(entry: &Entry, request: Option<&Request>, into: &mut Writer<'_>) {
             let said = if vote.approve { "approve" } else { "deny" };
             into.text(Tag::Decision, said).text(Tag::Ending, state.label());
             into.bytes(Tag::Shown, &vote.digest);
-            into.maybe(Tag::Reason, vote.reason.as_deref());
+            into.maybe(Tag::Reason, vote.reason.as_deref()).maybe(Tag::Via, vote.via.as_deref());
         }
         Act::Used { number } => {
             into.number(Tag::Count, u64::from(*number));

@@ -1,5 +1,6 @@
 //! The desk: what workers and the admin surface hand to the owner, and how they hear of it.
 
+use super::change::{BEHIND_MAX, Change};
 use super::numbers::{Numbers, Reading};
 use crate::base::Secret;
 use crate::policy::approval::{
@@ -9,7 +10,7 @@ use crate::policy::approval::{
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
-use tokio::sync::oneshot;
+use tokio::sync::{broadcast, oneshot};
 
 /// Whoever waits for a verdict.
 ///
@@ -69,6 +70,7 @@ pub struct Desk {
     queue: mpsc::Sender<Message>,
     queued: Arc<AtomicUsize>,
     numbers: Arc<Numbers>,
+    changes: broadcast::Sender<Change>,
 }
 
 impl fmt::Debug for Desk {
@@ -88,7 +90,8 @@ impl Desk {
         let (sender, receiver) = mpsc::channel();
         let queued = Arc::new(AtomicUsize::new(0));
         let inbox = Inbox { queue: receiver, queued: Arc::clone(&queued) };
-        (Self { queue: sender, queued, numbers }, inbox)
+        let changes = broadcast::Sender::new(BEHIND_MAX);
+        (Self { queue: sender, queued, numbers, changes }, inbox)
     }
 
     /// The desk of an owner that is gone: everything is refused.
@@ -232,6 +235,17 @@ impl Desk {
     #[must_use]
     pub fn reading(&self) -> Reading {
         self.numbers.reading()
+    }
+
+    /// Every change from here on, once it is on the disk. Whoever falls behind is told so
+    /// (`RecvError::Lagged`), and holds up nobody.
+    #[must_use]
+    pub fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    pub(super) fn changes_sender(&self) -> broadcast::Sender<Change> {
+        self.changes.clone()
     }
 
     pub(super) fn stop(&self) {

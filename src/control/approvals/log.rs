@@ -229,9 +229,10 @@ fn header() -> [u8; HEADER_LEN as usize] {
     bytes
 }
 
-fn frame(into: &mut Vec<u8>, number: u64, body: &[u8]) -> io::Result<()> {
+/// Appends a frame.
+pub(in crate::control) fn frame(into: &mut Vec<u8>, number: u64, body: &[u8]) -> io::Result<()> {
     let len = u32::try_from(body.len()).ok().filter(|len| *len <= BODY_MAX);
-    let len = len.ok_or_else(|| io::Error::other("an entry of approvals is too long"))?;
+    let len = len.ok_or_else(|| io::Error::other("an entry is too long"))?;
     let (len, number) = (len.to_le_bytes(), number.to_le_bytes());
     into.extend_from_slice(&len);
     into.extend_from_slice(&crc(&len, &number, body).to_le_bytes());
@@ -245,7 +246,7 @@ fn crc(len: &[u8], number: &[u8], body: &[u8]) -> u32 {
 }
 
 /// The frame at the beginning of `bytes`: its number and its body.
-fn whole(bytes: &[u8]) -> Option<(u64, &[u8])> {
+pub(in crate::control) fn whole(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let (len, rest) = bytes.split_first_chunk::<4>()?;
     let (stored, rest) = rest.split_first_chunk::<4>()?;
     let (number, rest) = rest.split_first_chunk::<8>()?;
@@ -282,7 +283,7 @@ fn read(bytes: &[u8], path: &Path) -> Result<Found, LogError> {
 
 /// Whether a mark stands anywhere behind the frame that is not good, which should have had
 /// `number`: then that frame was on the disk. The frames of one round may come there in any order.
-fn promised(bytes: &[u8], number: u64) -> bool {
+pub(in crate::control) fn promised(bytes: &[u8], number: u64) -> bool {
     let frames_max = u64::try_from(bytes.len()).unwrap_or(u64::MAX) / HEAD_LEN;
     let marks = |bytes: &[u8; HEAD_LEN as usize]| {
         whole(bytes).is_some_and(|(found, _)| {

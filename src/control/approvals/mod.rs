@@ -17,6 +17,7 @@
 
 mod apart;
 mod audit;
+mod change;
 mod desk;
 mod log;
 mod numbers;
@@ -25,8 +26,10 @@ mod owner;
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests;
 
+pub use change::Change;
 pub use desk::{Desk, Seen, Waiter};
 pub use log::LogError;
+pub(in crate::control) use log::{frame, promised, whole};
 pub use numbers::Reading;
 pub use owner::{Approvals, ROUND_MAX};
 

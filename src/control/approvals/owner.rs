@@ -2,6 +2,7 @@
 
 use super::apart::Apart;
 use super::audit::Audit;
+use super::change::{self, Change};
 use super::desk::{Desk, Inbox, Message, Reply, Seen, Waiter};
 use super::log::{Log, LogError};
 use super::numbers::Numbers;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::sync::broadcast;
 
 /// The running owner. A drop ends it.
 #[derive(Debug)]
@@ -43,6 +45,7 @@ impl Approvals {
         let numbers = Arc::new(Numbers::default());
         let (desk, inbox) = Desk::new(Arc::clone(&numbers));
         let owner = Owner {
+            changes: desk.changes_sender(),
             dir: dir.to_owned(),
             bounds,
             storage,
@@ -166,6 +169,8 @@ impl News {
 }
 
 struct Owner {
+    /// Who is told of what is on the disk.
+    changes: broadcast::Sender<Change>,
     dir: PathBuf,
     bounds: Bounds,
     storage: Arc<dyn Storage>,
@@ -358,6 +363,7 @@ impl Owner {
             Ok(()) => {
                 let synced = Synced::up_to(round.given);
                 round.entries.iter().for_each(|entry| self.numbers.happened(entry));
+                change::tell(&self.changes, &round.entries, &self.book);
                 for effect in round.effects {
                     self.effect(effect, synced);
                 }

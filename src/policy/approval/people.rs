@@ -13,6 +13,8 @@ pub struct Ballot {
     pub reason: Option<Box<str>>,
     /// Digest of what the person was shown ([`shown`](super::shown)).
     pub digest: [u8; 32],
+    /// By what it came, where that is not the API itself: `link:HOOK`, `callback:HOOK`.
+    pub via: Option<Box<str>>,
 }
 
 impl fmt::Debug for Ballot {
@@ -116,9 +118,9 @@ pub(super) fn vote(
     if request.votes.iter().any(|vote| vote.iss == person.iss && vote.sub == person.sub) {
         return Err(ActFault::Again);
     }
-    let Ballot { approve, digest, .. } = ballot;
+    let Ballot { approve, digest, via, .. } = ballot;
     let (iss, sub) = (person.iss.clone(), person.sub.clone());
-    let vote = Vote { iss, sub, groups, approve, reason, digest, at_ns };
+    let vote = Vote { iss, sub, groups, approve, reason, digest, via, at_ns };
     if approve && request.ask.terms.distinct_groups {
         let voices: Vec<&[Box<str>]> =
             request.approvals().chain([&vote]).map(|vote| &*vote.groups).collect();

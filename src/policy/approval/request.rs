@@ -92,6 +92,9 @@ pub struct Vote {
     /// Digest of what the person was shown.
     #[serde(with = "hex32")]
     pub digest: [u8; 32],
+    /// By what it came, where that is not the API itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<Box<str>>,
     /// When, wall nanoseconds.
     pub at_ns: u64,
 }

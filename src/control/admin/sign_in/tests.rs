@@ -5,6 +5,7 @@ use super::kit::person;
 use super::*;
 use crate::control::admin::{Shown, Verify, router};
 use crate::control::approvals::Desk;
+use crate::control::notify::Notifier;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -39,6 +40,7 @@ fn surface(verify: Box<Verify>, sign_in: SignIn, site: Site) -> Admin {
         resources: Box::new(|| json!([])),
         metrics: Box::new(|_| ()),
         desk: Desk::closed(),
+        notifier: Notifier::idle(),
         plan: Box::new(|_, _| Err("there is no database".to_owned())),
         site: Box::new(move || site.clone()),
         sign_in,

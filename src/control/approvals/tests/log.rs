@@ -17,7 +17,7 @@ fn written(dir: &Path) -> (Vec<u8>, Vec<Entry>) {
     }
     round(&mut book, &mut log);
     let digest = shown_digest(book.get(ids[0]).unwrap());
-    let ballot = Ballot { approve: true, reason: None, digest };
+    let ballot = Ballot { approve: true, reason: None, digest, via: None };
     drop(book.vote(ids[0], &party("dora", &["dba"]), ballot, 6 * SECOND));
     round(&mut book, &mut log);
     drop(book.spend(ids[0], &[0; 32], &party("ana", &[]), 7 * SECOND));

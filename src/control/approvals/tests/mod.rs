@@ -122,7 +122,7 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
 fn vote(desk: &Desk, id: ApprovalId, sub: &str, approve: bool) -> Result<State, ActFault> {
     wait(async {
         let digest = shown_digest(&desk.show(id).await?);
-        let ballot = Ballot { approve, reason: None, digest };
+        let ballot = Ballot { approve, reason: None, digest, via: None };
         desk.vote(id, party(sub, &["dba"]), ballot).await.map(|request| request.state)
     })
 }

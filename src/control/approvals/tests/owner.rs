@@ -267,6 +267,28 @@ fn nothing_is_told_that_the_disk_does_not_have_and_all_goes_on_when_it_is_well()
 }
 
 #[test]
+fn listeners_hear_of_every_round_that_is_on_the_disk_and_of_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Failing::default());
+    let storage: Arc<dyn Storage> = Arc::clone(&disk) as _;
+    let approvals = Approvals::start(dir.path(), bounds(), None, storage).unwrap();
+    let desk = approvals.desk();
+    let mut changes = desk.changes();
+    let session = Session::new();
+    let wanted = ask("ana", 0, 1);
+    let id = session.pending(&desk, &wanted);
+    vote(&desk, id, "dora", true).unwrap();
+    assert_eq!(session.hears(), Verdict::Approved { id });
+    let heard: Vec<_> = std::iter::from_fn(|| changes.try_recv().ok()).collect();
+    let told: Vec<_> = heard.iter().map(|one| (one.id, one.act, one.state)).collect();
+    assert_eq!(told, [(id, "asked", Some(State::Pending)), (id, "voted", Some(State::Approved))]);
+    assert!(heard[0].at_ns < heard[1].at_ns, "a later round is later");
+    disk.0.store(true, Ordering::Release);
+    assert_eq!(session.spends(&desk, id, &wanted), Verdict::Refused(Refused::Unavailable));
+    assert!(changes.try_recv().is_err(), "nothing of it is so");
+}
+
+#[test]
 fn originals_are_in_memory_only_and_every_look_is_on_the_disk() {
     let dir = tempfile::tempdir().unwrap();
     let approvals = start(dir.path());

@@ -71,5 +71,5 @@ fn yes(book: &Book, id: ApprovalId) -> Ballot {
 
 fn ballot(book: &Book, id: ApprovalId, approve: bool) -> Ballot {
     let digest = book.get(id).map(shown_digest).unwrap_or_default();
-    Ballot { approve, reason: None, digest }
+    Ballot { approve, reason: None, digest, via: None }
 }

@@ -154,7 +154,7 @@ impl Held {
             groups: ["lead".into()].into(),
         };
         let digest = shown_digest(self.book.get(id).unwrap());
-        let ballot = Ballot { approve, reason: None, digest };
+        let ballot = Ballot { approve, reason: None, digest, via: None };
         open(self.book.vote(id, &lead, ballot, self.wire.now.wall_ns)).unwrap();
     }
 
