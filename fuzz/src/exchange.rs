@@ -634,6 +634,7 @@ fn snapshot() -> Snapshot {
             resource: None,
             hosts: Vec::new(),
         }],
+        public_url: None,
         credentials: vec![Credential::new(
             "llm-key".to_owned(),
             &Form::Bearer(Secret::new(KEY.as_bytes().to_vec())),

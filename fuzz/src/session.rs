@@ -294,6 +294,7 @@ fn snapshot() -> Snapshot {
             resource: None,
             hosts: Vec::new(),
         }],
+        public_url: None,
         credentials: vec![Credential::new(
             "key".to_owned(),
             &Form::Bearer(Secret::new(KEY.to_vec())),

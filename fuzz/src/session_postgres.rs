@@ -784,6 +784,7 @@ pub(super) fn snapshot(generation: u64) -> Snapshot {
             resource: None,
             hosts: Vec::new(),
         }],
+        public_url: None,
         credentials: vec![Credential::new("app".to_owned(), &form)],
     }
 }

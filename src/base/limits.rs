@@ -81,6 +81,8 @@ pub struct Limits {
     pub held_body_max: u32,
     /// How long a caller waits for an approval, unless it asks for another time (403).
     pub hold_ms: u64,
+    /// The same, of a statement in a transaction, which keeps its locks meanwhile.
+    pub hold_transaction_ms: u64,
     /// A complete request head must have come (408).
     pub head_ms: u64,
     /// TLS handshake of a caller.
@@ -171,6 +173,7 @@ impl Default for Limits {
             held_caller_max: 256,
             held_body_max: 64 << 10,
             hold_ms: 120_000,
+            hold_transaction_ms: 30_000,
             head_ms: 10_000,
             handshake_ms: 5_000,
             body_idle_ms: 30_000,

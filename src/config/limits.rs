@@ -83,6 +83,7 @@ limits! {
     held_caller_max 0 .. 1_000_000;
     held_body_max 0 .. 16 * MIB;
     hold_ms 0 .. 300_000;
+    hold_transaction_ms 0 .. 300_000;
     head_ms 1 .. DAY_MS;
     handshake_ms 1 .. DAY_MS;
     body_idle_ms 1 .. DAY_MS;

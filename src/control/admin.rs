@@ -1,7 +1,7 @@
 //! The admin surface: health, metrics, and the API behind a token.
 //!
 //! It has its own listener and is never reached over a data listener. `/healthz`, `/readyz`,
-//! `/metrics` and the pages of [`sign_in`] need no token; **everything else** does, unknown paths
+//! `/metrics` and the pages to sign in by need no token; **everything else** does, unknown paths
 //! too, so that a route that is added later is behind the token unless it is named here. Without a
 //! token or an issuer in the config nothing else is served. `/callback/{webhook}` has a signature
 //! in the place of a token.
@@ -10,7 +10,7 @@
 //! sees approvals only: those that it may decide, and its own. Only a person decides.
 //!
 //! A request shows a token in `Authorization`, or the cookie of a browser's session, which stands
-//! for a person's token ([`sign_in`]); never both. With a cookie a request must come from a page of
+//! for a person's token; never both. With a cookie a request must come from a page of
 //! the surface itself, and bring the session's CSRF value unless it is a `GET`. Nothing that a
 //! `GET` asks for changes anything.
 

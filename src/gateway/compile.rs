@@ -58,6 +58,7 @@ pub(super) fn snapshot(
         databases: speaking(config, Protocol::Postgres),
         listeners: config.listeners.iter().map(listener_view).collect(),
         credentials,
+        public_url: config.admin.as_ref().and_then(|admin| admin.public_url.clone()),
     })
 }
 

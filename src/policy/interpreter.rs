@@ -189,7 +189,7 @@ fn matches_sql(rule: &RuleSpec, sql: &Sql<'_>) -> bool {
     };
     // Values that are still to come may be those that permit, and are none that deny.
     let values = match (sql.parameters, effect) {
-        (Parameters::Pending, Effect::Allow) => true,
+        (Parameters::Pending, Effect::Allow | Effect::RequireApproval) => true,
         _ => what.parameters.iter().all(|(number, list)| attr(rule, Some(list), value(*number))),
     };
     statement

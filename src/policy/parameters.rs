@@ -1,8 +1,9 @@
 //! The values that a statement is run with, and whether a rule that asks for them is met.
 //!
 //! A statement is decided when it is prepared and again with each set of values. Before they are
-//! there, an allow rule that asks for values counts as met by some, and a deny rule as met by none:
-//! nothing runs by that decision, and nothing that some values permit is refused for want of them.
+//! there, a rule that asks for values counts as met by some where it allows or wants an approval,
+//! and as met by none where it denies: nothing runs by that decision, and nothing that some values
+//! permit is refused for want of them.
 
 use super::rule::{Effect, RuleSpec};
 use super::sql::Sql;
@@ -36,7 +37,7 @@ impl Parameters<'_> {
 pub(super) fn parameters(rule: &RuleSpec, sql: &Sql<'_>) -> bool {
     let named = &rule.what.parameters;
     match sql.parameters {
-        Parameters::Pending => named.is_empty() || rule.effect == Effect::Allow,
+        Parameters::Pending => named.is_empty() || rule.effect != Effect::Deny,
         Parameters::Known { count, read } => named.iter().all(|(number, list)| {
             let found = read.iter().find(|(one, _)| one == number);
             let value = match found {

@@ -1,10 +1,13 @@
-//! What a caller says of the work that it does: node, run and thread of a graph.
+//! What a caller says of the work that it does: node, run and thread of a graph, and of a statement
+//! why it is to be.
 //!
-//! Nobody verifies it, so rules may only narrow by it; see [`crate::policy::Asserted`].
+//! Nobody verifies it, so rules may only narrow by it; see [`crate::policy::Asserted`]. The reason
+//! is for people, and no rule is about it.
 
 use crate::mask::{Plan, clear_value};
 use crate::policy;
 use crate::policy::Attr;
+use crate::policy::approval::REASON_MAX;
 use crate::record::fields::{Tag, Writer};
 
 /// Which of them.
@@ -13,12 +16,18 @@ pub(super) enum Said {
     Node,
     Run,
     Thread,
+    Reason,
 }
 
 impl Said {
     /// By its key, in any case of letters.
     pub(super) fn of(key: &[u8]) -> Option<Self> {
-        let all = [(&b"node"[..], Self::Node), (b"run", Self::Run), (b"thread", Self::Thread)];
+        let all = [
+            (&b"node"[..], Self::Node),
+            (b"run", Self::Run),
+            (b"thread", Self::Thread),
+            (b"reason", Self::Reason),
+        ];
         all.into_iter().find(|(name, _)| key.eq_ignore_ascii_case(name)).map(|(_, said)| said)
     }
 }
@@ -29,6 +38,7 @@ pub(super) struct Asserted {
     node: Value,
     run: Value,
     thread: Value,
+    reason: Value,
 }
 
 /// An empty text is absent.
@@ -55,7 +65,7 @@ const VALUE_MAX: usize = 128;
 impl Asserted {
     /// Nothing is said.
     pub(super) fn clear(&mut self) {
-        for value in [&mut self.node, &mut self.run, &mut self.thread] {
+        for value in [&mut self.node, &mut self.run, &mut self.thread, &mut self.reason] {
             value.text.clear();
             value.unreadable = false;
         }
@@ -63,13 +73,14 @@ impl Asserted {
 
     /// The caller says it; what it said before is forgotten. An empty text says nothing.
     pub(super) fn set(&mut self, said: Said, text: &[u8]) {
-        let value = match said {
-            Said::Node => &mut self.node,
-            Said::Run => &mut self.run,
-            Said::Thread => &mut self.thread,
+        let (value, max) = match said {
+            Said::Node => (&mut self.node, VALUE_MAX),
+            Said::Run => (&mut self.run, VALUE_MAX),
+            Said::Thread => (&mut self.thread, VALUE_MAX),
+            Said::Reason => (&mut self.reason, REASON_MAX),
         };
         value.text.clear();
-        value.unreadable = text.len() > VALUE_MAX || text.iter().any(u8::is_ascii_control);
+        value.unreadable = text.len() > max || text.iter().any(u8::is_ascii_control);
         if !value.unreadable {
             value.text.extend_from_slice(text);
         }
@@ -89,6 +100,7 @@ impl Asserted {
             node: pick(&self.node, &base.node),
             run: pick(&self.run, &base.run),
             thread: pick(&self.thread, &base.thread),
+            reason: pick(&self.reason, &base.reason),
         }
     }
 
@@ -101,11 +113,18 @@ impl Asserted {
         }
     }
 
-    fn attrs(&self) -> [(Tag, Attr<'_>); 3] {
+    /// Why it is to be, where that is a text that people can read.
+    pub(super) fn reason(&self) -> Option<&[u8]> {
+        let Attr::Value(text) = self.reason.attr() else { return None };
+        std::str::from_utf8(text).ok().map(|text| text.trim().as_bytes()).filter(|s| !s.is_empty())
+    }
+
+    fn attrs(&self) -> [(Tag, Attr<'_>); 4] {
         [
             (Tag::Node, self.node.attr()),
             (Tag::Run, self.run.attr()),
             (Tag::Thread, self.thread.attr()),
+            (Tag::Reason, self.reason.attr()),
         ]
     }
 

@@ -118,6 +118,7 @@ fn snapshot(rules: Vec<RuleSpec>, limits: Limits) -> Snapshot {
             resource: None,
             hosts: Vec::new(),
         }],
+        public_url: None,
         credentials: vec![
             Credential::new("llm-key".into(), &form),
             Credential::new("narrow-key".into(), &Form::Bearer(Secret::new(NARROW_KEY.to_vec()))),

@@ -96,6 +96,8 @@ pub struct Snapshot {
     pub listeners: Vec<ListenerView>,
     /// By [`CredentialId`].
     pub credentials: Vec<Credential>,
+    /// Where people reach the page of approvals, without a slash at its end.
+    pub public_url: Option<String>,
 }
 
 impl Snapshot {

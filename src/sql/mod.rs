@@ -25,6 +25,7 @@ mod builtins;
 mod error;
 mod kind;
 mod relations;
+mod shape;
 mod statement;
 mod walk;
 
@@ -32,6 +33,7 @@ pub use builtins::is_plain;
 pub use error::SqlError;
 pub use kind::{Kind, Kinds};
 pub use relations::is_system_table;
+pub use shape::shape;
 pub use statement::{Access, Act, Columns, Function, Name, Setting, Statement};
 
 use std::panic::catch_unwind;

@@ -223,7 +223,7 @@ class Issuer:
 class Gateway:
     """`weirgate serve` in front of a server."""
 
-    def __init__(self, binary, folder, server, issuer, more="", upstream="", password=SECRET):
+    def __init__(self, binary, folder, server, issuer, more="", upstream="", password=SECRET, admin=""):
         self.binary = binary
         self.folder = folder
         self.issuer = issuer
@@ -245,6 +245,7 @@ data_dir = "record"
 ring_dir = "{folder}"
 [admin]
 address = "127.0.0.1:{self.admin}"
+{admin}
 [[issuer]]
 name = "corp"
 issuer = "{ISSUER}"

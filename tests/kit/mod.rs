@@ -83,6 +83,7 @@ impl Site {
                 resource: None,
                 hosts: Vec::new(),
             }],
+            public_url: None,
             credentials: self.secrets.iter().enumerate().map(credential).collect(),
         }
     }

@@ -53,9 +53,9 @@ pub(super) fn enforceable(
         );
     };
     if spec.effect == Effect::RequireApproval
-        && let Some(found) = met.iter().find(|found| found.protocol != Protocol::Http)
+        && let Some(found) = met.iter().find(|found| !holds(found.protocol))
     {
-        refuse(found, "`require_approval` cannot be enforced", "http");
+        refuse(found, "`require_approval` cannot be enforced", "http and postgres");
     }
     if !spec.then.masks.is_empty()
         && let Some(found) = met.iter().find(|found| !masks(found.protocol))
@@ -93,6 +93,14 @@ fn keys(what: &What) -> impl Iterator<Item = (&'static str, Protocol)> {
         ("parameters", Protocol::Postgres, !what.parameters.is_empty()),
     ];
     keys.into_iter().filter(|(_, _, named)| *named).map(|(key, of, _)| (key, of))
+}
+
+/// Whether what a rule asks about can wait for a person.
+fn holds(protocol: Protocol) -> bool {
+    match protocol {
+        Protocol::Http | Protocol::Postgres => true,
+        Protocol::Tcp => false,
+    }
 }
 
 /// Whether a mask of a rule is kept.

@@ -5,7 +5,10 @@
 //! application_name=lg/<thread>/<node>
 //! options=-c weirgate.node=<node> -c weirgate.run=<run> -c weirgate.thread=<thread>
 //! select 1 /*node='plan',run='7',traceparent='00-..'*/
+//! delete from t where id = 7 /*reason='ticket%204711'*/
 //! ```
+//!
+//! `reason` is what a rule that lets the caller break the glass asks for.
 //!
 //! The comment counts before the options, and those before the name. It is taken off before the
 //! statement is looked up, so that one that differs by its comment alone is not read again. Values
@@ -31,7 +34,7 @@ pub(super) fn setting(name: &[u8]) -> Option<Said> {
 }
 
 /// Longest comment, with its marks.
-const COMMENT_MAX: usize = 2_048;
+const COMMENT_MAX: usize = 4_096;
 /// Most comments that are taken off.
 const COMMENTS_MAX: usize = 4;
 /// Longest key.

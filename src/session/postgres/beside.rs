@@ -113,6 +113,12 @@ impl Session {
         Subject { exchange, durable: durable.max(link.durable), ..link }
     }
 
+    /// What sways the session of connecting.
+    pub(super) fn sway_of_home(&self) -> &Sway {
+        let home = self.beside.iter().find(|one| one.serves.credential.is_none());
+        home.filter(|_| !self.is_home()).map_or(&self.sway, |home| &home.sway)
+    }
+
     fn swap(&mut self, place: usize) {
         let Some(other) = self.beside.get_mut(place) else { return };
         std::mem::swap(&mut self.serves, &mut other.serves);

@@ -81,29 +81,65 @@ impl Bound {
     }
 }
 
-/// The types of a statement's parameters, as far as rules ask for them.
+/// The types of a statement's parameters, as far as somebody asks for them; in rising order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Kinds {
     declared: Vec<(u16, u32)>,
     told: OnceCell<Vec<(u16, u32)>>,
+    /// A person may be shown the values: all of them, and not only those that rules name.
+    all: bool,
 }
 
 impl Kinds {
     /// Those that a Parse declares.
     pub(super) fn declared(types: Types<'_>, named: &[u16]) -> Self {
-        Self { declared: pick(types, named), told: OnceCell::new() }
+        Self { declared: pick(types, named), ..Self::default() }
+    }
+
+    /// All that a Parse declares.
+    pub(super) fn all(types: Types<'_>) -> Self {
+        Self { declared: pick(types, &every(types)), all: true, ..Self::default() }
+    }
+
+    /// Whether somebody asks for those of `named`.
+    pub(super) fn asks(&self, named: &[u16]) -> bool {
+        self.all || !named.is_empty()
     }
 
     /// The server tells them all.
     pub(super) fn tell(&self, types: Types<'_>, named: &[u16]) {
+        let told = if self.all { pick(types, &every(types)) } else { pick(types, named) };
         // It tells the same each time.
-        let _ = self.told.set(pick(types, named));
+        let _ = self.told.set(told);
     }
 
-    fn of(&self, number: u16) -> Option<u32> {
-        let mut all = self.declared.iter().chain(self.told.get().into_iter().flatten());
-        all.find(|(one, _)| *one == number).map(|(_, kind)| *kind)
+    pub(super) fn of(&self, number: u16) -> Option<u32> {
+        let find = |list: &Vec<(u16, u32)>| {
+            let place = list.binary_search_by_key(&number, |(one, _)| *one).ok()?;
+            list.get(place).map(|(_, kind)| *kind)
+        };
+        find(&self.declared).or_else(|| self.told.get().and_then(find))
     }
+
+    /// About how many bytes of memory those of Parse are.
+    pub(super) fn weight(&self) -> usize {
+        self.declared.len() * size_of::<(u16, u32)>()
+    }
+
+    /// The type that Parse declared of one; 0: none.
+    pub(super) fn declares(&self, number: u16) -> u32 {
+        let found = self.declared.binary_search_by_key(&number, |(one, _)| *one);
+        found.ok().and_then(|place| self.declared.get(place)).map_or(0, |(_, kind)| *kind)
+    }
+
+    /// Those that Parse declared.
+    pub(super) fn of_parse(&self) -> &[(u16, u32)] {
+        &self.declared
+    }
+}
+
+fn every(types: Types<'_>) -> Vec<u16> {
+    (1..=u16::try_from(types.len()).unwrap_or(u16::MAX).min(SHOWN_MAX)).collect()
 }
 
 fn pick(types: Types<'_>, named: &[u16]) -> Vec<(u16, u32)> {
@@ -114,7 +150,7 @@ fn pick(types: Types<'_>, named: &[u16]) -> Vec<(u16, u32)> {
 }
 
 /// The text of a value; `None`: it cannot be read.
-fn text(kind: Option<u32>, format: i16, value: &[u8]) -> Option<Box<[u8]>> {
+pub(super) fn text(kind: Option<u32>, format: i16, value: &[u8]) -> Option<Box<[u8]>> {
     if value.len() > TEXT_LEN_MAX {
         return None;
     }
@@ -221,6 +257,8 @@ const BPCHAR: u32 = 1042;
 const VARCHAR: u32 = 1043;
 const UUID: u32 = 2950;
 
+/// More values than a person can be shown: a line takes that much.
+pub(super) const SHOWN_MAX: u16 = 5_461;
 /// A longer value cannot be read: portals keep the texts.
 const TEXT_LEN_MAX: usize = 512;
 /// `NAMEDATALEN` without the zero byte.

@@ -130,6 +130,13 @@ impl Session {
 
     /// Takes what waited for answers, now that some came; it may have to wait for more.
     pub(super) fn unpark<J: Journal>(&mut self, now: Now, worker: &mut Worker<J>, out: &mut Out) {
+        if self.hold.is_some() && self.skip.is_some() {
+            // Something before it failed, and the server would skip it.
+            self.forget_hold(true, worker, out);
+        }
+        if self.is_held() {
+            return;
+        }
         let waits =
             self.parked.is_some() && matches!(self.phase, Phase::Ready) && !self.is_settling();
         if !waits || self.is_refreshing() || self.refresh_if_due(now, worker, out) {
@@ -173,7 +180,7 @@ impl Session {
     }
 
     /// Asks the server for the answers that it has.
-    fn flush(&mut self, out: &mut Out) {
+    pub(super) fn flush(&mut self, out: &mut Out) {
         if let Some((grant, _)) = self.opener() {
             let flush = b"H\0\0\0\x04";
             out.push_upstream(gate::admit_framing(&grant, &mut self.stage, flush));

@@ -61,15 +61,29 @@ impl Session {
         worker: &mut Worker<J>,
         out: &mut Out,
     ) {
+        if self.is_held() {
+            let detail = "The statement was canceled while it waited for an approval";
+            let denied = Denied { code: Some("57014"), ..Denied::of(Refusal::BadRequest, detail) };
+            return self.end_hold(denied, true, now, worker, out);
+        }
         // It waits for a session of its own.
         if self.parked.is_some() && !self.is_home() && !matches!(self.phase, Phase::Ready) {
             let detail = "The statement was canceled before it was sent";
             let denied = Denied { code: Some("57014"), ..Denied::of(Refusal::BadRequest, detail) };
             return self.beside_failed(denied, now, worker, out);
         }
-        if !matches!(self.phase, Phase::Ready) || self.cycles.is_empty() {
-            return;
+        if matches!(self.phase, Phase::Ready) && !self.cycles.is_empty() {
+            self.cancel_at_server(now, worker, out);
         }
+    }
+
+    /// Asks the server to cancel what it runs.
+    pub(super) fn cancel_at_server<J: Journal>(
+        &mut self,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
         let (Some(login), Some((pid, secret))) = (&self.login, &self.upstream_key) else { return };
         let subject = self.subject(false);
         self.facts.clear();

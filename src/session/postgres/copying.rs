@@ -73,6 +73,11 @@ impl Session {
         let what = (&analysis, place);
         let denied = match self.judge(what, About::Runs, &Bound::NOTHING, worker) {
             Verdict::Permit(_) => return true,
+            // It was approved, and the rules ask no more than they did.
+            Verdict::Hold(need) if self.is_approved(&need, worker) => return true,
+            Verdict::Hold(need) => {
+                Denied { rule: Some(need.rule()), ..Denied::of(Refusal::ApprovalRequired, "") }
+            }
             Verdict::Deny(denied) => denied,
             Verdict::Open => Denied::of(Refusal::Denied, "What it runs is not known any more."),
         };

@@ -5,7 +5,7 @@ use super::refuse::Denied;
 use super::{Session, refuse};
 use crate::base::{ExchangeId, Now};
 use crate::credential::Credential;
-use crate::policy::{Durable, Grant, RecordLevel};
+use crate::policy::{Durable, Grant, Need, RecordLevel};
 use crate::record::fields::{Tag, Writer};
 use crate::record::{Full, Journal, Kind};
 use crate::session::gate::{self, Subject};
@@ -20,6 +20,8 @@ pub(super) struct Cycle {
     level: RecordLevel,
     durable: Durable,
     started_ns: u64,
+    /// So long it waited for people.
+    pub(super) held_ns: u64,
     /// What ends it went up.
     complete: bool,
     /// Something of it went up.
@@ -45,6 +47,7 @@ impl Cycle {
             level: RecordLevel::Full,
             durable: Durable::Window,
             started_ns: now.mono_ns,
+            held_ns: 0,
             complete: false,
             begun: false,
             bound: false,
@@ -59,6 +62,14 @@ impl Cycle {
     }
 }
 
+impl Cycle {
+    /// What is recorded of it, and how surely, is the most that a statement of it asks for.
+    pub(super) fn raise(&mut self, level: RecordLevel, durable: Durable) {
+        self.level = self.level.max(level);
+        self.durable = self.durable.max(durable);
+    }
+}
+
 /// What statements may change of how those behind them are judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sways {
@@ -66,6 +77,8 @@ pub(super) struct Sways {
     pub(super) settings: bool,
     /// Definitions that masks go by.
     pub(super) definitions: bool,
+    /// How literals are read, by a setting that anybody may choose.
+    pub(super) forms: bool,
 }
 
 /// Cycles under way, the one that is answered first.
@@ -78,9 +91,9 @@ impl Cycles {
         self.0.is_empty()
     }
 
-    /// Since when the first one is.
+    /// Since when the first one is, less what it waited for people.
     pub(super) fn since_ns(&self) -> Option<u64> {
-        self.0.front().map(|cycle| cycle.started_ns)
+        self.0.front().map(|cycle| cycle.started_ns.saturating_add(cycle.held_ns))
     }
 
     /// The one that the caller's next message belongs to.
@@ -130,7 +143,8 @@ impl Cycles {
 
     /// Whether one that is to be answered may change what a message in the next one means.
     pub(super) fn sway_next(&self) -> bool {
-        self.0.iter().any(|cycle| cycle.complete && cycle.sways != Sways::default())
+        let sways = |one: Sways| one.settings || one.definitions;
+        self.0.iter().any(|cycle| cycle.complete && sways(cycle.sways))
     }
 
     /// What the one that the caller's next message belongs to may have changed so far.
@@ -153,6 +167,8 @@ impl Cycles {
 /// What the record says of a statement.
 pub(super) enum Told<'a> {
     Permit(&'a Rc<Grant>),
+    /// A person is asked, or will be when it runs.
+    Hold(&'a Need),
     Deny(&'a Denied),
 }
 
@@ -204,20 +220,24 @@ impl Session {
         }
         match told {
             Told::Permit(grant) => {
-                cycle.level = cycle.level.max(grant.record());
-                cycle.durable = cycle.durable.max(grant.durable());
+                cycle.raise(grant.record(), grant.durable());
             }
+            Told::Hold(need) => cycle.raise(need.obligations().record, need.obligations().durable),
             Told::Deny(_) => cycle.level = RecordLevel::Full,
         }
-        cycle.noted = Some((Rc::clone(analysis), place, self.saying_own));
+        // What comes of a question is written down, too.
+        let noted = (Rc::clone(analysis), place, self.saying_own);
+        cycle.noted = Some(noted).filter(|_| !matches!(told, Told::Hold(_)));
         let full = cycle.level == RecordLevel::Full;
         let snapshot = Rc::clone(&worker.snapshot);
         let rule = match told {
             Told::Permit(grant) => Some(grant.rule()),
+            Told::Hold(need) => Some(need.rule()),
             Told::Deny(denied) => denied.rule,
         };
         let masked = match told {
             Told::Permit(grant) => self.owes_mask(grant),
+            Told::Hold(need) => !need.obligations().masks.is_empty(),
             Told::Deny(_) => true,
         };
         let text = self.recorded_text(analysis, masked);
@@ -248,10 +268,13 @@ impl Session {
         }
         match told {
             Told::Permit(_) => writer.text(Tag::Decision, "permit"),
+            Told::Hold(_) => writer.text(Tag::Decision, "hold"),
             Told::Deny(denied) => {
                 let decision = if denied.refusal == refuse::DENIED { "deny" } else { "refuse" };
                 writer.text(Tag::Decision, decision);
-                writer.text(Tag::Refusal, denied.refusal.label())
+                writer.text(Tag::Refusal, denied.refusal.label());
+                let asked = denied.approval.map(|id| id.to_string());
+                writer.maybe(Tag::Approval, asked.as_deref())
             }
         };
         writer.maybe(Tag::Rule, rule.map(|rule| snapshot.policy.rule_name(rule)));

@@ -14,8 +14,10 @@ use super::bound::{Bound, Kinds};
 use super::kin::Kin;
 use super::queue::Named;
 use super::refuse::Denied;
+use super::ruling::Approved;
 use super::settings::{self, Setting};
 use super::texts::ENTRY_COST;
+use super::values::Values;
 use crate::base::{ResourceId, RuleId};
 use crate::policy::{
     self, Action, Attr, Columns, Decision, DenialKind, Functions, Grant, Need, Parent, Row, Sql,
@@ -56,6 +58,13 @@ pub(super) struct Prepared {
     pub(super) kinds: Kinds,
     /// What a portal runs it with.
     pub(super) bound: Bound,
+    /// A person may have to approve of what it is run with: it was prepared at home, whatever
+    /// session it will run in.
+    pub(super) asks: bool,
+    /// All that a portal runs it with, where a person has to approve of that.
+    pub(super) values: Option<Rc<Values>>,
+    /// By whose approval the portal was made.
+    pub(super) approved: Option<Rc<Approved>>,
 }
 
 impl Prepared {
@@ -66,15 +75,65 @@ impl Prepared {
 
     /// A statement without a comment of its own that runs with these values: that of a DECLARE.
     pub(super) fn declared(analysis: Rc<Analysis>, place: usize, bound: Bound) -> Rc<Self> {
-        let (said, kinds) = (Asserted::default(), Kinds::default());
-        Rc::new(Self { analysis, place, said, parsed: false, kinds, bound })
+        Rc::new(Self {
+            analysis,
+            place,
+            said: Asserted::default(),
+            parsed: false,
+            kinds: Kinds::default(),
+            bound,
+            asks: false,
+            values: None,
+            approved: None,
+        })
+    }
+
+    /// What a DECLARE opens that `by` stands for: it has its values, and its approval.
+    pub(super) fn opened(by: &Self) -> Rc<Self> {
+        let (values, approved) = (by.values.clone(), by.approved.clone());
+        let declared = Self::declared(Rc::clone(&by.analysis), by.place, by.bound.clone());
+        match (values, approved) {
+            (None, None) => declared,
+            (values, approved) => Rc::new(Self { values, approved, ..declared.again() }),
+        }
+    }
+
+    fn again(&self) -> Self {
+        Self {
+            analysis: Rc::clone(&self.analysis),
+            place: self.place,
+            said: self.said.clone(),
+            parsed: self.parsed,
+            kinds: Kinds::default(),
+            bound: self.bound.clone(),
+            asks: self.asks,
+            values: self.values.clone(),
+            approved: self.approved.clone(),
+        }
     }
 
     /// The same for a portal that runs it with `bound`.
     pub(super) fn with(&self, bound: Bound) -> Rc<Self> {
-        let (analysis, said) = (Rc::clone(&self.analysis), self.said.clone());
-        let (place, parsed, kinds) = (self.place, self.parsed, Kinds::default());
-        Rc::new(Self { analysis, place, said, parsed, kinds, bound })
+        Rc::new(Self { bound, ..self.again() })
+    }
+
+    /// The same for a portal whose values may be asked about, and that was made by an approval.
+    pub(super) fn kept(
+        &self,
+        values: Option<Rc<Values>>,
+        approved: Option<Rc<Approved>>,
+    ) -> Rc<Self> {
+        Rc::new(Self { values, approved, ..self.again() })
+    }
+
+    /// About how many bytes of memory a name keeps.
+    pub(super) fn name_weight(&self) -> usize {
+        self.analysis.weight + self.kinds.weight()
+    }
+
+    /// About how many bytes of memory a portal keeps beside its statement.
+    pub(super) fn run_weight(&self) -> usize {
+        self.bound.weight() + self.values.as_ref().map_or(0, |values| values.weight())
     }
 
     /// What counts of the values that it is run with: a PREPARE that was parsed is run without any,
@@ -134,6 +193,8 @@ pub(super) enum Verdict {
     /// It may go, under these obligations.
     Permit(Rc<Grant>),
     Deny(Denied),
+    /// It may go when a person approves.
+    Hold(Box<Need>),
     /// It runs what a name stands for, and that is open until what is in flight is answered.
     Open,
 }
@@ -165,6 +226,19 @@ pub(super) struct Part {
     pub(super) analysis: Rc<Analysis>,
     pub(super) place: usize,
     bound: Bound,
+    /// All the values of the portal that it is run by, where these were kept.
+    pub(super) values: Option<Rc<Values>>,
+}
+
+impl Part {
+    pub(super) fn statement(&self) -> Option<&Statement> {
+        self.analysis.statements.get(self.place)
+    }
+
+    /// Whether it runs with values that nobody kept.
+    pub(super) fn is_untold(&self) -> bool {
+        self.values.is_none() && self.bound == Bound::UNREAD
+    }
 }
 
 impl Court<'_> {
@@ -190,7 +264,7 @@ impl Court<'_> {
             // What a PREPARE in a text holds is run later, with the values of then.
             let later = place.is_none() && analysis.prepares_at(at);
             let bound = if later { &Bound::Later } else { bound };
-            if let Err(verdict) = collector.collect(analysis, at, bound, 0) {
+            if let Err(verdict) = collector.collect(analysis, at, (bound, None), 0) {
                 return verdict;
             }
         }
@@ -201,10 +275,13 @@ impl Court<'_> {
         for part in &parts {
             match self.decide(std::slice::from_ref(&part), None) {
                 Decision::Permit(grant) => {
-                    found = Some(grant);
+                    found = Some(Verdict::Permit(Rc::new(grant)));
                     judged.push(part);
                 }
-                Decision::Hold(need) => return Verdict::Deny(unasked(&need)),
+                Decision::Hold(need) => {
+                    found = Some(Verdict::Hold(Box::new(need)));
+                    judged.push(part);
+                }
                 Decision::Deny(denial) => {
                     let harmless = part.analysis.is_harmless(part.place);
                     if denial.kind != DenialKind::NoRule || !harmless {
@@ -217,18 +294,19 @@ impl Court<'_> {
         // The obligations of several parts unite.
         if judged.len() > 1 {
             match self.decide(&judged, None) {
-                Decision::Permit(grant) => found = Some(grant),
-                Decision::Hold(need) => return Verdict::Deny(unasked(&need)),
+                Decision::Permit(grant) => found = Some(Verdict::Permit(Rc::new(grant))),
+                Decision::Hold(need) => found = Some(Verdict::Hold(Box::new(need))),
                 Decision::Deny(denial) => return Verdict::Deny(denied(denial.rule)),
             }
         }
-        Verdict::Permit(found.map_or_else(|| Rc::clone(self.connect), Rc::new))
+        found.unwrap_or_else(|| Verdict::Permit(Rc::clone(self.connect)))
     }
 
     /// Says that the values of a part are why it is refused, where that is so.
     fn for_its_values(&self, denied: Denied, part: &Part) -> Denied {
         let asked = !self.policy.parameters().is_empty() && part.bound != Bound::Later;
-        if asked && matches!(self.decide(&[part], Some(&Bound::Later)), Decision::Permit(_)) {
+        let some = |decision| matches!(decision, Decision::Permit(_) | Decision::Hold(_));
+        if asked && some(self.decide(&[part], Some(&Bound::Later))) {
             let detail = "It is refused for the values of its parameters.";
             return Denied { detail, ..denied };
         }
@@ -243,9 +321,10 @@ impl Court<'_> {
         let action = self.action(Sql::UNREADABLE);
         match gate::decide_all(self.policy, self.principal, self.row, [action]) {
             Decision::Permit(grant) => Verdict::Permit(Rc::new(grant)),
-            Decision::Hold(need) => Verdict::Deny(unasked(&need)),
+            Decision::Hold(need) => Verdict::Hold(Box::new(need)),
             Decision::Deny(denial) => Verdict::Deny(Denied {
                 rule: denial.rule,
+                by_policy: true,
                 ..Denied::of(Refusal::Denied, "The statement cannot be read.")
             }),
         }
@@ -317,7 +396,8 @@ where
     P: Fn(&[u8]) -> Named,
 {
     let mut collector = Collector { names, named: &[], parts: Vec::new() };
-    collector.collect(analysis, place, &Bound::Later, 0).is_ok().then_some(collector.parts)
+    let bound = (&Bound::Later, None);
+    collector.collect(analysis, place, bound, 0).is_ok().then_some(collector.parts)
 }
 
 /// Writes down what a statement runs.
@@ -338,7 +418,7 @@ where
         &mut self,
         analysis: &Rc<Analysis>,
         place: usize,
-        bound: &Bound,
+        (bound, values): (&Bound, Option<&Rc<Values>>),
         depth: u32,
     ) -> Result<(), Verdict> {
         let refuse = |detail| Err(Verdict::Deny(Denied::of(Refusal::Denied, detail)));
@@ -347,7 +427,7 @@ where
             return refuse("A name stands for what runs a name, too often.");
         }
         own_rules(statement).map_err(Verdict::Deny)?;
-        let mut inner = Bound::NOTHING;
+        let (mut inner, mut kept) = (Bound::NOTHING, None);
         let found = match &statement.act {
             Act::Execute { name, arguments } => {
                 inner = Bound::of_arguments(arguments, self.named);
@@ -367,6 +447,7 @@ where
                 let found = earlier.map_or_else(|| (self.names.portal)(name.as_bytes()), Named::Is);
                 if let Named::Is(found) = &found {
                     inner = found.bound.of_portal();
+                    kept = found.values.clone();
                 }
                 found
             }
@@ -376,10 +457,13 @@ where
             Named::Open => return Err(Verdict::Open),
             // A portal that fetches from itself, which fails.
             Named::Is(found) if Rc::ptr_eq(&found.analysis, analysis) && found.place == place => {}
-            Named::Is(found) => self.collect(&found.analysis, found.place, &inner, depth + 1)?,
+            Named::Is(found) => {
+                self.collect(&found.analysis, found.place, (&inner, kept.as_ref()), depth + 1)?;
+            }
             Named::Nothing => {}
         }
-        self.parts.push(Part { analysis: Rc::clone(analysis), place, bound: bound.clone() });
+        let (analysis, bound, values) = (Rc::clone(analysis), bound.clone(), values.cloned());
+        self.parts.push(Part { analysis, place, bound, values });
         Ok(())
     }
 }
@@ -420,7 +504,7 @@ impl Analysis {
         Some(Prepared::declared(Rc::clone(self), found, bound.clone()))
     }
 
-    fn prepares_at(&self, place: usize) -> bool {
+    pub(super) fn prepares_at(&self, place: usize) -> bool {
         let statement = self.statements.get(place);
         statement.is_some_and(|statement| matches!(statement.act, Act::Prepare { .. }))
     }
@@ -457,12 +541,7 @@ impl Analysis {
 const BEYOND: [&str; 1] = ["nextval"];
 
 fn denied(rule: Option<RuleId>) -> Denied {
-    Denied { rule, ..Denied::of(Refusal::Denied, "") }
-}
-
-/// An approval that nobody can be asked for on this protocol.
-fn unasked(need: &Need) -> Denied {
-    denied(Some(need.rule()))
+    Denied { rule, by_policy: true, ..Denied::of(Refusal::Denied, "") }
 }
 
 /// What no rule can permit, since it would undo what the gateway holds for the session.

@@ -158,7 +158,7 @@ impl Session {
                     })
                 }
                 Ok(Backend::Status { name, value }) => {
-                    self.sway.reports(name);
+                    self.sway.reports(name, value);
                     if is_told(name) {
                         let mut cleared = Vec::new();
                         let plan = self.masking.as_ref().map(|masking| &masking.plan);

@@ -21,6 +21,7 @@
 mod atoms;
 mod attribution;
 mod beside;
+mod binary;
 mod bound;
 mod caller;
 mod cancel;
@@ -29,6 +30,7 @@ mod columns;
 mod copying;
 mod cycle;
 mod denial;
+mod hold;
 mod judge;
 mod kin;
 mod leg;
@@ -36,13 +38,16 @@ mod literals;
 mod login;
 mod long;
 mod masking;
+mod moved;
 mod oauth;
 mod passage;
 mod passing;
+mod question;
 mod queue;
 mod refresh;
 mod refuse;
 mod rows;
+mod ruling;
 mod seat;
 mod settings;
 mod standing;
@@ -54,6 +59,7 @@ mod sway;
 mod tests;
 mod texts;
 mod upstream;
+mod values;
 mod verdicts;
 
 pub use catalog::{CatalogQuery, Found, MissingColumn, MovedColumn};
@@ -80,6 +86,7 @@ use beside::{Beside, Serves, Wanted};
 use copying::Ended;
 use core::net::SocketAddr;
 use cycle::Cycles;
+use hold::{Hold, InUse};
 use leg::Leg;
 use login::Login;
 use masking::Masking;
@@ -190,6 +197,10 @@ pub struct Session {
     /// A message of the caller that waits for answers: what it names is open, or a COPY may be
     /// under way. Nothing behind it is read.
     parked: Option<Vec<u8>>,
+    /// What `parked` waits for a person to approve of.
+    hold: Option<Box<Hold>>,
+    /// Approvals that what is under way goes by.
+    uses: Vec<InUse>,
     /// The server was asked for the answer that `parked` waits for.
     asked: bool,
     /// The message that passes in parts goes up; else it is skipped.
@@ -248,6 +259,8 @@ impl Session {
             ended: Ended::default(),
             sway: Sway::default(),
             parked: None,
+            hold: None,
+            uses: Vec::new(),
             asked: false,
             passing: false,
             up: Leg::default(),
@@ -293,7 +306,7 @@ impl Session {
                 self.waiting.reached(position, out);
                 return 0;
             }
-            Input::CallerGone => self.waiting.forget(),
+            Input::CallerGone => self.waiting.forget_bytes(out),
             Input::Timer if self.waiting.is_late(now) => {
                 tracing::error!(connection = self.opened.connection.0, "the disk is too late");
                 worker.count(Refusal::Unrecordable);
@@ -318,6 +331,10 @@ impl Session {
         match input {
             Input::Caller(bytes) => {
                 self.last_ns = now.mono_ns;
+                if self.is_held() {
+                    self.read_ahead(bytes.len());
+                    return 0;
+                }
                 return self.on_caller(bytes, now, worker, out);
             }
             Input::Upstream(id, bytes) => {
@@ -334,7 +351,10 @@ impl Session {
                 return self.on_upstream(bytes, now, worker, out);
             }
             Input::CallerEnd => self.on_caller_end(now, worker, out),
-            Input::CallerGone => self.end(true, now, worker, out),
+            Input::CallerGone => {
+                self.forget_hold(true, worker, out);
+                self.end(true, now, worker, out);
+            }
             Input::Connected(id, certificate) if id == self.serves.exchange => {
                 if matches!(self.phase, Phase::Turning) {
                     self.on_in_hand(now, worker, out);
@@ -359,8 +379,12 @@ impl Session {
                 }
             }
             Input::Cancel => self.on_cancel(now, worker, out),
+            Input::Verdict(exchange, word) => {
+                self.on_word(exchange, word, now, worker, out);
+            }
             Input::Drain => {
                 self.draining = true;
+                self.drain_held(now, worker, out);
                 self.end_if_drained(now, worker, out);
             }
             Input::Connected(..)
@@ -368,7 +392,6 @@ impl Session {
             | Input::UpstreamEnd(..)
             | Input::Durable(_)
             | Input::News
-            | Input::Verdict(..)
             | Input::Shown(..) => {}
         }
         0
@@ -384,7 +407,7 @@ impl Session {
             Phase::Opening | Phase::Token(_) => (true, false),
             Phase::Connecting(_) | Phase::Closed => (false, false),
             Phase::Login(_) | Phase::Turning | Phase::Ending => (false, true),
-            Phase::Ready => (self.takes_messages(), true),
+            Phase::Ready => (self.takes_messages() || self.listens(), true),
         };
         Interest { caller: caller && !self.caller_ended, upstream, idle: false }
     }
@@ -410,6 +433,7 @@ impl Session {
             Phase::Connecting(_) | Phase::Login(_) | Phase::Turning => {
                 after(self.last_ns, limits.connect_ms.saturating_mul(2))
             }
+            Phase::Ready if self.is_held() => self.held_until(),
             Phase::Ready => match self.cycles.since_ns() {
                 Some(since_ns) => after(since_ns, limits.exchange_ms),
                 None => after(self.last_ns, limits.session_idle_ms),
@@ -444,6 +468,11 @@ impl Session {
 
     fn on_caller_end<J: Journal>(&mut self, now: Now, worker: &mut Worker<J>, out: &mut Out) {
         self.caller_ended = true;
+        if self.hold.is_some() {
+            // Nobody is there whom it could be for.
+            self.forget_hold(true, worker, out);
+            self.parked = None;
+        }
         // A driver that is done may close without a word.
         self.on_terminate(now, worker, out);
     }
@@ -475,6 +504,9 @@ impl Session {
     fn on_deadline<J: Journal>(&mut self, now: Now, worker: &mut Worker<J>, out: &mut Out) {
         let (refusal, detail) = match self.phase {
             Phase::Ending => return self.end(true, now, worker, out),
+            Phase::Ready if self.is_held() => {
+                return self.on_held_deadline(now, worker, out);
+            }
             Phase::Connecting(_) | Phase::Login(_) | Phase::Turning => {
                 (Refusal::UpstreamTimeout, "The login did not come to its end in time.")
             }
@@ -504,6 +536,8 @@ impl Session {
     /// Ends the connection and the books of all that is open.
     fn end<J: Journal>(&mut self, cut: bool, now: Now, worker: &mut Worker<J>, out: &mut Out) {
         self.close_books(cut, now, worker);
+        self.forget_hold(false, worker, out);
+        self.settle_uses(true, out);
         self.phase = Phase::Closed;
         (self.token, self.key, self.upstream_key) = (None, None, None);
         self.parked = None;

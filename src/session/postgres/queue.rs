@@ -13,6 +13,7 @@
 use super::bound::Bound;
 use super::judge::{Analysis, Prepared};
 use super::refuse::Denied;
+use super::ruling::Approved;
 use crate::sql::{Act, Statement};
 use ahash::AHashMap;
 use std::collections::VecDeque;
@@ -31,6 +32,8 @@ pub(super) enum Expect {
     OwnDescribe { prepared: Rc<Prepared> },
     /// Of Execute; whether its rows are masked.
     Execute { prepared: Rc<Prepared>, masked: bool },
+    /// Of what makes a statement of another session known in this one (`moved`): nobody hears it.
+    Own(Own),
     /// Of Close.
     Close { portal: bool, name: Box<[u8]> },
     /// Of Sync: ready for the next query.
@@ -38,11 +41,24 @@ pub(super) enum Expect {
     /// Of a Sync of the gateway's own, in the middle of a cycle of the caller's.
     OwnSync,
     /// Of a simple query, which ends by ready for query; so many of its statements are complete.
-    Simple { analysis: Rc<Analysis>, complete: usize, masked: bool },
+    Simple {
+        analysis: Rc<Analysis>,
+        complete: usize,
+        masked: bool,
+        /// By whose approval it goes.
+        approved: Option<Rc<Approved>>,
+    },
     /// Of what was sent in the place of a refused message: an error, which is told in our words.
     Poison { denied: Denied },
     /// The same for a refused simple query, which ends by ready for query.
     PoisonSimple { denied: Denied },
+}
+
+/// A message of the gateway's own of the extended protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Own {
+    Close,
+    Parse,
 }
 
 impl Expect {
@@ -65,9 +81,9 @@ impl Expect {
 
     fn weight(&self) -> usize {
         match self {
-            Self::Parse { prepared, name } => prepared.analysis.weight + name.len(),
+            Self::Parse { prepared, name } => prepared.name_weight() + name.len(),
             Self::Simple { analysis, .. } => analysis.weight,
-            Self::Bind { prepared, .. } => prepared.bound.weight(),
+            Self::Bind { prepared, .. } => prepared.run_weight(),
             _ => 0,
         }
     }
@@ -275,13 +291,8 @@ impl Queue {
     /// The statement that the portal runs.
     pub(super) fn portal(&self, name: &[u8]) -> Named {
         let name = key(name);
-        let of = |statement: &Statement, made: &Rc<Analysis>, place, bound: &Bound| match &statement
-            .act
-        {
-            Act::Declare { name: new, .. } if new.as_bytes() == name => {
-                let analysis = Rc::clone(made);
-                Change::Is(Prepared::declared(analysis, place, bound.clone()))
-            }
+        let of = |statement: &Statement, opened: &dyn Fn() -> Rc<Prepared>| match &statement.act {
+            Act::Declare { name: new, .. } if new.as_bytes() == name => Change::Is(opened()),
             Act::ClosePortal { name: None } => Change::Gone,
             Act::ClosePortal { name: Some(gone) } if gone.as_bytes() == name => Change::Gone,
             Act::Commit { .. } | Act::Rollback { .. } | Act::RollbackTo { .. } => Change::Gone,
@@ -292,13 +303,13 @@ impl Queue {
                 Change::Is(Rc::clone(prepared))
             }
             Expect::Close { portal: true, name: gone } if **gone == *name => Change::Gone,
-            Expect::Execute { prepared, .. } => prepared.statement().map_or(Change::None, |one| {
-                of(one, &prepared.analysis, prepared.place, &prepared.bound)
-            }),
-            Expect::Simple { analysis, .. } => {
+            Expect::Execute { prepared, .. } => prepared
+                .statement()
+                .map_or(Change::None, |one| of(one, &|| Prepared::opened(prepared))),
+            Expect::Simple { analysis, approved, .. } => {
                 let changes = analysis.statements.iter().enumerate().rev();
-                let mut changes =
-                    changes.map(|(place, one)| of(one, analysis, place, &Bound::NOTHING));
+                let mut changes = changes
+                    .map(|(place, one)| of(one, &|| opened_by(analysis, place, approved.as_ref())));
                 changes.find(|change| !matches!(change, Change::None)).unwrap_or(Change::None)
             }
             _ => Change::None,
@@ -320,6 +331,11 @@ impl Queue {
             }
         }
         known.map_or(Named::Nothing, |known| Named::Is(Rc::clone(known)))
+    }
+
+    /// Takes the answer off that a message of the gateway's own is due.
+    pub(super) fn take_own(&mut self, own: Own) -> bool {
+        self.answered(|expect| matches!(expect, Expect::Own(one) if *one == own)).is_some()
     }
 
     /// Takes the front off when it is what `fits` says; `None`: the upstream is out of order.
@@ -345,7 +361,8 @@ impl Queue {
             Expect::Execute { prepared, .. } => {
                 if let Some(statement) = prepared.statement() {
                     let (analysis, place) = (&prepared.analysis, prepared.place);
-                    self.effect(&statement.act, analysis, place, &prepared.bound);
+                    let opened = || Prepared::opened(&prepared);
+                    self.effect(&statement.act, analysis, place, opened);
                 }
             }
             _ => {}
@@ -354,11 +371,14 @@ impl Queue {
 
     /// One statement of the simple query at the front is complete.
     pub(super) fn complete_simple(&mut self) {
-        let Some(Expect::Simple { analysis, complete, .. }) = self.due.front_mut() else { return };
-        let (analysis, place) = (Rc::clone(analysis), *complete);
+        let Some(Expect::Simple { analysis, complete, approved, .. }) = self.due.front_mut() else {
+            return;
+        };
+        let (analysis, place, approved) = (Rc::clone(analysis), *complete, approved.clone());
         *complete += 1;
         if let Some(statement) = analysis.statements.get(place) {
-            self.effect(&statement.act, &analysis, place, &Bound::NOTHING);
+            let opened = || opened_by(&analysis, place, approved.as_ref());
+            self.effect(&statement.act, &analysis, place, opened);
         }
     }
 
@@ -404,21 +424,21 @@ impl Queue {
     }
 
     fn open_portal(&mut self, name: Box<[u8]>, prepared: Rc<Prepared>) {
-        self.portals_weight += prepared.bound.weight();
+        self.portals_weight += prepared.run_weight();
         let before = self.portals.insert(name, prepared);
-        let weight = before.map_or(0, |before| before.bound.weight());
+        let weight = before.map_or(0, |before| before.run_weight());
         self.portals_weight = self.portals_weight.saturating_sub(weight);
     }
 
     /// Some portals are gone: most hold nothing.
     fn weigh_portals(&mut self) {
         if self.portals_weight > 0 {
-            self.portals_weight = self.portals.values().map(|one| one.bound.weight()).sum();
+            self.portals_weight = self.portals.values().map(|one| one.run_weight()).sum();
         }
     }
 
     fn prepare(&mut self, name: Box<[u8]>, prepared: Rc<Prepared>) {
-        self.names_weight += prepared.analysis.weight + name.len();
+        self.names_weight += prepared.name_weight() + name.len();
         let len = name.len();
         if let Some(before) = self.statements.insert(name, prepared) {
             self.lighten(&before, len);
@@ -432,10 +452,16 @@ impl Queue {
     }
 
     fn lighten(&mut self, before: &Prepared, name_len: usize) {
-        self.names_weight = self.names_weight.saturating_sub(before.analysis.weight + name_len);
+        self.names_weight = self.names_weight.saturating_sub(before.name_weight() + name_len);
     }
 
-    fn effect(&mut self, act: &Act, analysis: &Rc<Analysis>, place: usize, bound: &Bound) {
+    fn effect(
+        &mut self,
+        act: &Act,
+        analysis: &Rc<Analysis>,
+        place: usize,
+        opened: impl FnOnce() -> Rc<Prepared>,
+    ) {
         let this = || Prepared::new(Rc::clone(analysis), place);
         match act {
             Act::Prepare { name } => self.prepare(name.as_bytes().into(), this()),
@@ -445,8 +471,7 @@ impl Queue {
                 self.names_weight = 0;
             }
             Act::Declare { name, .. } => {
-                let declared = Prepared::declared(Rc::clone(analysis), place, bound.clone());
-                self.open_portal(name.as_bytes().into(), declared);
+                self.open_portal(name.as_bytes().into(), opened());
             }
             Act::ClosePortal { name: Some(name) } => {
                 self.portals.remove(name.as_bytes());
@@ -459,6 +484,19 @@ impl Queue {
             Act::Commit { .. } | Act::Rollback { .. } => self.end_transaction(),
             _ => {}
         }
+    }
+}
+
+/// What a DECLARE in a text opens.
+fn opened_by(
+    analysis: &Rc<Analysis>,
+    place: usize,
+    approved: Option<&Rc<Approved>>,
+) -> Rc<Prepared> {
+    let declared = Prepared::declared(Rc::clone(analysis), place, Bound::NOTHING);
+    match approved {
+        None => declared,
+        Some(approved) => declared.kept(None, Some(Rc::clone(approved))),
     }
 }
 

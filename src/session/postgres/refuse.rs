@@ -1,6 +1,6 @@
 //! What a caller hears when something is refused, in the words of PostgreSQL.
 
-use crate::base::{ExchangeId, RuleId};
+use crate::base::{ApprovalId, ExchangeId, RuleId};
 use crate::session::refusal::Refusal;
 use crate::wire::postgres::write;
 use std::rc::Rc;
@@ -19,12 +19,25 @@ pub(super) struct Denied {
     /// What is told instead of the detail, and a hint: names of columns that the caller was told,
     /// and numbers; nothing of a value.
     pub(super) told: Option<Rc<(String, &'static str)>>,
+    /// The rules of the caller say so, and not what the statement stands in.
+    pub(super) by_policy: bool,
+    /// The request that it waited for.
+    pub(super) approval: Option<ApprovalId>,
 }
 
 impl Denied {
     /// A refusal by its kind and what was wrong.
     pub(super) fn of(refusal: Refusal, detail: &'static str) -> Self {
-        Self { refusal, detail, rule: None, code: None, hint: None, told: None }
+        Self {
+            refusal,
+            detail,
+            rule: None,
+            code: None,
+            hint: None,
+            told: None,
+            by_policy: false,
+            approval: None,
+        }
     }
 
     /// What policy permits and cannot be done as it was sent.
@@ -46,7 +59,11 @@ pub(super) const POISON_NAME: &[u8] = b"weirgate refused";
 /// The SQLSTATE of a refusal (PostgreSQL manual, appendix A).
 fn sqlstate(refusal: Refusal) -> &'static str {
     match refusal {
-        Refusal::Denied => "42501",
+        Refusal::Denied
+        | Refusal::ApprovalRequired
+        | Refusal::ApprovalDenied
+        | Refusal::ApprovalExpired
+        | Refusal::ReasonRequired => "42501",
         Refusal::Unauthenticated => "28000",
         Refusal::NoResource => "3D000",
         Refusal::BodyTooLarge | Refusal::HeadTooLarge => "54000",
@@ -93,6 +110,10 @@ pub(super) fn error(
         .then(|| format!("`weirgate policy explain --request {id}` tells why."))
         .or_else(|| told.map(|(_, hint)| (*hint).to_owned()));
     let severity = if fatal { "FATAL" } else { "ERROR" };
-    let hint = denied.hint.or(hint.as_deref());
+    let waited = denied.approval.map(|id| match denied.refusal {
+        Refusal::ApprovalDenied | Refusal::ApprovalExpired => format!("Approval request {id}."),
+        _ => format!("Approval request {id}: once it is approved, send the same statement again."),
+    });
+    let hint = waited.as_deref().or(denied.hint).or(hint.as_deref());
     write::error(severity, code(denied), &message, detail, hint, to);
 }

@@ -14,8 +14,7 @@ use super::caller::Bytes;
 use super::judge::Analysis;
 use super::queue::Named;
 use super::refuse::{self, Denied, POISON_NAME};
-use crate::base::{CredentialId, Now};
-use crate::policy::Grant;
+use crate::base::{CredentialId, Now, RuleId};
 use crate::record::Journal;
 use crate::session::io::Out;
 use crate::session::refusal::Refusal;
@@ -52,29 +51,29 @@ pub(super) enum Seat {
 }
 
 impl Session {
-    /// Where a statement runs that `grant` permits. `alone` says which credential one statement of a
-    /// text asks for by itself.
+    /// Where a statement runs that `rule` permits, by a credential of its own where it `names` one.
+    /// `alone` says which credential one statement of a text asks for by itself.
     ///
     /// # Errors
     /// Why it can run nowhere.
     pub(super) fn seat(
         &self,
-        grant: &Grant,
+        (rule, names): (RuleId, Option<CredentialId>),
         (analysis, place): (&Rc<Analysis>, Option<usize>),
         about: About<'_>,
         alone: impl Fn(usize) -> Option<CredentialId>,
     ) -> Result<Seat, Denied> {
-        let named = grant.credential().filter(|named| *named != self.credential);
+        let named = names.filter(|named| *named != self.credential);
         if matches!(about, About::Runs) && named != self.serves.credential {
             let denied = Denied::of(refuse::DENIED, RUNS_ELSEWHERE);
-            return Err(Denied { rule: Some(grant.rule()), ..denied });
+            return Err(Denied { rule: Some(rule), ..denied });
         }
         if matches!(about, About::Runs) || named.is_none() && self.beside.is_empty() {
             return Ok(Seat::Here);
         }
         self.target(named, (analysis, place), about, alone)
             .and_then(|target| self.reach(target))
-            .map_err(|denied| Denied { rule: Some(grant.rule()), ..denied })
+            .map_err(|denied| Denied { rule: Some(rule), ..denied })
     }
 
     /// The credential of the session that a statement is to run in.

@@ -11,16 +11,18 @@ use super::judge::{Analysis, Court, Names, Prepared, Verdict};
 use super::passing::written;
 use super::queue::{Expect, Named, key};
 use super::refuse::{self, Denied, POISON_NAME};
+use super::ruling::{Matter, Ruling, Runs};
 use super::seat::{About, Seat};
+use super::values::Values;
 use crate::base::{CredentialId, Now};
-use crate::policy::Grant;
+use crate::policy::Need;
 use crate::record::Journal;
 use crate::session::asserted::Asserted;
 use crate::session::io::Out;
 use crate::session::refusal::Refusal;
 use crate::session::worker::Worker;
 use crate::sql::SqlLimits;
-use crate::wire::postgres::{Bind, Types, write};
+use crate::wire::postgres::{Bind, FRAME_HEAD, Frontend, Types, frontend, write};
 use std::rc::Rc;
 
 impl Session {
@@ -47,8 +49,10 @@ impl Session {
         } else {
             self.judge((&analysis, None), About::Text, &Bound::NOTHING, worker)
         };
-        match verdict {
-            Verdict::Permit(grant) => {
+        let (about, bound) = (About::Text, &Bound::NOTHING);
+        let matter = Matter { analysis: &analysis, place: None, about, bound, runs: Runs::Text };
+        match self.rule_on(verdict, &matter, now, worker, out) {
+            Ruling::Go(grant, approved) => {
                 let told = Told::Permit(&grant);
                 if self.note_statement(&analysis, 0, &told, now, worker).is_err() {
                     return self.unrecordable(now, worker, out);
@@ -59,13 +63,13 @@ impl Session {
                 self.notice(&analysis, None);
                 let shown = self.recorded_message(text, &analysis, masked);
                 let shown = shown.map(|text| written(|to| write::query(&text, to)));
-                self.queue.push(Expect::Simple { analysis, complete: 0, masked });
+                self.queue.push(Expect::Simple { analysis, complete: 0, masked, approved });
                 self.cycles.current(now).runs += 1;
                 self.pass_under(&grant, message, shown, now, worker, out);
                 self.cycles.complete(now);
             }
-            Verdict::Open => self.park(message),
-            Verdict::Deny(denied) => self.refuse_simple(denied, &analysis, now, worker, out),
+            Ruling::Open | Ruling::Later => self.park(message),
+            Ruling::Deny(denied) => self.refuse_simple(denied, &analysis, now, worker, out),
         }
     }
 
@@ -85,10 +89,6 @@ impl Session {
         }
         let (analysis, said) = self.read(text, worker);
         self.speak(&said);
-        let kinds = Kinds::declared(types, self.asked(worker));
-        let (place, parsed, bound) = (0, true, Bound::Later);
-        let text_of = Rc::clone(&analysis);
-        let prepared = Rc::new(Prepared { analysis: text_of, place, said, parsed, kinds, bound });
         let verdict = if let Some(denied) = self.cannot_stand(text, &analysis) {
             Verdict::Deny(denied)
         } else if self.queue.names_full() {
@@ -96,7 +96,32 @@ impl Session {
         } else {
             self.judge((&analysis, None), About::Makes(name), &Bound::Later, worker)
         };
+        let asks = matches!(verdict, Verdict::Hold(_));
+        let prepared = Rc::new(Prepared {
+            analysis: Rc::clone(&analysis),
+            place: 0,
+            said,
+            parsed: true,
+            kinds: match asks {
+                true => Kinds::all(types),
+                false => Kinds::declared(types, self.asked(worker)),
+            },
+            bound: Bound::Later,
+            asks,
+            values: None,
+            approved: None,
+        });
         match verdict {
+            // Nothing is done by it.
+            Verdict::Hold(need) => {
+                let shown =
+                    self.recorded_message(text, &analysis, !need.obligations().masks.is_empty());
+                let shown = shown.map(|text| {
+                    let types: Vec<u32> = types.iter().collect();
+                    written(|to| write::parse(name, &text, &types, to))
+                });
+                self.name_at_home((need, name, prepared), message, shown, now, worker, out);
+            }
             Verdict::Permit(grant) => {
                 let told = Told::Permit(&grant);
                 if self.note_statement(&analysis, 0, &told, now, worker).is_err() {
@@ -142,19 +167,44 @@ impl Session {
             return self.refuse_extended(denied, &prepared, POISON_NAME, now, worker, out);
         }
         let named = self.asked(worker);
-        let prepared = match named.is_empty() {
-            true => prepared,
+        let stands = match named.is_empty() {
+            true => Rc::clone(&prepared),
             false => prepared.with(Bound::of(bind, &prepared.kinds, named)),
         };
-        if let Some(grant) = self.decide_prepared(&prepared, lives, message, now, worker, out) {
-            let shown = self
-                .owes_mask(&grant)
-                .then(|| self.recorded_bind(bind, &prepared.analysis))
-                // What no mask changed is recorded as it is, and can be replayed.
-                .filter(|shown| shown != message.get());
-            self.cycles.current(now).bound = true;
-            self.queue.push(Expect::Bind { name: key(bind.portal).into(), prepared });
-            self.pass_under(&grant, message, shown, now, worker, out);
+        let runs = Runs::Bind(bind, &prepared.kinds);
+        match self.decide_prepared(&stands, lives, runs, message, now, worker, out) {
+            Ruling::Go(grant, approved) => {
+                let moves = prepared.asks && lives != self.serves.credential;
+                let moved =
+                    moves.then(|| self.move_here(&prepared, bind, &grant, now, worker, out));
+                let goes = moved.as_deref().map_or(message, Bytes::Kept);
+                let shown = self
+                    .owes_mask(&grant)
+                    .then(|| self.recorded_bind(goes, &prepared.analysis))
+                    .flatten()
+                    // What no mask changed is recorded as it is, and can be replayed.
+                    .filter(|shown| shown != goes.get());
+                let stands = match approved {
+                    None => stands,
+                    // It was asked about with these values.
+                    approved => stands.kept(values_of(bind, &prepared.kinds), approved),
+                };
+                self.cycles.current(now).bound = true;
+                let name = key(bind.portal).into();
+                self.queue.push(Expect::Bind { name, prepared: stands });
+                self.pass_under(&grant, goes, shown, now, worker, out);
+            }
+            Ruling::Later => {
+                let Some((grant, _)) = self.opener() else { return };
+                let stands = stands.kept(values_of(bind, &prepared.kinds), None);
+                let masked = self.masking.is_some();
+                let shown = masked.then(|| self.recorded_bind(message, &prepared.analysis));
+                self.cycles.current(now).bound = true;
+                let name = key(bind.portal).into();
+                self.queue.push(Expect::Bind { name, prepared: stands });
+                self.pass_under(&grant, message, shown.flatten(), now, worker, out);
+            }
+            Ruling::Open | Ruling::Deny(_) => {}
         }
     }
 
@@ -172,7 +222,9 @@ impl Session {
             Named::Open => return self.park(message),
             Named::Nothing => return self.refuse_nameless(Nameless::Portal, now, worker, out),
         };
-        if let Some(grant) = self.decide_prepared(&prepared, lives, message, now, worker, out) {
+        let runs = Runs::Portal(&prepared);
+        let ruling = self.decide_prepared(&prepared, lives, runs, message, now, worker, out);
+        if let Ruling::Go(grant, approved) = ruling {
             let masked = self.owes_mask(&grant);
             self.notice(&prepared.analysis, Some(prepared.place));
             let what = (&*prepared.analysis, Some(prepared.place));
@@ -182,6 +234,10 @@ impl Session {
                 self.queue.push(Expect::OwnDescribe { prepared: Rc::clone(&prepared) });
                 self.say_up(|to| write::describe(true, portal, to), now, worker, out);
             }
+            let prepared = match &prepared.approved {
+                None if approved.is_some() => prepared.kept(prepared.values.clone(), approved),
+                _ => prepared,
+            };
             self.queue.push(Expect::Execute { prepared, masked });
             self.cycles.current(now).runs += 1;
             self.pass_under(&grant, message, None, now, worker, out);
@@ -196,7 +252,7 @@ impl Session {
         worker: &Worker<J>,
     ) -> Option<Rc<Prepared>> {
         match self.queue.statement(name) {
-            Named::Is(prepared) if !self.asked(worker).is_empty() => Some(prepared),
+            Named::Is(prepared) if prepared.kinds.asks(self.asked(worker)) => Some(prepared),
             _ => None,
         }
     }
@@ -213,49 +269,95 @@ impl Session {
     }
 
     /// Decides, by the rules of now, a statement that was read before, with the values that its portal
-    /// runs it with, and notes it. `None`: it was refused, or waits.
+    /// runs it with, and notes it. Where it does not go, it was refused, or is parked.
+    #[expect(clippy::too_many_arguments, reason = "what a message needs, and what runs by it")]
     fn decide_prepared<J: Journal>(
         &mut self,
         prepared: &Rc<Prepared>,
         lives: Option<CredentialId>,
+        runs: Runs<'_>,
         message: Bytes<'_>,
         now: Now,
         worker: &mut Worker<J>,
         out: &mut Out,
-    ) -> Option<Rc<Grant>> {
+    ) -> Ruling {
         if !self.still_known(now, worker, out) {
-            return None;
+            return Ruling::Open;
         }
         if self.must_wait() {
             self.park(message);
-            return None;
+            return Ruling::Open;
         }
         self.speak(&prepared.said);
         let what = (&prepared.analysis, Some(prepared.place));
+        // What was prepared at home for want of an approval may run elsewhere.
+        let about = match &runs {
+            Runs::Bind(..) if prepared.asks && lives.is_none() => About::Text,
+            _ => About::Lives(lives),
+        };
         let bound = prepared.runs_with(prepared.bound.of_portal());
         let verdict = match self.cannot_resolve(&prepared.analysis) {
             Some(denied) => Verdict::Deny(denied),
-            None => self.judge(what, About::Lives(lives), &bound, worker),
+            None => self.judge(what, about, &bound, worker),
         };
-        match verdict {
-            Verdict::Permit(grant) => {
-                let told = Told::Permit(&grant);
+        let (analysis, place) = (&prepared.analysis, Some(prepared.place));
+        let matter = Matter { analysis, place, about, bound: &bound, runs };
+        let ruling = self.rule_on(verdict, &matter, now, worker, out);
+        match &ruling {
+            Ruling::Go(grant, _) => {
+                let told = Told::Permit(grant);
                 let place = prepared.place;
                 if self.note_statement(&prepared.analysis, place, &told, now, worker).is_err() {
                     self.unrecordable(now, worker, out);
-                    return None;
+                    return Ruling::Open;
                 }
-                Some(grant)
             }
-            Verdict::Deny(denied) => {
-                self.refuse_extended(denied, prepared, POISON_NAME, now, worker, out);
-                None
+            Ruling::Deny(denied) => {
+                self.refuse_extended(denied.clone(), prepared, POISON_NAME, now, worker, out);
             }
-            Verdict::Open => {
-                self.park(message);
-                None
+            Ruling::Open => self.park(message),
+            Ruling::Later => {}
+        }
+        ruling
+    }
+
+    /// Lets a Parse go to home whose statement a person may have to approve of: it is asked about
+    /// when its values are bound.
+    fn name_at_home<J: Journal>(
+        &mut self,
+        (need, name, prepared): (Box<Need>, &[u8], Rc<Prepared>),
+        message: Bytes<'_>,
+        shown: Option<Vec<u8>>,
+        now: Now,
+        worker: &mut Worker<J>,
+        out: &mut Out,
+    ) {
+        let what = (&prepared.analysis, None);
+        match self.seat((need.rule(), None), what, About::Makes(name), |_| None) {
+            Ok(Seat::Here) => {}
+            Ok(Seat::Wait) => return self.park(message),
+            Ok(Seat::Settle) => {
+                self.settles = true;
+                return self.park(message);
+            }
+            Ok(Seat::Turn(credential)) => {
+                self.wanted = Some(Wanted { credential, grant: None });
+                return self.park(message);
+            }
+            Err(denied) => {
+                return self.refuse_extended(denied, &prepared, name, now, worker, out);
             }
         }
+        let told = Told::Hold(&need);
+        if self.note_statement(&prepared.analysis, 0, &told, now, worker).is_err() {
+            return self.unrecordable(now, worker, out);
+        }
+        let Some((grant, _)) = self.opener() else { return };
+        if name.is_empty() {
+            self.unname();
+        }
+        self.queue.push(Expect::Parse { name: key(name).into(), prepared });
+        self.pass_under(&grant, message, shown, now, worker, out);
     }
 
     /// The text of a message as the record may hold it; `None`: as it came. A comment that was taken
@@ -292,55 +394,52 @@ impl Session {
         if let Some(denied) = self.failed.take() {
             return Verdict::Deny(denied);
         }
-        let nobody = || Verdict::Deny(Denied::of(Refusal::Unauthenticated, ""));
-        let (Some((principal, known)), Some(resource), Some(connect)) =
-            (&self.who, self.resource, &self.connect)
-        else {
-            return nobody();
+        let Some(court) = self.court((analysis, place), worker) else {
+            return Verdict::Deny(Denied::of(Refusal::Unauthenticated, ""));
         };
-        let masking = self.masking.as_deref();
-        if masking.is_some_and(|masking| !masking.knows_kin()) {
+        if self.masking.as_deref().is_some_and(|masking| !masking.knows_kin()) {
             let detail = "Which tables belong to others is not read yet: send it again.";
             return Verdict::Deny(Denied::of(refuse::DENIED, detail));
         }
-        let court = Court {
-            policy: &worker.snapshot.policy,
-            row: &known.row,
-            principal,
-            resource,
-            connect,
-            asserted: self.saying.lend(),
-            multi_statement: place.is_none() && analysis.statements.len() > 1,
-            kin: masking.map(|masking| &masking.columns.kin),
-        };
         // What is kept was judged by what the caller said at the start, and holds for all values.
         let kept = (!self.saying_own || !court.policy.reads_asserted())
-            && !court.policy.reads_parameters(court.row, resource);
-        let names = Names {
-            statement: |name: &[u8]| beside::find((&self.queue, &self.beside), false, name).0,
-            portal: |name: &[u8]| beside::find((&self.queue, &self.beside), true, name).0,
-        };
+            && !court.policy.reads_parameters(court.row, court.resource);
         let found = self.verdicts.find(analysis, place).filter(|_| kept);
         let verdict = match found {
             Some(grant) => Verdict::Permit(grant),
             None => {
-                let verdict = court.judge(analysis, place, bound, &names);
+                let verdict = court.judge(analysis, place, bound, &self.names());
                 if let (true, Verdict::Permit(grant)) = (kept, &verdict) {
                     self.verdicts.keep(analysis, place, grant);
                 }
                 verdict
             }
         };
-        let alone = |at: usize| match court.judge(analysis, Some(at), bound, &names) {
-            Verdict::Permit(grant) => grant.credential(),
-            Verdict::Deny(_) | Verdict::Open => None,
+        let matter = Matter { analysis, place, about, bound, runs: Runs::Text };
+        self.seated(verdict, &matter, worker)
+    }
+
+    /// Whether a statement that is permitted, or would be, can run where it is to, and keep its masks.
+    pub(super) fn seated<J: Journal>(
+        &mut self,
+        verdict: Verdict,
+        matter: &Matter<'_>,
+        worker: &Worker<J>,
+    ) -> Verdict {
+        let (rule, named, masks) = match &verdict {
+            Verdict::Permit(grant) => (grant.rule(), grant.credential(), grant.masks()),
+            Verdict::Hold(need) => {
+                (need.rule(), need.obligations().credential, need.obligations().masks)
+            }
+            Verdict::Deny(_) | Verdict::Open => return verdict,
         };
-        let seat = match &verdict {
-            Verdict::Permit(grant) => self.seat(grant, (analysis, place), about, alone),
-            Verdict::Deny(_) | Verdict::Open => Ok(Seat::Here),
-        };
+        let what = (matter.analysis, matter.place);
+        let alone = |at: usize| self.alone(matter, at, worker);
+        let seat = self.seat((rule, named), what, matter.about, alone);
         let verdict = match (verdict, seat) {
-            (verdict, Ok(Seat::Here)) => verdict,
+            (_, Err(denied)) => return Verdict::Deny(denied),
+            // It goes nowhere before it is approved.
+            (verdict @ Verdict::Hold(_), Ok(_)) | (verdict, Ok(Seat::Here)) => verdict,
             (_, Ok(Seat::Wait)) => return Verdict::Open,
             (_, Ok(Seat::Settle)) => {
                 self.settles = true;
@@ -351,21 +450,62 @@ impl Session {
                 self.wanted = Some(Wanted { credential, grant });
                 return Verdict::Open;
             }
-            (_, Err(denied)) => return Verdict::Deny(denied),
         };
-        match verdict {
-            Verdict::Permit(grant) if !grant.masks().is_empty() => {
-                match self.cannot_mask(analysis, place, &names) {
-                    Some(detail) => Verdict::Deny(Denied::of(refuse::DENIED, detail)),
-                    None => Verdict::Permit(grant),
-                }
-            }
-            other => other,
+        if masks.is_empty() {
+            return verdict;
+        }
+        match self.cannot_mask(matter.analysis, matter.place, &self.names()) {
+            Some(detail) => Verdict::Deny(Denied::of(refuse::DENIED, detail)),
+            None => verdict,
+        }
+    }
+
+    /// Who judges; `None`: nobody is known.
+    fn court<'s, J: Journal>(
+        &'s self,
+        (analysis, place): (&Analysis, Option<usize>),
+        worker: &'s Worker<J>,
+    ) -> Option<Court<'s>> {
+        let (principal, known) = self.who.as_ref()?;
+        Some(Court {
+            policy: &worker.snapshot.policy,
+            row: &known.row,
+            principal,
+            resource: self.resource?,
+            connect: self.connect.as_ref()?,
+            asserted: self.saying.lend(),
+            multi_statement: place.is_none() && analysis.statements.len() > 1,
+            kin: self.masking.as_deref().map(|masking| &masking.columns.kin),
+        })
+    }
+
+    /// The credential that one statement of a text asks for by itself.
+    fn alone<J: Journal>(
+        &self,
+        matter: &Matter<'_>,
+        at: usize,
+        worker: &Worker<J>,
+    ) -> Option<CredentialId> {
+        let court = self.court((matter.analysis, matter.place), worker)?;
+        match court.judge(matter.analysis, Some(at), matter.bound, &self.names()) {
+            Verdict::Permit(grant) => grant.credential(),
+            Verdict::Hold(need) => need.obligations().credential,
+            Verdict::Deny(_) | Verdict::Open => None,
+        }
+    }
+
+    /// What names stand for, in whichever session they live.
+    pub(super) fn names(&self) -> Names<impl Fn(&[u8]) -> Named, impl Fn(&[u8]) -> Named> {
+        Names {
+            statement: |name: &[u8]| beside::find((&self.queue, &self.beside), false, name).0,
+            portal: |name: &[u8]| beside::find((&self.queue, &self.beside), true, name).0,
         }
     }
 
     /// Bind as the record may hold it.
-    fn recorded_bind(&self, bind: &Bind<'_>, analysis: &Analysis) -> Vec<u8> {
+    fn recorded_bind(&self, message: Bytes<'_>, analysis: &Analysis) -> Option<Vec<u8>> {
+        let body = message.get().get(FRAME_HEAD..)?;
+        let Ok(Frontend::Bind(bind)) = frontend(b'B', body) else { return None };
         let values: Vec<Option<Vec<u8>>> = bind
             .values
             .iter()
@@ -374,8 +514,13 @@ impl Session {
         let values: Vec<Option<&[u8]>> = values.iter().map(Option::as_deref).collect();
         let formats: Vec<i16> = bind.formats.iter().collect();
         let results: Vec<i16> = bind.results.iter().collect();
-        written(|to| write::bind(bind.portal, bind.statement, &formats, &values, &results, to))
+        let (portal, statement) = (bind.portal, bind.statement);
+        Some(written(|to| write::bind(portal, statement, &formats, &values, &results, to)))
     }
+}
+
+fn values_of(bind: &Bind<'_>, kinds: &Kinds) -> Option<Rc<Values>> {
+    Values::of(bind, kinds).map(Rc::new)
 }
 
 const NAMES_FULL: &str = "Too many prepared statements or portals.";

@@ -30,6 +30,8 @@ pub(super) struct Sway {
     /// The server reports it when it changes.
     told: bool,
     path: Path,
+    /// By which literals are read, as the server reported it.
+    forms: [Option<Box<[u8]>>; FORMS.len()],
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -44,8 +46,18 @@ enum Path {
 
 impl Sway {
     /// The server reported a setting.
-    pub(super) fn reports(&mut self, name: &[u8]) {
+    pub(super) fn reports(&mut self, name: &[u8], value: &[u8]) {
         self.told |= name == b"search_path";
+        for (form, known) in self.forms.iter_mut().zip(FORMS) {
+            if name.eq_ignore_ascii_case(known.as_bytes()) {
+                *form = Some(value.into());
+            }
+        }
+    }
+
+    /// The settings that say how a literal of a date or a time is read.
+    pub(super) fn forms(&self) -> impl Iterator<Item = (&'static str, Option<&[u8]>)> {
+        FORMS.into_iter().zip(self.forms.iter().map(Option::as_deref))
     }
 
     pub(super) fn is_asking(&self) -> bool {
@@ -89,6 +101,7 @@ impl Session {
         }
         if let Some(cycle) = self.cycles.last() {
             cycle.sways.settings |= sways.settings;
+            cycle.sways.forms |= sways.forms;
             cycle.sways.definitions |= sways.definitions;
         }
     }
@@ -96,6 +109,7 @@ impl Session {
     fn notice_one(&mut self, statement: &Statement, sways: &mut Sways) {
         let any = |kinds: &[Kind]| kinds.iter().any(|kind| statement.kinds.contains(*kind));
         let unseen = |function: &crate::sql::Function| !function.plain && !is_set_config(function);
+        sways.forms |= any(&[Kind::Set]) || statement.functions.iter().any(is_set_config);
         sways.settings |=
             any(&[Kind::Do, Kind::Call, Kind::Unknown]) || statement.functions.iter().any(unseen);
         if let Some(masking) = &mut self.masking {
@@ -164,4 +178,6 @@ pub(super) fn only_ends(analysis: &Analysis) -> bool {
     analysis.unread.is_none() && analysis.statements.iter().all(|one| one.kinds.iter().all(ends))
 }
 
+/// See [`Sway::forms`].
+const FORMS: [&str; 3] = ["DateStyle", "TimeZone", "IntervalStyle"];
 const ASK: &str = "select pg_catalog.current_setting('search_path')";

@@ -9,7 +9,7 @@ use super::leg::Next;
 use super::login::is_told;
 use super::passage::Way;
 use super::passing::written;
-use super::queue::Expect;
+use super::queue::{Expect, Own};
 use super::refuse::{self, Denied};
 use super::settings::{self, Setting};
 use super::{Phase, Session, Skip};
@@ -216,6 +216,7 @@ impl Session {
         self.release_rows(now, worker, out);
         self.release_run(bytes, run..at, now, worker, out);
         self.unpark(now, worker, out);
+        self.settle_uses(false, out);
         self.go_home(now, worker, out);
         at
     }
@@ -297,6 +298,8 @@ impl Session {
             Ok(Fate::Pass)
         };
         match parsed {
+            Backend::ParseDone if self.queue.take_own(Own::Parse) => Ok(Fate::Swallow),
+            Backend::CloseDone if self.queue.take_own(Own::Close) => Ok(Fate::Swallow),
             Backend::ParseDone => answered(self, |e| matches!(e, Expect::Parse { .. })),
             Backend::BindDone => answered(self, |e| matches!(e, Expect::Bind { .. })),
             Backend::CloseDone => answered(self, |e| matches!(e, Expect::Close { .. })),
@@ -326,7 +329,7 @@ impl Session {
                 Ok(Fate::Swallow)
             }
             Backend::RowDescription(columns) => match self.queue.front() {
-                Some(Expect::Simple { analysis, complete, masked: true }) => {
+                Some(Expect::Simple { analysis, complete, masked: true, .. }) => {
                     let (analysis, place) = (Rc::clone(analysis), *complete);
                     let runs = self.executed(&analysis, place);
                     let Some(masking) = &mut self.masking else { return Err(OutOfOrder) };
@@ -412,6 +415,7 @@ impl Session {
             Backend::Notice(fields) => Ok(self.words(false, fields)),
             Backend::Notification { .. } => Ok(Fate::Pass),
             Backend::Status { name, value } => {
+                self.sway.reports(name, value);
                 // Code on the server changed what the gateway reads statements by.
                 if settings::is_pinned(name) && settings::judge(name, Some(value)) != Setting::Held
                 {

@@ -384,6 +384,7 @@ fn with_another_credential(generation: u64) -> Snapshot {
         role: None,
     };
     Snapshot {
+        public_url: None,
         credentials: vec![Credential::new("powerful".to_owned(), &form)],
         ..snapshot(rules(), generation)
     }

@@ -4,6 +4,9 @@ mod attack;
 mod beside;
 mod columns;
 mod elsewhere;
+mod held;
+mod held_elsewhere;
+mod held_random;
 mod long;
 mod masked;
 mod moved;
@@ -110,6 +113,7 @@ pub(super) fn snapshot(rules: Vec<RuleSpec>, generation: u64) -> Snapshot {
             resource: None,
             hosts: Vec::new(),
         }],
+        public_url: None,
         credentials: vec![Credential::new("orders-app".to_owned(), &form)],
     }
 }
@@ -219,7 +223,11 @@ impl Line {
 
     /// Lets the caller in, and forgets what was said for it.
     pub(super) fn login(groups: &[&str]) -> Self {
-        let mut line = Self::new();
+        Self::new().enter(groups)
+    }
+
+    pub(super) fn enter(mut self, groups: &[&str]) -> Self {
+        let line = &mut self;
         line.caller(&startup(&[("user", "x"), ("database", "orders")]));
         assert_eq!(tags(&line.down), "R");
         let token = line.token("ana", groups);
@@ -235,7 +243,7 @@ impl Line {
         assert_eq!(tags(&line.down), "RRSZ");
         line.up.clear();
         line.down.clear();
-        line
+        self
     }
 
     pub(super) fn recorded(&self, kind: Kind) -> String {
