@@ -1,7 +1,7 @@
 //! The admin surface: health, metrics, and the API behind a token.
 //!
 //! It has its own listener and is never reached over a data listener. `/healthz`, `/readyz`,
-//! `/metrics` and the pages to sign in by need no token; **everything else** does, unknown paths
+//! `/metrics`, the page and those to sign in by need no token; **everything else** does, unknown paths
 //! too, so that a route that is added later is behind the token unless it is named here. Without a
 //! token or an issuer in the config nothing else is served. `/callback/{webhook}` has a signature
 //! in the place of a token.
