@@ -5,7 +5,9 @@ import { createRequire } from "node:module";
 import { mkdirSync, readFileSync } from "node:fs";
 import assert from "node:assert/strict";
 
-const { chromium } = createRequire(import.meta.url)("playwright-core");
+const require = createRequire(import.meta.url);
+const { chromium } = require("playwright-core");
+const { Client } = require("pg");
 const site = JSON.parse(readFileSync(0, "utf8"));
 const WAIT = 8000;
 
@@ -132,6 +134,24 @@ const cases = {
     assert.deepEqual([status, JSON.parse(text).done], [200, true]);
     await lea.getByText("Nothing waits for a person").waitFor();
     await pane.locator(".badge", { hasText: "consumed" }).waitFor();
+  },
+
+  async "a held statement is shown in SQL, with what it would touch"() {
+    const client = new Client({ host: "127.0.0.1", port: site.db, user: "x", database: "orders", password: site.tokens.writer, ssl: false });
+    await client.connect();
+    const deleted = client.query("delete from orders where customer = $1", [7]);
+    await (await pending(lea, "will")).click();
+    const pane = lea.locator(".pane");
+    await pane.locator("h1", { hasText: "orders" }).waitFor();
+    const code = pane.locator("pre.code").first();
+    assert.equal(await code.locator(".t-alarm", { hasText: "delete" }).count(), 1);
+    assert.match(await code.textContent(), /'?7'?[^]*delete from orders where customer = \$1/);
+    await pane.getByText("What it would touch").waitFor();
+    await pane.getByText(/rows?, by the database's estimate/).waitFor();
+    await shot(lea, "statement");
+    await pane.getByRole("button", { name: "Approve" }).click();
+    assert.equal((await deleted).rowCount, 5);
+    await client.end();
   },
 
   async "a denial ends it, and its reason is kept"() {

@@ -28,6 +28,7 @@ SECONDS = 150
 CASES = [
     "who is signed out is told how to sign in",
     "a held request appears by itself and its caller is answered after a click",
+    "a held statement is shown in SQL, with what it would touch",
     "a denial ends it, and its reason is kept",
     "all of it is done by keys",
     "two people are needed, and one who is no viewer sees approvals only",
@@ -87,6 +88,19 @@ effect = "allow"
 who  = { groups = ["streamers"] }
 what = { method = ["POST", "GET"] }
 then = { mask = ["pii"] }
+
+[[rule]]
+id = "deletes"
+effect = "require_approval"
+who  = { groups = ["writers"] }
+what = { resource = ["orders"], statement = ["delete"] }
+then = { approval = { approvers = ["leads"], estimate = true } }
+
+[[rule]]
+id = "connects"
+effect = "allow"
+who  = { groups = ["writers"] }
+what = { resource = ["orders"], statement = ["select"] }
 
 [[rule]]
 id = "reads"
@@ -207,10 +221,10 @@ columns = ["public.customers.email"]
             "lea": ("lea", "leads"), "sam": ("sam", "seconds"), "tom": ("tom", "leads"),
             "ana": ("ana", "analysts"), "own": ("olga", "analysts", "leads"), "pairs": ("paul", "pairs"),
             "reasons": ("rosa", "reasons"), "wide": ("wim", "wide"), "oncall": ("otto", "oncall"),
-            "stream": ("stan", "streamers"), "evil": (EVIL, "analysts"),
+            "stream": ("stan", "streamers"), "writer": ("will", "writers"), "evil": (EVIL, "analysts"),
         }
         return {
-            "api": f"http://127.0.0.1:{self.api}/tickets", "admin": f"http://127.0.0.1:{self.admin}",
+            "api": f"http://127.0.0.1:{self.api}/tickets", "admin": f"http://127.0.0.1:{self.admin}", "db": self.db,
             "binary": str(BINARY), "chromium": shutil.which("chromium"), "evil": EVIL, "shots": os.environ.get("WEIRGATE_SHOTS"),
             "tokens": {name: self.issuer.token(*who) for name, who in people.items()},
         }
