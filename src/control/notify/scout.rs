@@ -69,7 +69,9 @@ async fn heard(notifier: &Arc<Notifier>, batch: &[Change]) -> Result<(), Missed>
     if notifier.opened().is_none() {
         return Ok(());
     }
-    let ids: BTreeSet<ApprovalId> = batch.iter().map(|change| change.id).collect();
+    // A use is told of to nobody, and a grant may have very many.
+    let told = batch.iter().filter(|change| change.act != USED);
+    let ids: BTreeSet<ApprovalId> = told.map(|change| change.id).collect();
     let newest_ns = batch.iter().map(|change| change.at_ns).max().unwrap_or(0);
     let mut notes = Vec::new();
     for id in ids {
@@ -224,6 +226,8 @@ fn note(
     Some(Note::Queued { delivery: Box::new(delivery) })
 }
 
+/// The act of a use, by its label.
+const USED: &str = "used";
 /// How long what happened is worth telling.
 pub(super) const WORTH_NS: u64 = 24 * 3_600 * 1_000_000_000;
 /// Requests that are looked at before what is found is queued.
