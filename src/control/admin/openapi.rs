@@ -83,6 +83,10 @@ fn decided() -> Value {
                 "What the same caller had approved before, the newest first, 20 at most",
                 &json!([id()]), &list("Before"),
             ),
+            "/api/v1/approvals/{id}/estimate": get(
+                "What a held statement would touch, by its database's plan, where the rule asks for it",
+                &json!([id()]), &reference("Estimate"),
+            ),
             "/api/v1/grants": get("Grants with uses left", &json!([]), &list("Approval")),
             "/api/v1/grants/revoke": post(
                 "Takes grants and pending requests back, by one of four ways to name them; what \
@@ -259,6 +263,8 @@ fn schemas() -> Value {
         "Nothing": object(&[], &json!({})),
         "Original": object(&["original"], &json!({"original": text})),
         "Look": object(&["iss", "sub", "at"], &json!({"iss": text, "sub": text, "at": time})),
+        "Estimate": object(&["rows", "cost", "plan"],
+            &json!({"rows": {"type": "number"}, "cost": {"type": "number"}, "plan": text})),
         "Before": object(&["id", "state", "rule", "resource", "summary_head", "requested_at"],
             &json!({"id": text, "state": {"enum": states}, "rule": text, "resource": text,
                 "summary_head": text, "same_operation": flag, "requested_at": time,
@@ -297,4 +303,43 @@ fn schemas() -> Value {
     });
     let approval = joined([asked, stands]);
     joined([people, json!({"Approval": {"type": "object", "properties": approval}})])
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+mod tests {
+    use super::*;
+    use std::path::{Path, PathBuf};
+
+    /// Every file of code of the admin surface.
+    fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+        for path in std::fs::read_dir(folder).unwrap().map(|one| one.unwrap().path()) {
+            if path.is_dir() {
+                files(&path, found);
+            } else if path.extension().is_some_and(|end| end == "rs") && !path.ends_with("tests.rs")
+            {
+                found.push(path);
+            }
+        }
+    }
+
+    #[test]
+    fn every_route_is_described() {
+        let control = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/control");
+        let mut found = vec![control.join("admin.rs")];
+        files(&control.join("admin"), &mut found);
+        let document = value();
+        let mut routes = 0;
+        // Split, so that this file names none.
+        let begins = concat!(".rou", "te(\"");
+        for file in found {
+            let code = std::fs::read_to_string(file).unwrap();
+            for rest in code.split(begins).skip(1) {
+                let path = rest.split('"').next().unwrap();
+                routes += 1;
+                assert!(document["paths"].get(path).is_some(), "{path}");
+            }
+        }
+        assert!(routes > 30, "{routes}");
+    }
 }
