@@ -30,6 +30,8 @@ pub(super) struct Setup {
     pub(super) ca: PathBuf,
     pub(super) ana: String,
     pub(super) bob: String,
+    /// Approves of what ana asks for.
+    pub(super) lea: String,
     /// Where the gateway listens for callers of the database, where there is one.
     pub(super) database: Option<SocketAddr>,
     /// Why there is none.
@@ -94,6 +96,7 @@ impl Setup {
             server,
             ana: token("ana", &["analysts"]),
             bob: token("bob", &["interns"]),
+            lea: token("lea", &["leads"]),
             ca: made.ca,
             gateway: Some(gateway),
             stand_in,
@@ -114,7 +117,7 @@ impl Setup {
             "gateway_url": format!("http://{}", self.plain),
             "gateway_tls_url": format!("https://localhost:{}", self.secure.port()),
             "ca": self.ca,
-            "tokens": { "ana": self.ana, "bob": self.bob },
+            "tokens": { "ana": self.ana, "bob": self.bob, "lea": self.lea },
             "stand_in_url": self.stand_in.as_ref().map(StandIn::url),
             "database_url": self.database.map(|address| format!("postgres://{address}/{DATABASE}")),
             "admin_url": self.admin.map(|address| format!("http://{address}")),
@@ -156,6 +159,8 @@ impl Setup {
         println!("weirgate verify {dir}/data");
         if let Some(admin) = self.admin {
             println!("curl http://{admin}/metrics");
+            println!("\nThe page, as lea, who approves (a link for two minutes, used once):\n");
+            println!("WEIRGATE_TOKEN={} weirgate approvals open --admin http://{admin}", self.lea);
         }
         println!("\nOver TLS: https://localhost:{}/openai/v1 with", self.secure.port());
         println!("export SSL_CERT_FILE={}", self.ca.display());
@@ -258,6 +263,8 @@ data_dir = "data"
 
 [admin]
 address = "127.0.0.1:0"
+issuer = "dev"
+viewers = ["leads"]
 token = "file:admin.token"
 
 [[issuer]]
@@ -343,7 +350,11 @@ what = { resource = "shop", statement = "delete", table = "public.customers" }
 expect = "deny"
 "#;
 
+/// The model that needs a person.
+pub(super) const ASKED_MODEL: &str = "o3-pro";
+
 const POLICY: &str = r#"# The demo's rules: analysts may chat, and see no personal data; nobody else may do anything.
+# What the dearest model is asked, somebody of `leads` approves of first.
 
 [[rule]]
 id = "analysts-chat"
@@ -351,6 +362,13 @@ effect = "allow"
 who = { groups = ["analysts"] }
 what = { resource = ["openai", "anthropic"] }
 then = { mask = ["pii"], record = "full" }
+
+[[rule]]
+id = "dear-models-need-a-lead"
+effect = "require_approval"
+who = { groups = ["analysts"] }
+what = { resource = ["openai"], model = ["o3-pro*"] }
+then = { mask = ["pii"], approval = { approvers = ["leads"], reveal = ["leads"] } }
 
 [[rule]]
 id = "no-image-models"

@@ -1,5 +1,6 @@
 //! The guided tour: real calls through the gateway that just started, and what came of them.
 
+mod approval;
 mod database;
 
 use super::Options;
@@ -71,14 +72,16 @@ pub(super) async fn run(setup: &Setup, options: &Options) -> Result<bool, String
     println!("   {status} {}", answer.text().await.map_err(text)?);
     fine &= status.as_u16() == 403;
 
-    let next = match database::run(setup, 4).await? {
+    fine &= approval::run(setup, &client, 4).await?;
+
+    let next = match database::run(setup, 6).await? {
         Some(well) => {
             fine &= well;
-            7
+            9
         }
         None => {
             println!("\n   {}", setup.no_database);
-            4
+            6
         }
     };
 
