@@ -18,6 +18,7 @@ mod approvals;
 mod by_link;
 mod callback;
 mod charts;
+mod doors;
 mod estimate;
 mod events;
 mod insight;
@@ -46,6 +47,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use doors::Doors;
 pub use estimate::Plan;
 use ring::digest;
 use serde_json::{Value, json};
@@ -211,7 +213,7 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let admin = Arc::new(admin);
-    let served = axum::serve(listener, routes(&admin)).with_graceful_shutdown(stop);
+    let served = axum::serve(Doors::new(listener), routes(&admin)).with_graceful_shutdown(stop);
     tokio::select! {
         served = served.into_future() => served,
         () = charts::sample(admin) => Ok(()),

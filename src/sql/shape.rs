@@ -22,7 +22,11 @@ pub fn shape(text: &[u8], statements: &[Statement]) -> Option<Vec<u8>> {
     if statements.is_empty() || !statements.iter().all(plain) {
         return None;
     }
-    without_literals(text)
+    // Numbers that name columns of the output, and names of sequences, are no values.
+    let shape = without_literals(text)?;
+    let mut words = shape.split(|byte| !is_word(*byte));
+    let names = |word: &[u8]| NAMING.iter().any(|one| word.eq_ignore_ascii_case(one));
+    (!words.any(names)).then_some(shape)
 }
 
 fn without_literals(text: &[u8]) -> Option<Vec<u8>> {
@@ -39,8 +43,17 @@ fn without_literals(text: &[u8]) -> Option<Vec<u8>> {
                     return None;
                 }
                 out.extend_from_slice(b"''");
-                1 + string_len(behind, escapes)?
+                let len = 1 + string_len(behind, escapes)?;
+                // It goes on behind a line end, by its own rules of escapes.
+                let space = |byte: &&u8| byte.is_ascii_whitespace() || **byte == 0x0b;
+                let after = rest.get(len..)?.iter().find(|byte| !space(byte));
+                if after == Some(&b'\'') {
+                    return None;
+                }
+                len
             }
+            // Its letters are told by a literal behind it.
+            b'"' if last == b'&' => return None,
             b'"' => {
                 let len = 1 + name_len(behind)?;
                 out.extend_from_slice(rest.get(..len)?);
@@ -66,6 +79,9 @@ fn without_literals(text: &[u8]) -> Option<Vec<u8>> {
     }
     Some(out)
 }
+
+/// Words behind which a literal may name something.
+const NAMING: [&[u8]; 4] = [b"order", b"group", b"nextval", b"setval"];
 
 fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$') || byte >= 0x80
@@ -150,6 +166,12 @@ mod tests {
             "select int'1'",
             "select 1e5",
             "select 0x1f",
+            "select E''\n'\\' ' and id = 7 and b = E''\n'\\''",
+            "select 'a'\n'b'",
+            "select U&\"p!0061y\" uescape '!' from t",
+            "select a from t order by 1",
+            "select count(*) from t group by 1",
+            "select nextval('a')",
             "select 1_000",
             "set datestyle = 'ISO'",
             "do 'begin end'",

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 type Shared = State<Arc<Admin>>;
 
@@ -108,7 +109,10 @@ async fn listed(
     access: Access,
     takes: impl Fn(&Request) -> bool + Send + 'static,
 ) -> Response {
-    let found = admin.desk.list(move |one| takes(one) && sees(&access, one)).await;
+    // Few at a time: each copies what it lists.
+    let Ok(_permit) = LISTING.acquire().await else { return refused(ActFault::Unavailable) };
+    let takes = move |one: &Request| takes(one) && sees(&access, one);
+    let found = admin.desk.list_brief(view::HEAD_MAX, takes).await;
     match found {
         Ok(found) => Json(found.iter().map(view::brief).collect::<Value>()).into_response(),
         Err(fault) => refused(fault),
@@ -148,10 +152,12 @@ async fn before(
             && other.approvals().next().is_some()
             && sees(&access, other)
     };
-    match admin.desk.list(takes).await {
+    let Ok(_permit) = LISTING.acquire().await else { return refused(ActFault::Unavailable) };
+    match admin.desk.list_brief(view::HEAD_MAX, takes).await {
         Ok(found) => {
             let found = found.iter().take(BEFORE_MAX);
-            Json(found.map(|other| view::before(other, &one)).collect::<Value>()).into_response()
+            let rows = found.map(|other| view::before(&other.request, &one));
+            Json(rows.collect::<Value>()).into_response()
         }
         Err(fault) => refused(fault),
     }
@@ -413,6 +419,8 @@ fn bad(detail: &str) -> Response {
     problem(StatusCode::BAD_REQUEST, "request", detail)
 }
 
+/// Lists that are made at a time.
+static LISTING: Semaphore = Semaphore::const_new(4);
 /// Most requests of what was approved before.
 const BEFORE_MAX: usize = 20;
 /// A reason and a digest, and names.

@@ -213,7 +213,8 @@ async fn slack(admin: &Admin, hook: &Hook, headers: &HeaderMap, body: &Bytes) ->
     };
     let now_s = runtime::now().wall_s();
     verify_slack(key, [time, signature], body, now_s).map_err(Refusal::Signature)?;
-    once(admin, hook, signature, now_s).await?;
+    // Its digits say the same in either case.
+    once(admin, hook, &signature.to_ascii_lowercase(), now_s).await?;
     let kind = single(headers, header::CONTENT_TYPE.as_str()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     if !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {

@@ -3,7 +3,7 @@
 use super::approvals::{refused, sees};
 use super::{Access, Admin, problem};
 use crate::control::database::plan::Estimate;
-use crate::policy::approval::{ActFault, ApprovalId, Ask, Statement};
+use crate::policy::approval::{ActFault, ApprovalId, Ask, Statement, is_another};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -29,6 +29,12 @@ pub(super) async fn estimate(
         Ok(_) => return refused(ActFault::Unknown),
         Err(fault) => return refused(fault),
     };
+    // Who asks could learn of rows that it may not read, with nobody's approval.
+    if let Access::Person { party, .. } = &access
+        && let Err(fault) = is_another(party, &request.ask)
+    {
+        return refused(fault);
+    }
     if !request.ask.terms.estimate {
         return problem(StatusCode::NOT_FOUND, "no-estimate", "The rule asks for no estimate.");
     }
@@ -40,8 +46,12 @@ pub(super) async fn estimate(
         let detail = "Others are being estimated; try again.";
         return problem(StatusCode::SERVICE_UNAVAILABLE, "busy", detail);
     };
-    let planned = tokio::task::spawn_blocking(move || (admin.plan)(&request.ask, &statement)).await;
-    drop(permit);
+    let planned = tokio::task::spawn_blocking(move || {
+        // Until it is done, whether or not somebody waits for it yet.
+        let _permit = permit;
+        (admin.plan)(&request.ask, &statement)
+    });
+    let planned = planned.await;
     match planned {
         Ok(Ok(Estimate { rows, cost, plan })) => {
             Json(json!({ "rows": rows, "cost": cost, "plan": plan })).into_response()

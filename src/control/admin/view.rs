@@ -1,19 +1,16 @@
 //! A request as the API tells it: what people are shown and vote about, and where it stands.
 
 use crate::base::time_text;
-use crate::control::approvals::Seen;
+use crate::control::approvals::{Brief, Seen};
 use crate::policy::approval::{By, End, Look, Request, Review, Vote, hex32, shown, shown_digest};
 use serde_json::{Map, Value, json};
 
 /// One request of a list: its summary is cut, and where it is, there is no digest to vote by.
-pub(super) fn brief(one: &Request) -> Value {
-    let mut object = request(one);
-    let head = head(&one.ask.summary);
-    let cut = head.len() < one.ask.summary.len();
+pub(super) fn brief(one: &Brief) -> Value {
+    let mut object = request(&one.request);
     if let Value::Object(members) = &mut object {
-        members.insert("summary".to_owned(), json!(head));
-        members.insert("summary_cut".to_owned(), json!(cut));
-        if cut {
+        members.insert("summary_cut".to_owned(), json!(one.cut));
+        if one.cut {
             members.insert("digest".to_owned(), Value::Null);
         }
     }
@@ -102,4 +99,4 @@ fn review(review: &Review) -> Value {
 }
 
 /// Bytes of a summary in a list.
-const HEAD_MAX: usize = 512;
+pub(super) const HEAD_MAX: usize = 512;

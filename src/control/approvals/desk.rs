@@ -48,6 +48,7 @@ pub(super) enum Message {
     Statement { id: ApprovalId, reply: Reply<Statement> },
     Show { id: ApprovalId, reply: Reply<Seen> },
     List { wanted: Box<Wanted>, reply: Reply<Vec<Request>> },
+    Brief { wanted: Box<Wanted>, max: usize, reply: Reply<Vec<Brief>> },
     Bounds(Bounds),
     Stop,
 }
@@ -59,6 +60,15 @@ pub struct Seen {
     pub request: Request,
     /// Whether its originals are at hand, and differ from what is shown.
     pub originals: bool,
+}
+
+/// One request of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Brief {
+    /// The request, with the head of its summary.
+    pub request: Request,
+    /// Whether there is more of the summary.
+    pub cut: bool,
 }
 
 /// Which requests are listed.
@@ -229,6 +239,19 @@ impl Desk {
     ) -> Result<Vec<Request>, ActFault> {
         let wanted: Box<Wanted> = Box::new(wanted);
         self.call(|reply| Message::List { wanted, reply }).await
+    }
+
+    /// The same with no more of each summary than `max` bytes.
+    ///
+    /// # Errors
+    /// [`ActFault::Unavailable`].
+    pub async fn list_brief(
+        &self,
+        max: usize,
+        wanted: impl Fn(&Request) -> bool + Send + 'static,
+    ) -> Result<Vec<Brief>, ActFault> {
+        let wanted: Box<Wanted> = Box::new(wanted);
+        self.call(|reply| Message::Brief { wanted, max, reply }).await
     }
 
     /// What the owner counts.

@@ -27,7 +27,7 @@ mod owner;
 mod tests;
 
 pub use change::Change;
-pub use desk::{Desk, Seen, Waiter};
+pub use desk::{Brief, Desk, Seen, Waiter};
 pub use log::LogError;
 pub(in crate::control) use log::{frame, promised, whole};
 pub use numbers::Reading;

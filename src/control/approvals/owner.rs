@@ -3,7 +3,7 @@
 use super::apart::Apart;
 use super::audit::Audit;
 use super::change::{self, Change};
-use super::desk::{Desk, Inbox, Message, Reply, Seen, Waiter};
+use super::desk::{Brief, Desk, Inbox, Message, Reply, Seen, Waiter};
 use super::log::{Log, LogError};
 use super::numbers::Numbers;
 use crate::base::{ApprovalId, Now, Secret};
@@ -337,7 +337,16 @@ impl Owner {
             }
             Message::List { wanted, reply } => {
                 self.book.expire(now_ns);
-                let listed = self.listed(&*wanted);
+                let listed = self.listed(&*wanted).into_iter().cloned().collect();
+                replied(self.book.staged(Ok(listed)), reply)
+            }
+            Message::Brief { wanted, max, reply } => {
+                self.book.expire(now_ns);
+                let brief = |one: &Request| Brief {
+                    request: one.brief(max),
+                    cut: one.ask.summary.len() > max,
+                };
+                let listed = self.listed(&*wanted).into_iter().map(brief).collect();
                 replied(self.book.staged(Ok(listed)), reply)
             }
             Message::Bounds(bounds) => {
@@ -349,10 +358,11 @@ impl Owner {
         })
     }
 
-    fn listed(&self, wanted: &dyn Fn(&Request) -> bool) -> Vec<Request> {
+    fn listed(&self, wanted: &dyn Fn(&Request) -> bool) -> Vec<&Request> {
         let mut found: Vec<&Request> = self.book.requests().filter(|one| wanted(one)).collect();
         found.sort_unstable_by_key(|one| std::cmp::Reverse((one.requested_ns, one.id)));
-        found.into_iter().take(LISTED_MAX).cloned().collect()
+        found.truncate(LISTED_MAX);
+        found
     }
 
     /// Writes the round and does what it brings; or tells everybody that it was not.

@@ -207,7 +207,11 @@ fn split(message: &[u8]) -> (u8, &[u8]) {
 fn shown(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.contains('\0') => escape(text, false),
-        _ => bytes.iter().fold("\\x".to_owned(), |text, byte| format!("{text}{byte:02x}")),
+        _ => {
+            let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+            let digits = digits.filter_map(|nibble| char::from_digit(nibble.into(), 16));
+            "\\x".chars().chain(digits).collect()
+        }
     }
 }
 

@@ -24,6 +24,7 @@ mod notifier;
 mod numbers;
 mod outbox;
 mod pace;
+pub(in crate::control) use pace::Budget;
 mod scout;
 pub mod signature;
 mod slack;

@@ -9,14 +9,14 @@ pub(in crate::control) struct Spent;
 
 /// A budget.
 #[derive(Debug, Default)]
-pub(super) struct Budget {
+pub(in crate::control) struct Budget {
     /// Everything that was granted is paid for at this time.
     paid_ns: Mutex<u64>,
 }
 
 impl Budget {
     /// Takes one.
-    pub(super) fn take(&self, pace: Pace, now_ns: u64) -> Result<(), Spent> {
+    pub(in crate::control) fn take(&self, pace: Pace, now_ns: u64) -> Result<(), Spent> {
         let cost_ns = 1_000_000_000 / u64::from(pace.per_s.max(1));
         let mut paid_ns = self.paid_ns.lock().unwrap_or_else(PoisonError::into_inner);
         let ahead_ns = cost_ns.saturating_mul(u64::from(pace.burst.max(1)) - 1);

@@ -12,6 +12,7 @@
 //! enough. Slack signs what it sends in its own way (`v0`).
 
 use crate::base::Secret;
+use crate::control::same_bytes;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::hmac::{self, HMAC_SHA256, Key};
@@ -71,11 +72,13 @@ pub fn verify_standard(
     }
     recent(timestamp, now_s)?;
     let signed = signed(id, timestamp, body);
-    let keys: Vec<Key> = keys.iter().map(|key| Key::new(HMAC_SHA256, key.expose())).collect();
+    // One for each key, whatever is shown beside.
+    let right: Vec<hmac::Tag> =
+        keys.iter().map(|key| hmac::sign(&Key::new(HMAC_SHA256, key.expose()), &signed)).collect();
     for signature in signatures.split(' ').take(SIGNATURES_MAX) {
         let Some(text) = signature.strip_prefix("v1,") else { continue };
         let Ok(tag) = STANDARD.decode(text) else { continue };
-        if keys.iter().any(|key| hmac::verify(key, &signed, &tag).is_ok()) {
+        if right.iter().any(|right| same_bytes(right.as_ref(), &tag)) {
             return Ok(());
         }
     }

@@ -35,7 +35,7 @@ pub use ask::{Ask, AskFault, Claims, Party, REASON_MAX, SUMMARY_MAX};
 pub use book::{Book, Bounds, Levels, Misplaced, Revoker, Selector, TakenBack};
 pub use entry::{Act, Entry, Staged, Synced};
 pub use originals::{Originals, Statement};
-pub use people::{ActFault, Ballot};
+pub use people::{ActFault, Ballot, is_another};
 pub use request::{By, End, Look, Request, Review, State, Vote};
 pub use reveal::LOOKS_MAX;
 pub use shown::{shown, shown_digest};

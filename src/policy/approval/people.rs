@@ -93,7 +93,10 @@ pub(super) fn groups_of(person: &Party, ask: &Ask) -> Result<Box<[Box<str>]>, Ac
 }
 
 /// That the person has no part in what it looks at, and nobody acts for it.
-pub(super) fn is_another(person: &Party, ask: &Ask) -> Result<(), ActFault> {
+///
+/// # Errors
+/// [`ActFault::Own`], [`ActFault::Delegated`].
+pub fn is_another(person: &Party, ask: &Ask) -> Result<(), ActFault> {
     if person.has_part_in(&ask.who) {
         return Err(ActFault::Own);
     }

@@ -1,6 +1,7 @@
 //! One request: where it stands, who voted, what is left of its grant.
 
 use super::ask::Ask;
+use super::originals::Originals;
 use super::{hex32, id_text};
 use crate::base::ApprovalId;
 use serde::{Deserialize, Serialize};
@@ -217,6 +218,44 @@ pub struct Request {
 }
 
 impl Request {
+    /// The same with no more of the summary than `max` bytes, for lists: the rest is not copied.
+    #[must_use]
+    pub fn brief(&self, max: usize) -> Self {
+        let ask = &self.ask;
+        let summary = ask.summary.get(..ask.summary.floor_char_boundary(max));
+        let ask = Ask {
+            who: ask.who.clone(),
+            resource: ask.resource.clone(),
+            protocol: ask.protocol.clone(),
+            rule: ask.rule.clone(),
+            credential: ask.credential.clone(),
+            generation: ask.generation,
+            binding: ask.binding,
+            fingerprint: ask.fingerprint,
+            retry: ask.retry,
+            summary: summary.unwrap_or_default().into(),
+            terms: ask.terms.clone(),
+            asserted: ask.asserted.clone(),
+            reason: ask.reason.clone(),
+            exchange: ask.exchange.clone(),
+            originals: Originals::default(),
+        };
+        Self {
+            id: self.id,
+            ask,
+            requested_ns: self.requested_ns,
+            deadline_ns: self.deadline_ns,
+            state: self.state,
+            votes: self.votes.clone(),
+            until_ns: self.until_ns,
+            used: self.used,
+            ended_ns: self.ended_ns,
+            end: self.end.clone(),
+            review: self.review.clone(),
+            looks: self.looks.clone(),
+        }
+    }
+
     /// Uses that are left.
     #[must_use]
     pub fn uses_left(&self) -> u32 {

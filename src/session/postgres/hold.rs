@@ -226,6 +226,8 @@ impl Session {
         let fits = match (&word, &hold.stage) {
             (Word::Spent(_), stage) => matches!(stage, Stage::Spending),
             (Word::Approved { .. } | Word::Pending { .. }, stage) => matches!(stage, Stage::Asked),
+            // A use was spent, and nothing went yet.
+            (Word::Revoked { id }, Stage::Spent(_) | Stage::Redeemed(..)) => hold.id == Some(*id),
             (_, stage) => matches!(stage, Stage::Asked | Stage::Spending),
         };
         if !fits || hold.left.is_some() && word.id() == hold.left {

@@ -228,6 +228,8 @@ pub(super) struct Part {
     bound: Bound,
     /// All the values of the portal that it is run by, where these were kept.
     pub(super) values: Option<Rc<Values>>,
+    /// The types that Parse declared, where it is run by its name.
+    pub(super) types: Box<[(u16, u32)]>,
 }
 
 impl Part {
@@ -458,12 +460,17 @@ where
             // A portal that fetches from itself, which fails.
             Named::Is(found) if Rc::ptr_eq(&found.analysis, analysis) && found.place == place => {}
             Named::Is(found) => {
+                let own = self.parts.len();
                 self.collect(&found.analysis, found.place, (&inner, kept.as_ref()), depth + 1)?;
+                // What it runs by a name of its own stands before it.
+                if let Some(part) = self.parts.get_mut(own..).and_then(<[Part]>::last_mut) {
+                    part.types = found.kinds.of_parse().into();
+                }
             }
             Named::Nothing => {}
         }
         let (analysis, bound, values) = (Rc::clone(analysis), bound.clone(), values.cloned());
-        self.parts.push(Part { analysis, place, bound, values });
+        self.parts.push(Part { analysis, place, bound, values, types: [].into() });
         Ok(())
     }
 }

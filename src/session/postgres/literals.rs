@@ -17,7 +17,12 @@ pub(super) fn without(text: &[u8], out: &mut Vec<u8>) {
             b'\'' => {
                 let escapes = matches!(before, b'e' | b'E') && !is_word(second(text, at));
                 out.extend_from_slice(b"'[REDACTED]'");
-                quoted(rest, escapes)
+                let mut len = quoted(rest, escapes);
+                while let Some(gap) = gap(rest.get(len..).unwrap_or_default()) {
+                    len += gap;
+                    len += quoted(rest.get(len..).unwrap_or_default(), escapes);
+                }
+                len
             }
             b'"' => {
                 let len = identifier(rest);
@@ -75,6 +80,27 @@ fn quoted(text: &[u8], escapes: bool) -> usize {
         }
     }
     text.len()
+}
+
+/// How long it is to where a literal goes on: behind a line end and white space, comments to the
+/// line's end included. The rules of escapes are those that it began by.
+fn gap(text: &[u8]) -> Option<usize> {
+    let (mut at, mut line) = (0, false);
+    loop {
+        let rest = text.get(at..)?;
+        match rest.first()? {
+            b'\n' | b'\r' => {
+                line = true;
+                at += 1;
+            }
+            b' ' | b'\t' | 0x0b | 0x0c => at += 1,
+            b'-' if rest.starts_with(b"--") => {
+                at += rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'))?;
+            }
+            b'\'' if line => return Some(at),
+            _ => return None,
+        }
+    }
 }
 
 fn identifier(text: &[u8]) -> usize {
@@ -147,6 +173,9 @@ mod tests {
         for (text, expected) in [
             ("select 'a''b', \"x'y\" from t", "select '[REDACTED]', \"x'y\" from t"),
             ("where e = E'it\\'s' and n = 1", "where e = E'[REDACTED]' and n = 1"),
+            ("select E''\n'\\' x ' , 'y'", "select E'[REDACTED]' , '[REDACTED]'"),
+            ("select 'a'\n -- b\n 'c' or x", "select '[REDACTED]' or x"),
+            ("select 'a' 'b'", "select '[REDACTED]' '[REDACTED]'"),
             ("select type'x\\', 'y'", "select type'[REDACTED]', '[REDACTED]'"),
             ("select $$a'b$$, $q$ $$ $q$, $1", "select '[REDACTED]', '[REDACTED]', $1"),
             ("select a$b$c from t", "select a$b$c from t"),

@@ -6,14 +6,17 @@
 
 use super::Session;
 use super::caller::Bytes;
-use super::judge::Prepared;
+use super::judge::{Analysis, Prepared};
 use super::passing::written;
 use super::queue::{Expect, Own};
+use super::refuse::Denied;
 use crate::base::Now;
 use crate::policy::Grant;
 use crate::record::Journal;
 use crate::session::io::Out;
+use crate::session::refusal::Refusal;
 use crate::session::worker::Worker;
+use crate::sql::{Act, Statement};
 use crate::wire::postgres::{Bind, write};
 use std::rc::Rc;
 
@@ -47,5 +50,21 @@ impl Session {
     }
 }
 
+/// Why a text, or the name that Parse gives it, is refused: it would take a name of the gateway's
+/// own, and run what stands under that.
+pub(super) fn takes_own_name(name: &[u8], analysis: &Analysis) -> Option<Denied> {
+    let own = |name: &[u8]| name.starts_with(OWN_NAMES);
+    let makes = |statement: &Statement| match &statement.act {
+        Act::Prepare { name } | Act::Declare { name, .. } => own(name.as_bytes()),
+        _ => false,
+    };
+    let taken = own(name) || analysis.statements.iter().any(makes);
+    taken.then(|| {
+        Denied::of(Refusal::Denied, "Names that begin with `weirgate ` are the gateway's own.")
+    })
+}
+
+/// What names of the gateway's own begin with.
+const OWN_NAMES: &[u8] = b"weirgate ";
 /// The name that the statement has in the other session, until the next one is moved there.
 const NAME: &[u8] = b"weirgate held";

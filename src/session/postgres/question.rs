@@ -74,6 +74,10 @@ impl Session {
             for part in &parts {
                 digest_text(&part.analysis, whole, &mut made)?;
                 made.part(&part.place.to_le_bytes());
+                for (number, oid) in &part.types {
+                    made.part(&number.to_le_bytes());
+                    made.part(&oid.to_le_bytes());
+                }
                 if let Some(values) = &part.values {
                     values.digest(whole, &mut made);
                 }

@@ -8,6 +8,7 @@ use super::caller::Bytes;
 use super::cycle::Told;
 use super::denial::Nameless;
 use super::judge::{Analysis, Court, Names, Prepared, Verdict};
+use super::moved::takes_own_name;
 use super::passing::written;
 use super::queue::{Expect, Named, key};
 use super::refuse::{self, Denied, POISON_NAME};
@@ -42,7 +43,9 @@ impl Session {
         }
         let (analysis, own) = self.read(text, worker);
         self.speak(&own);
-        let verdict = if let Some(denied) = self.cannot_stand(text, &analysis) {
+        let own_name = takes_own_name(b"", &analysis);
+        let verdict = if let Some(denied) = own_name.or_else(|| self.cannot_stand(text, &analysis))
+        {
             Verdict::Deny(denied)
         } else if analysis.makes_names() && self.queue.names_full() {
             Verdict::Deny(Denied::of(Refusal::Overloaded, NAMES_FULL))
@@ -89,7 +92,9 @@ impl Session {
         }
         let (analysis, said) = self.read(text, worker);
         self.speak(&said);
-        let verdict = if let Some(denied) = self.cannot_stand(text, &analysis) {
+        let own_name = takes_own_name(name, &analysis);
+        let verdict = if let Some(denied) = own_name.or_else(|| self.cannot_stand(text, &analysis))
+        {
             Verdict::Deny(denied)
         } else if self.queue.names_full() {
             Verdict::Deny(Denied::of(Refusal::Overloaded, NAMES_FULL))

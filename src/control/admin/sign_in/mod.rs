@@ -26,8 +26,9 @@ pub(super) use sessions::Found;
 
 use super::site::Site;
 use super::{Admin, Person};
-use crate::base::Secret;
+use crate::base::{Pace, Secret};
 use crate::control::metrics::Text;
+use crate::control::notify::Budget;
 use crate::policy::approval::Party;
 use crate::runtime;
 use axum::http::{HeaderMap, HeaderValue};
@@ -45,6 +46,8 @@ pub struct SignIn {
     sessions: Sessions,
     links: Links,
     counts: [AtomicU64; Outcome::ALL.len()],
+    /// Lines of the log about refused ones.
+    refusals: Budget,
 }
 
 /// What kind of token a session holds.
@@ -168,7 +171,11 @@ impl SignIn {
         let sub = who.map(|party| &*party.sub);
         match outcome {
             Outcome::SignedIn => tracing::info!(iss, sub, way, "a person signed in"),
-            _ => tracing::warn!(iss, sub, way, refused = outcome_text, "a sign-in was refused"),
+            // Anybody may be refused, as often as it likes: it is counted, and logged now and then.
+            _ if self.refusals.take(REFUSALS, runtime::now().mono_ns).is_ok() => {
+                tracing::warn!(iss, sub, way, refused = outcome_text, "a sign-in was refused");
+            }
+            _ => {}
         }
     }
 
@@ -238,3 +245,6 @@ fn begin(
     let seconds = begun.until_s.saturating_sub(now.wall_s());
     cookie::set(site, name, &begun.id, seconds).ok_or(Outcome::Unavailable)
 }
+
+/// Refused sign-ins that are logged; all are counted.
+const REFUSALS: Pace = Pace { per_s: 10, burst: 20 };

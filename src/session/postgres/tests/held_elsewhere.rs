@@ -136,5 +136,51 @@ fn rules_that_change_while_the_session_is_opened_let_nothing_go() {
     held.line.server(&ready(TxStatus::Idle));
     assert!(!held.sent().contains("delete"), "{:?}", held.sent());
     assert_eq!(held.places(), 0);
-    let _ = Verdict::Revoked { id: ApprovalId(1) };
+}
+
+#[test]
+fn a_grant_that_is_revoked_while_the_session_is_opened_lets_nothing_go() {
+    let mut held = held();
+    held.caller(&query(DELETE));
+    held.approve();
+    held.forget();
+    held.say(held.asked(), Verdict::Revoked { id: ApprovalId(1) });
+    held.line.acts.retain(|act| !matches!(act, Act::Petition { .. }));
+    held.line.tell(Input::Connected(held.line.exchange, None));
+    held.line.server(&message(write::auth_cleartext));
+    held.line.server(&message(write::auth_ok));
+    held.line.server(&ready(TxStatus::Idle));
+    assert!(!held.sent().contains("delete"), "{:?}", held.sent());
+    assert_eq!(held.places(), 0);
+}
+
+#[test]
+fn names_of_the_gateways_own_are_nobody_elses() {
+    for made in [
+        [parse("weirgate held", "select 1 from t"), sync()].concat(),
+        query("prepare \"weirgate held\" as select 1 from t"),
+        query("declare \"weirgate held\" cursor for select 1 from t"),
+    ] {
+        let mut held = Held::of(narrow());
+        held.caller(&made);
+        let heard = held.heard() + &held.sent();
+        assert!(!heard.contains("select 1"), "{heard}");
+        assert_eq!(held.ids, 0);
+    }
+}
+
+#[test]
+fn the_types_that_parse_declared_are_a_part_of_what_a_name_stands_for() {
+    let asked = |oid: u32| {
+        let mut held = Held::asking(terms());
+        let text = "delete from t where id = $1";
+        held.caller(
+            &[message(|to| write::parse(b"p", text.as_bytes(), &[oid], to)), sync()].concat(),
+        );
+        held.server(&[message(write::parse_done), ready(TxStatus::Idle)].concat());
+        held.caller(&query("execute p('5')"));
+        held.book.get(ApprovalId(1)).unwrap().ask.fingerprint
+    };
+    assert_eq!(asked(23), asked(23));
+    assert_ne!(asked(23), asked(25));
 }
