@@ -67,11 +67,12 @@ impl Running {
 impl Followed {
     fn catch_up(&mut self, shelf: &Shelf, lane: &Lane) -> Result<(), ArchiveError> {
         if let Some(last) = lane.parts.len().checked_sub(1) {
-            // What was seen in the ring need not be read again.
+            // What was seen in the ring need not be read again, be it before there was a segment.
             let known = self.number.and_then(|number| lane.place(number));
-            let mut at = match known.map(|at| (at, at.max(lane.with(self.next)))) {
-                Some((at, to)) if last - to <= BEHIND_MAX => {
-                    if to > at {
+            let seen = (known.is_some() || lane.holds(self.next)).then(|| lane.with(self.next));
+            let mut at = match seen.map(|seen| seen.max(known.unwrap_or(0))) {
+                Some(to) if last - to <= BEHIND_MAX => {
+                    if known != Some(to) {
                         self.enter(lane, to);
                     }
                     to

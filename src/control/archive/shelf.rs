@@ -94,6 +94,11 @@ impl Lane {
         self.parts.partition_point(|part| part.first_sequence <= sequence).saturating_sub(1)
     }
 
+    /// Whether the entry `sequence` is in its segments, or follows them.
+    pub(super) fn holds(&self, sequence: u64) -> bool {
+        self.parts.first().is_some_and(|part| part.first_sequence <= sequence)
+    }
+
     /// The number of the segment there.
     pub(super) fn number(&self, place: usize) -> Option<u64> {
         self.parts.get(place).map(|part| part.number)
