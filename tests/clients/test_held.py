@@ -187,6 +187,11 @@ detect = ["email"]
             env={**os.environ, "WEIRGATE_TOKEN": self.token(who, *groups)},
         )
 
+    def show(self, request):
+        told = self.weirgate("approvals", "show", request, "--json")
+        assert told.returncode == 0, told.stderr
+        return json.loads(told.stdout)
+
     def pending(self, count):
         """Waits for so many requests that wait."""
         deadline = time.monotonic() + 30
@@ -195,7 +200,8 @@ detect = ["email"]
             assert told.returncode == 0, told.stderr
             found = [json.loads(line) for line in told.stdout.splitlines()]
             if len(found) == count:
-                return found
+                # A list has the heads of long summaries only.
+                return [self.show(one["id"]) for one in found]
             assert time.monotonic() < deadline, found
             time.sleep(0.1)
 

@@ -143,10 +143,8 @@ mod tests {
         assert_eq!(bounded.read(&mut room).await.unwrap(), 3);
         // No second one is let in, and the first ends by itself.
         let _waits = TcpStream::connect(address).await.unwrap();
-        let before = Instant::now();
         let ended = bounded.read(&mut room).await.unwrap_err();
         assert_eq!(ended.kind(), io::ErrorKind::TimedOut);
-        assert!(before.elapsed() >= still);
         assert_eq!(doors.places.available_permits(), 0);
         drop(bounded);
         doors.accept().await;
